@@ -1,0 +1,10 @@
+//! Noctule's broker without a wire.
+//!
+//! Everything that must be right lives here and nothing that talks to the outside world does: no clock, socket,
+//! thread, entropy or runtime. Time is an argument ([`Now`](id::Now)), hash seeds are handed in, output is polled.
+//! The protocol crates turn bytes into this crate's inputs and its outputs into bytes; the shell moves the bytes.
+
+pub mod hash;
+pub mod id;
+pub mod message;
+pub mod topic;

@@ -1,0 +1,3 @@
+//! The noctule binary.
+
+fn main() {}
