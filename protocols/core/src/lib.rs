@@ -6,5 +6,7 @@
 
 pub mod hash;
 pub mod id;
+pub mod matches;
 pub mod message;
 pub mod topic;
+pub mod trie;

@@ -1,0 +1,83 @@
+use super::*;
+use crate::hash::Seed;
+use crate::topic::{TopicFilter, TopicLimits, TopicName};
+use crate::trie::Tree;
+
+fn tree_with(filter: &str, subscribers: u32) -> Tree {
+    let tree = Tree::new(Seed::new(1));
+    let filter = TopicFilter::parse(filter, &TopicLimits::default()).unwrap();
+    for slot in 0..subscribers {
+        let subscriber = Subscriber {
+            session: SessionId { worker: WorkerId(0), slot, incarnation: 0 },
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            durable: false,
+            subscription_id: None,
+        };
+        tree.subscribe(&filter, subscriber);
+    }
+    tree
+}
+
+fn topics(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("a/{number}")).collect()
+}
+
+#[test]
+fn the_cache_grows_from_nothing_to_its_limit_and_no_further() {
+    let tree = tree_with("a/+", 1);
+    let mut cache = MatchCache::new(CacheLimits { max_entries: 256, max_bytes: 1 << 20 });
+    assert_eq!((cache.capacity(), cache.bytes()), (0, 0));
+    let topics = topics(5000);
+    cache.lookup(&tree, TopicName::from_validated(&topics[0]));
+    assert_eq!(cache.capacity(), 16);
+    for topic in &topics {
+        assert_eq!(cache.lookup(&tree, TopicName::from_validated(topic)).targets().len(), 1);
+    }
+    assert_eq!(cache.capacity(), 256);
+    assert!(cache.bytes() > 256 * 24);
+}
+
+#[test]
+fn topics_in_use_stay_while_others_pass_by() {
+    let tree = tree_with("a/+", 1);
+    let mut cache = MatchCache::new(CacheLimits { max_entries: 64, max_bytes: 1 << 20 });
+    let favourite = TopicName::from_validated("a/favourite");
+    let set = cache.lookup(&tree, favourite).clone();
+    for topic in &topics(2000) {
+        cache.lookup(&tree, TopicName::from_validated(topic));
+        assert!(Arc::ptr_eq(&set, cache.lookup(&tree, favourite)), "evicted at {topic}");
+    }
+}
+
+#[test]
+fn large_sets_are_bounded_in_bytes() {
+    let tree = tree_with("a/+", 100);
+    let mut cache = MatchCache::new(CacheLimits { max_entries: 1024, max_bytes: 20_000 });
+    for topic in &topics(500) {
+        let topic = TopicName::from_validated(topic);
+        assert_eq!(cache.lookup(&tree, topic).targets().len(), 100);
+        assert!(cache.bytes() > 0 && cache.bytes() <= 20_000, "{}", cache.bytes());
+    }
+    // One that is too large to keep is still right.
+    let tree = tree_with("a/+", 1000);
+    let mut cache = MatchCache::new(CacheLimits { max_entries: 1024, max_bytes: 20_000 });
+    let set = cache.lookup(&tree, TopicName::from_validated("a/b")).clone();
+    assert_eq!((set.targets().len(), cache.bytes()), (1000, 0));
+    assert!(cache.lookup(&tree, TopicName::from_validated("b")).is_empty());
+}
+
+#[test]
+fn topics_that_nobody_wants_share_one_set() {
+    let tree = tree_with("a/+", 1);
+    let mut cache = MatchCache::new(CacheLimits::default());
+    let first = cache.lookup(&tree, TopicName::from_validated("b")).clone();
+    assert!(Arc::ptr_eq(&first, cache.lookup(&tree, TopicName::from_validated("c"))));
+    assert!(first.is_empty());
+}
+
+#[test]
+fn sizes_stay_lean() {
+    assert_eq!((size_of::<Target>(), size_of::<Subscriber>()), (24, 20));
+}
