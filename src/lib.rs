@@ -1,0 +1,6 @@
+//! Noctule's shell: everything that touches sockets, threads, clocks and disks.
+//!
+//! What must be right about a broker lives in the `protocols/` crates and knows nothing of these; see `noctule_core`.
+//! Tokio has no sockets under `cfg(loom)`, so whatever uses them is left out there.
+
+pub mod reactor;

@@ -1,0 +1,102 @@
+//! One connection's place in the worker's table. What happens to it is in `turn` and `io`.
+
+use std::task::Waker;
+
+use noctule_core::id::ConnId;
+use tokio::net::TcpStream;
+
+use super::out::OutBuf;
+
+/// Why a connection is gone.
+#[derive(Debug)]
+pub enum Closed {
+    /// The peer sent its end of stream. What was already answered has been written as far as the socket took it.
+    PeerClosed,
+    /// Reading or writing failed.
+    Error(std::io::Error),
+    /// The handler closed it.
+    Ours,
+}
+
+/// How the handler closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// At once; what has not been written is dropped.
+    Now,
+    /// When what is buffered has been written and the peer has closed its side, or
+    /// [`linger_ms`](super::Config::linger_ms) later. What the peer still sends is thrown away: closing a socket with
+    /// unread bytes would reset it and could take the last words with it.
+    AfterFlush,
+}
+
+/// A connection on its way to another worker.
+#[derive(Debug)]
+pub struct Detached {
+    pub(super) stream: std::net::TcpStream,
+    pub(super) unread: Vec<u8>,
+    pub(super) out: Option<Box<OutBuf>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Served.
+    Open,
+    /// Closed by the handler, with bytes to be written.
+    Flushing,
+    /// All written, our side shut; waiting for the peer's end of stream.
+    Lingering,
+    /// On the list of the dead, to be removed before the turn ends.
+    Dead,
+}
+
+/// A connection. Every inline byte is paid by every idle connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) stream: TcpStream,
+    pub(super) waker: Waker,
+    /// Bytes the handler has not consumed; empty and without a buffer between frames.
+    pub(super) unread: Vec<u8>,
+    /// Bytes the kernel has not taken; none when there are none.
+    pub(super) out: Option<Box<OutBuf>>,
+    pub(super) generation: u32,
+    pub(super) state: State,
+    /// The handler has paused its reads.
+    pub(super) paused: bool,
+    /// Reads have stopped because too many answers wait to be written.
+    pub(super) choked: bool,
+    /// `unread` is to be handed over again before anything is read.
+    pub(super) refeed: bool,
+    /// The socket took no more; its waker will say when it does.
+    pub(super) blocked: bool,
+    /// On the list of connections to be flushed.
+    pub(super) dirty: bool,
+    /// On the list of connections to be read in the next turn whatever the kernel says.
+    pub(super) requeued: bool,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, waker: Waker, generation: u32) -> Self {
+        Self {
+            stream,
+            waker,
+            unread: Vec::new(),
+            out: None,
+            generation,
+            state: State::Open,
+            paused: false,
+            choked: false,
+            refeed: false,
+            blocked: false,
+            dirty: false,
+            requeued: false,
+        }
+    }
+
+    pub(super) fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, generation: self.generation }
+    }
+
+    pub(super) fn out_len(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.len())
+    }
+}

@@ -1,0 +1,278 @@
+//! What a handler may do: write, close, pause, move connections and post mail.
+//!
+//! Nothing here calls the handler or the kernel's read and write; the loop in `turn` does that in its own time.
+
+use std::{collections::VecDeque, io, sync::Arc, task::Waker};
+
+use noctule_core::id::{ConnId, Now, WorkerId};
+use slab::Slab;
+use tokio::net::TcpStream;
+
+use super::{
+    Config, Mailboxes,
+    accept::Accepting,
+    conn::{Close, Closed, Conn, Detached, State},
+    mailbox::Lanes,
+    out::{OutBuf, Pool},
+    wake::Ready,
+};
+
+/// The handler's side of a worker's loop.
+///
+/// Ids of connections that are gone, or are being closed, are accepted everywhere and do nothing.
+#[derive(Debug)]
+pub struct Io<M> {
+    pub(super) me: WorkerId,
+    pub(super) now: Now,
+    pub(super) config: Config,
+    pub(super) conns: Slab<Conn>,
+    generation: u32,
+    pub(super) ready: Arc<Ready>,
+    /// Slots to be read in the next turn although no waker named them.
+    pub(super) requeued: Vec<u32>,
+    /// Slots to be flushed at the end of this turn.
+    pub(super) dirty: Vec<u32>,
+    /// Connections to be removed, and why.
+    pub(super) dead: Vec<(u32, Closed)>,
+    /// When to give up on connections that are being closed, oldest first.
+    pub(super) lingering: VecDeque<(u64, ConnId)>,
+    pub(super) pool: Pool,
+    pub(super) mailboxes: Mailboxes<M>,
+    /// What this turn posts, per worker.
+    pub(super) outboxes: Vec<Lanes<M>>,
+    pub(super) accepting: Accepting,
+    pub(super) stopped: bool,
+}
+
+impl<M: Send> Io<M> {
+    pub(super) fn new(
+        me: WorkerId,
+        config: Config,
+        mailboxes: Mailboxes<M>,
+        accepting: Accepting,
+        main: Waker,
+    ) -> Self {
+        mailboxes.register(me, main.clone());
+        Self {
+            me,
+            now: Now::default(),
+            config,
+            conns: Slab::new(),
+            generation: 0,
+            ready: Ready::new(main),
+            requeued: Vec::new(),
+            dirty: Vec::new(),
+            dead: Vec::new(),
+            lingering: VecDeque::new(),
+            pool: Pool::new(config.pool_bytes, config.budget_bytes),
+            outboxes: (0..mailboxes.workers()).map(|_| Lanes::default()).collect(),
+            mailboxes,
+            accepting,
+            stopped: false,
+        }
+    }
+
+    /// The time, read once per turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The worker this is.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        self.me
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.outboxes.len()
+    }
+
+    /// How many connections there are, including those that are being closed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Whether there is no connection, not even one that is being closed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// Where to write to `conn`, to be flushed at the end of this turn; `None` once it's closed.
+    ///
+    /// For answers to what the peer sent, which bound themselves. What others send goes to the session's queue, is
+    /// announced by [`mark_dirty`](Self::mark_dirty) and written when it is [pulled](super::Handler::pull).
+    pub fn out(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
+        self.mark_dirty(conn);
+        let open = find(&mut self.conns, conn)?;
+        Some(open.out.get_or_insert_with(|| self.pool.take()))
+    }
+
+    /// Bytes that wait to be written to `conn`.
+    #[must_use]
+    pub fn waiting_bytes(&self, conn: ConnId) -> usize {
+        self.conns
+            .get(conn.slot as usize)
+            .filter(|open| open.generation == conn.generation)
+            .map_or(0, Conn::out_len)
+    }
+
+    /// Has `conn` pulled from and flushed at the end of this turn, or when its socket can be written to again.
+    #[inline]
+    pub fn mark_dirty(&mut self, conn: ConnId) {
+        if let Some(open) = find(&mut self.conns, conn)
+            && !open.dirty
+            && !open.blocked
+        {
+            open.dirty = true;
+            self.dirty.push(conn.slot);
+        }
+    }
+
+    /// Closes `conn`: the handler hears nothing more of it but [`closed`](super::Handler::closed).
+    pub fn close(&mut self, conn: ConnId, how: Close) {
+        let Some(open) = find(&mut self.conns, conn) else { return };
+        match how {
+            Close::Now => self.kill(conn.slot, Closed::Ours),
+            Close::AfterFlush => {
+                open.unread = Vec::new();
+                open.refeed = false;
+                self.mark_dirty(conn);
+                if let Some(open) = find(&mut self.conns, conn) {
+                    open.state = State::Flushing;
+                }
+                self.lingering.push_back((self.now.mono_ms.saturating_add(self.config.linger_ms), conn));
+            }
+        }
+    }
+
+    /// Puts a connection on the list of the dead.
+    pub(super) fn kill(&mut self, slot: u32, why: Closed) {
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && conn.state != State::Dead
+        {
+            conn.state = State::Dead;
+            self.dead.push((slot, why));
+        }
+    }
+
+    /// Stops reading from `conn`. What the handler leaves unconsumed is kept, the rest stays with the kernel, which
+    /// in the end stops the peer. An end of stream is not noticed before reads resume.
+    pub fn pause_reads(&mut self, conn: ConnId) {
+        if let Some(open) = find(&mut self.conns, conn) {
+            open.paused = true;
+        }
+    }
+
+    /// Reads from `conn` again, beginning with what is kept.
+    pub fn resume_reads(&mut self, conn: ConnId) {
+        if let Some(open) = find(&mut self.conns, conn)
+            && open.paused
+        {
+            open.paused = false;
+            open.refeed = true;
+            self.requeue(conn.slot);
+        }
+    }
+
+    /// Has a slot looked at in the next turn.
+    pub(super) fn requeue(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && !conn.requeued
+        {
+            conn.requeued = true;
+            self.requeued.push(slot);
+        }
+    }
+
+    /// Takes `conn` out of this worker, to be [posted](Self::post) to another that [adopts](Self::adopt) it.
+    ///
+    /// `unread` is what of the bytes at hand the other is to read: from within [`read`](super::Handler::read) some
+    /// tail of its `bytes`; otherwise empty, and what is kept goes along. What waits to be written goes along too.
+    /// Not from within [`pull`](super::Handler::pull), whose `out` would stay behind. `None` when it is closed, also when the kernel refuses, in which case it is closed with that error.
+    pub fn detach(&mut self, conn: ConnId, unread: &[u8]) -> Option<Detached> {
+        find(&mut self.conns, conn)?;
+        let mut gone = self.conns.try_remove(conn.slot as usize)?;
+        gone.unread.extend_from_slice(unread);
+        // Only fails when epoll does not know the socket, which then is of no use to anybody.
+        let stream = gone.stream.into_std().ok()?;
+        Some(Detached { stream, unread: gone.unread, out: gone.out })
+    }
+
+    /// Takes over a connection from another worker. What is unread is read in this turn or the next.
+    ///
+    /// # Errors
+    /// When the kernel can't watch the socket; the connection is closed then.
+    pub fn adopt(&mut self, detached: Detached) -> io::Result<ConnId> {
+        let id = self.insert(TcpStream::from_std(detached.stream)?);
+        if let Some(conn) = find(&mut self.conns, id) {
+            conn.refeed = !detached.unread.is_empty();
+            conn.unread = detached.unread;
+            conn.out = detached.out;
+        }
+        self.mark_dirty(id);
+        Ok(id)
+    }
+
+    /// Enters a socket into the table and has it read once: what has arrived before is announced by nobody.
+    pub(super) fn insert(&mut self, stream: TcpStream) -> ConnId {
+        let entry = self.conns.vacant_entry();
+        // A process has far fewer than 2^32 descriptors.
+        let slot = entry.key() as u32;
+        // Counted over all slots: the slab forgets its tenants, and all that matters is that no id comes twice.
+        self.generation = self.generation.wrapping_add(1);
+        entry.insert(Conn::new(stream, self.ready.waker(slot), self.generation));
+        self.requeue(slot);
+        ConnId { slot, generation: self.generation }
+    }
+
+    /// Posts to a worker's bulk lane; it leaves with everything else of this turn. Mail to oneself comes next turn.
+    pub fn post(&mut self, to: WorkerId, mail: M) {
+        if let Some(outbox) = self.outboxes.get_mut(to.index()) {
+            outbox.bulk.push((self.me, mail));
+        }
+    }
+
+    /// Posts to a worker's control lane, which overtakes its bulk lane.
+    pub fn post_control(&mut self, to: WorkerId, mail: M) {
+        if let Some(outbox) = self.outboxes.get_mut(to.index()) {
+            outbox.control.push((self.me, mail));
+        }
+    }
+
+    /// How much bulk mail `worker` has not collected yet.
+    #[must_use]
+    pub fn depth(&self, worker: WorkerId) -> usize {
+        self.mailboxes.depth(worker)
+    }
+
+    /// Accepts no more: this worker lets go of its listeners.
+    pub fn stop_accepting(&mut self) {
+        self.accepting = Accepting::default();
+    }
+
+    /// The connections that are served, to say goodbye to.
+    pub fn open(&self) -> impl Iterator<Item = ConnId> {
+        self.conns
+            .iter()
+            .filter(|(_, conn)| conn.state == State::Open)
+            .map(|(slot, conn)| conn.id(slot as u32))
+    }
+
+    /// Ends the loop after this turn's flush; connections still there are dropped.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+}
+
+/// The served connection of that id.
+#[inline]
+pub(super) fn find(conns: &mut Slab<Conn>, id: ConnId) -> Option<&mut Conn> {
+    conns
+        .get_mut(id.slot as usize)
+        .filter(|conn| conn.generation == id.generation && conn.state == State::Open)
+}

@@ -1,0 +1,464 @@
+//! The loop itself: what a turn does, in which order, and when the worker sleeps.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    mem,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use noctule_core::id::{ConnId, Now, WorkerId};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Accept, Config, Handler, Mailboxes, Pull,
+    accept::{Accepting, Attempt},
+    conn::{Closed, Conn, State},
+    io::{Io, find},
+    mailbox::Lanes,
+    out::{MAX_SLICES, OutBuf},
+};
+
+/// How often one connection is read, or written after a pull, before it is everybody else's turn.
+pub const READS_PER_TURN: usize = 4;
+
+/// Room for one read, shared by all connections of the worker.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Up to here unread bytes are copied in front of the next read; beyond, the next read is copied behind them, so that
+/// a large frame that comes in pieces is not copied once for each.
+const SMALL_UNREAD_BYTES: usize = 16 * 1024;
+
+/// Slots from here on, counted downwards, are listeners.
+const FIRST_LISTENER: u32 = u32::MAX;
+
+/// Runs a worker on the current thread until its handler [stops](Io::stop) it; returns the handler.
+///
+/// `mailboxes` is the same for all workers, `listeners` are this worker's (see [`listen`](super::listen)).
+///
+/// # Errors
+/// When the runtime can't be had or the kernel won't watch a listener.
+pub fn run<H: Handler>(
+    me: WorkerId,
+    config: Config,
+    mailboxes: Mailboxes<H::Mail>,
+    listeners: Vec<std::net::TcpListener>,
+    handler: H,
+) -> io::Result<H> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    // Unconstrained: the cooperative budget is for tasks that share a thread, and would stop this one early.
+    runtime.block_on(tokio::task::unconstrained(async move {
+        let accepting = Accepting::new(listeners)?;
+        let main = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let mut worker = Worker {
+            io: Io::new(me, config, mailboxes, accepting, main),
+            handler,
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            ready: Vec::new(),
+            inbox: Lanes::default(),
+            deadline_ms: None,
+        };
+        worker.start_accepting();
+        let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), armed_ms: None };
+        poll_fn(|cx| worker.poll(cx, &mut alarm)).await;
+        Ok(worker.handler)
+    }))
+}
+
+/// The one timer of the worker. It may ring early, never late: a deadline that moves away leaves it as it is.
+struct Alarm<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    armed_ms: Option<u64>,
+}
+
+impl Alarm<'_> {
+    fn set(&mut self, cx: &mut Context<'_>, now_ms: u64, config: &Config, deadline_ms: Option<u64>) {
+        if self.armed_ms.is_some_and(|armed| armed <= now_ms) {
+            self.armed_ms = None;
+        }
+        let Some(deadline) = deadline_ms else { return };
+        if self.armed_ms.is_none_or(|armed| deadline < armed) {
+            // A deadline beyond what the clock can say is one that never comes.
+            let Some(at) = config.started.checked_add(Duration::from_millis(deadline)) else { return };
+            self.armed_ms = Some(deadline);
+            self.sleep.as_mut().reset(Instant::from_std(at));
+            if self.sleep.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+struct Worker<H: Handler> {
+    io: Io<H::Mail>,
+    handler: H,
+    scratch: Box<[u8]>,
+    /// The list being worked off; empty between turns, kept for its capacity, like `inbox`.
+    ready: Vec<u32>,
+    inbox: Lanes<H::Mail>,
+    deadline_ms: Option<u64>,
+}
+
+impl<H: Handler> Worker<H> {
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm<'_>) -> Poll<()> {
+        self.turn();
+        if self.io.stopped {
+            return Poll::Ready(());
+        }
+        let pending_work = !self.io.requeued.is_empty() || !self.io.dirty.is_empty();
+        if pending_work || !self.io.mailboxes.sleep(self.io.me) {
+            // Not a loop: waking ourselves lets the runtime ask the kernel for other sockets first.
+            cx.waker().wake_by_ref();
+        } else {
+            let lingering = self.io.lingering.front().map(|(deadline, _)| *deadline);
+            let deadline =
+                [self.deadline_ms, lingering, self.io.accepting.resume_ms].into_iter().flatten().min();
+            alarm.set(cx, self.io.now.mono_ms, &self.io.config, deadline);
+        }
+        Poll::Pending
+    }
+
+    fn turn(&mut self) {
+        self.read_clocks();
+        self.give_up_lingering();
+        if self.io.accepting.resume_ms.is_some_and(|at| at <= self.io.now.mono_ms) {
+            self.start_accepting();
+        }
+        self.take_mail();
+        self.read_ready();
+        self.deadline_ms = self.handler.turn(&mut self.io);
+        // Before the flush, so that other workers begin while this one talks to the kernel.
+        self.post();
+        self.bury();
+        let mut dirty = mem::take(&mut self.io.dirty);
+        for slot in dirty.drain(..) {
+            self.flush(slot);
+        }
+        if self.io.dirty.is_empty() {
+            self.io.dirty = dirty;
+        }
+        self.bury();
+        self.post();
+    }
+
+    fn read_clocks(&mut self) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Both fit for some hundred million years.
+        self.io.now = Now {
+            mono_ms: self.io.config.started.elapsed().as_millis() as u64,
+            wall_ms: wall.as_millis() as u64,
+        };
+    }
+
+    fn give_up_lingering(&mut self) {
+        while let Some(&(deadline, id)) = self.io.lingering.front()
+            && deadline <= self.io.now.mono_ms
+        {
+            self.io.lingering.pop_front();
+            if self.io.conns.get(id.slot as usize).is_some_and(|conn| conn.generation == id.generation) {
+                self.io.kill(id.slot, Closed::Ours);
+            }
+        }
+    }
+
+    /// Has every listener asked in this turn.
+    fn start_accepting(&mut self) {
+        self.io.accepting.resume_ms = None;
+        let listeners = (0..self.io.accepting.len()).map(|listener| FIRST_LISTENER - listener as u32);
+        self.io.requeued.extend(listeners);
+    }
+
+    fn accept(&mut self, slot: u32, listener: usize) {
+        if self.io.accepting.resume_ms.is_some() {
+            return;
+        }
+        let waker = self.io.ready.waker(slot);
+        for _ in 0..self.io.config.accepts_per_turn {
+            match self.io.accepting.attempt(listener, &waker) {
+                Attempt::Accepted(stream, peer) => {
+                    let id = self.io.insert(stream);
+                    if self.handler.accepted(&mut self.io, id, peer, listener) == Accept::Refuse {
+                        self.io.conns.try_remove(id.slot as usize);
+                    }
+                }
+                Attempt::Again => {}
+                Attempt::Exhausted(error) => {
+                    self.io.accepting.resume_ms =
+                        Some(self.io.now.mono_ms.saturating_add(self.io.config.accept_pause_ms));
+                    self.handler.accept_failed(&mut self.io, listener, &error);
+                    return;
+                }
+                Attempt::Nobody => return,
+            }
+        }
+        self.io.requeued.push(slot);
+    }
+
+    fn take_mail(&mut self) {
+        self.io.mailboxes.collect(self.io.me, &mut self.inbox);
+        for lane in [&mut self.inbox.control, &mut self.inbox.bulk] {
+            for (from, mail) in lane.drain(..) {
+                self.handler.mail(&mut self.io, from, mail);
+            }
+        }
+    }
+
+    fn post(&mut self) {
+        for (to, outbox) in self.io.outboxes.iter_mut().enumerate() {
+            if !outbox.is_empty() {
+                // There are no more mailboxes than worker ids.
+                self.io.mailboxes.post_batch(WorkerId(to as u16), outbox);
+            }
+        }
+    }
+
+    fn read_ready(&mut self) {
+        let mut ready = mem::take(&mut self.ready);
+        self.io.ready.swap(&mut ready);
+        // Connections accepted meanwhile requeue themselves and are read in this turn too, a second round at most.
+        for slot in ready.drain(..) {
+            self.look_at(slot);
+        }
+        let mut requeued = mem::take(&mut self.io.requeued);
+        for slot in requeued.drain(..) {
+            if let Some(conn) = self.io.conns.get_mut(slot as usize) {
+                conn.requeued = false;
+            }
+            self.look_at(slot);
+        }
+        if self.io.requeued.is_empty() {
+            self.io.requeued = requeued;
+        }
+        self.ready = ready;
+    }
+
+    fn look_at(&mut self, slot: u32) {
+        let Some(conn) = self.io.conns.get_mut(slot as usize) else {
+            let listener = (FIRST_LISTENER - slot) as usize;
+            if listener < self.io.accepting.len() {
+                self.accept(slot, listener);
+            }
+            return;
+        };
+        if conn.blocked && conn.stream.poll_write_ready(&mut Context::from_waker(&conn.waker)).is_ready() {
+            conn.blocked = false;
+            if !conn.dirty {
+                conn.dirty = true;
+                self.io.dirty.push(slot);
+            }
+        }
+        match conn.state {
+            State::Open => self.read(slot),
+            State::Lingering => self.discard(slot),
+            State::Flushing | State::Dead => {}
+        }
+    }
+
+    /// Reads one connection until there is nothing to read, it is paused, closed or moved, or it has had its turn.
+    fn read(&mut self, slot: u32) {
+        for _ in 0..READS_PER_TURN {
+            let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
+            if conn.state != State::Open || conn.paused {
+                return;
+            }
+            if conn.out_len() >= self.io.config.budget_bytes.saturating_mul(2) {
+                conn.choked = true;
+                return;
+            }
+            let id = conn.id(slot);
+            let mut unread = mem::take(&mut conn.unread);
+            if mem::take(&mut conn.refeed) && !unread.is_empty() {
+                let consumed = self.handler.read(&mut self.io, id, &unread);
+                unread.drain(..consumed.min(unread.len()));
+                self.keep(id, unread);
+                continue;
+            }
+            let in_front = if unread.len() <= SMALL_UNREAD_BYTES { unread.len() } else { 0 };
+            let (front, room) = self.scratch.split_at_mut(in_front);
+            let mut buf = ReadBuf::new(room);
+            let mut cx = Context::from_waker(&conn.waker);
+            let got = match Pin::new(&mut conn.stream).poll_read(&mut cx, &mut buf) {
+                Poll::Ready(Ok(())) => buf.filled().len(),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                    conn.unread = unread;
+                    continue;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.io.kill(slot, Closed::Error(error));
+                    return;
+                }
+                Poll::Pending => {
+                    conn.unread = unread;
+                    return;
+                }
+            };
+            if got == 0 {
+                if let Some(mut out) = conn.out.take() {
+                    // The peer may have closed only its side and still wait for answers.
+                    let _ = write(conn, &mut out);
+                    self.io.pool.give_back(out);
+                }
+                self.io.kill(slot, Closed::PeerClosed);
+                return;
+            }
+            if in_front == unread.len() {
+                front.copy_from_slice(&unread);
+                let bytes = self.scratch.get(..in_front + got).unwrap_or_default();
+                let consumed = self.handler.read(&mut self.io, id, bytes);
+                unread.clear();
+                if let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
+                    unread.extend_from_slice(rest);
+                    self.keep(id, unread);
+                }
+            } else {
+                unread.extend_from_slice(buf.filled());
+                let consumed = self.handler.read(&mut self.io, id, &unread);
+                unread.drain(..consumed.min(unread.len()));
+                self.keep(id, unread);
+            }
+        }
+        self.io.requeue(slot);
+    }
+
+    /// Leaves what was not consumed with the connection, if it is still served here.
+    fn keep(&mut self, id: ConnId, mut unread: Vec<u8>) {
+        if !unread.is_empty()
+            && let Some(conn) = find(&mut self.io.conns, id)
+        {
+            if unread.len() <= SMALL_UNREAD_BYTES && unread.capacity() > SMALL_UNREAD_BYTES {
+                unread.shrink_to_fit();
+            }
+            conn.unread = unread;
+        }
+    }
+
+    /// Waits for the peer's end of stream, throwing away what comes before it.
+    fn discard(&mut self, slot: u32) {
+        for _ in 0..READS_PER_TURN {
+            let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
+            let mut buf = ReadBuf::new(&mut self.scratch);
+            let mut cx = Context::from_waker(&conn.waker);
+            match Pin::new(&mut conn.stream).poll_read(&mut cx, &mut buf) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                // Its end of stream or a reset: what we had to say has arrived or never will.
+                Poll::Ready(_) => return self.io.kill(slot, Closed::Ours),
+            }
+        }
+        self.io.requeue(slot);
+    }
+
+    /// Pulls from the handler and writes, until nothing is left, the socket takes no more, or it has had its turn.
+    fn flush(&mut self, slot: u32) {
+        let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
+        conn.dirty = false;
+        for _ in 0..READS_PER_TURN {
+            let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
+            if conn.blocked || conn.state == State::Dead {
+                return;
+            }
+            let id = conn.id(slot);
+            let mut out = conn.out.take().unwrap_or_else(|| self.io.pool.take());
+            let mut pulled = Pull::Done;
+            if conn.state == State::Open {
+                pulled = Pull::More;
+                if out.has_room() {
+                    pulled = self.handler.pull(&mut self.io, id, &mut out);
+                }
+            }
+            // The handler may have closed or moved it, or written behind what it pulled.
+            let conn = self.io.conns.get_mut(slot as usize);
+            let still = |conn: &&mut Conn| conn.generation == id.generation && conn.state != State::Dead;
+            let Some(conn) = conn.filter(still) else {
+                self.io.pool.give_back(out);
+                return;
+            };
+            if let Some(behind) = conn.out.take() {
+                out.append(&behind);
+                self.io.pool.give_back(behind);
+            }
+            match write(conn, &mut out) {
+                Poll::Ready(Ok(())) => self.io.pool.give_back(out),
+                Poll::Ready(Err(error)) => {
+                    self.io.pool.give_back(out);
+                    self.io.kill(slot, Closed::Error(error));
+                    return;
+                }
+                Poll::Pending => {
+                    conn.out = Some(out);
+                    conn.blocked = true;
+                    return;
+                }
+            }
+            if conn.state == State::Flushing {
+                self.shut(slot);
+                return;
+            }
+            if mem::take(&mut conn.choked) {
+                self.io.requeue(slot);
+            }
+            if pulled == Pull::Done {
+                return;
+            }
+        }
+        if let Some(conn) = self.io.conns.get_mut(slot as usize)
+            && !mem::replace(&mut conn.dirty, true)
+        {
+            self.io.dirty.push(slot);
+        }
+    }
+
+    /// Ends our side of a connection that has been written to the end.
+    fn shut(&mut self, slot: u32) {
+        let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
+        let mut cx = Context::from_waker(&conn.waker);
+        match Pin::new(&mut conn.stream).poll_shutdown(&mut cx) {
+            Poll::Ready(Err(_)) => self.io.kill(slot, Closed::Ours),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                conn.state = State::Lingering;
+                self.io.requeue(slot);
+            }
+        }
+    }
+
+    /// Removes the dead and tells the handler, who may kill others by it.
+    fn bury(&mut self) {
+        while let Some((slot, why)) = self.io.dead.pop() {
+            if let Some(mut conn) = self.io.conns.try_remove(slot as usize) {
+                if let Some(out) = conn.out.take() {
+                    self.io.pool.give_back(out);
+                }
+                let id = conn.id(slot);
+                drop(conn);
+                self.handler.closed(&mut self.io, id, why);
+            }
+        }
+    }
+}
+
+/// Writes as much of `out` as the socket takes. Pending: it took no more, and the connection's waker is registered.
+fn write(conn: &mut Conn, out: &mut OutBuf) -> Poll<io::Result<()>> {
+    while !out.is_empty() {
+        let mut cx = Context::from_waker(&conn.waker);
+        let stream = Pin::new(&mut conn.stream);
+        let written = if let Some(bytes) = out.contiguous() {
+            ready!(stream.poll_write(&mut cx, bytes))
+        } else {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let used = out.gather(&mut slices);
+            ready!(stream.poll_write_vectored(&mut cx, slices.get(..used).unwrap_or_default()))
+        };
+        match written {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => out.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
