@@ -131,6 +131,9 @@ impl Default for TopicLimits {
 }
 
 impl TopicLimits {
+    /// What MQTT itself allows; for texts that have kept narrower limits before.
+    pub const WIDEST: Self = Self { max_bytes: u16::MAX, max_levels: u16::MAX };
+
     fn check_bytes(&self, text: &str) -> Result<(), TopicError> {
         if text.is_empty() {
             return Err(TopicError::Empty);
