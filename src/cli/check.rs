@@ -1,0 +1,73 @@
+//! `noctule check`: reads a configuration, touches nothing, and says what it would do or everything wrong with it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Exit;
+use crate::config::{Anonymous, Config, ConfigError};
+
+const AFTER_HELP: &str = "\
+Nothing is opened, bound or written. Mistakes are shown as file:line:column: key: what is wrong.
+
+Exit codes: 0 the file is right, 1 it is wrong, 2 it cannot be read.";
+
+/// Arguments of `noctule check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct CheckArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+impl CheckArgs {
+    /// Checks the file: the summary goes to `out`, mistakes to `err`.
+    ///
+    /// # Errors
+    /// Only if writing fails.
+    pub fn run(&self, out: &mut impl Write, err: &mut impl Write) -> io::Result<Exit> {
+        match Config::load(&self.config) {
+            Ok(config) => {
+                writeln!(out, "{}: ok", self.config.display())?;
+                summarise(&config, out)?;
+                Ok(Exit::Done)
+            }
+            Err(error) => {
+                writeln!(err, "{error}")?;
+                let unreadable = matches!(error, ConfigError::Unreadable { .. });
+                Ok(if unreadable { Exit::Usage } else { Exit::Failed })
+            }
+        }
+    }
+}
+
+fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    for listener in &config.listener {
+        let who = match listener.anonymous {
+            Anonymous::Nobody => "nobody without credentials",
+            Anonymous::Loopback => "programs on this machine, without credentials",
+            Anonymous::Everybody => "everybody who can reach it, without credentials",
+        };
+        writeln!(out, "  {} on {} for {who}", listener.protocol.as_str(), listener.address)?;
+    }
+    let (server, limits) = (&config.server, &config.limits);
+    let threads = if server.workers == 1 { "worker" } else { "workers" };
+    writeln!(out, "  {} {threads}, data in {}", server.workers, server.data_dir.display())?;
+    writeln!(
+        out,
+        "  up to {} connections ({} per address), packets of {}, sessions of {}",
+        limits.max_connections,
+        limits.max_connections_per_address,
+        limits.max_packet_size,
+        limits.max_session_expiry
+    )?;
+    writeln!(
+        out,
+        "  queues of {} messages and {} per client, then {}",
+        limits.max_queued_messages,
+        limits.max_queued_bytes,
+        config.delivery.overflow.as_str()
+    )
+}

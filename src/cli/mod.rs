@@ -1,0 +1,120 @@
+//! The command line: what every command takes, with its help. Each flag is defined once.
+//!
+//! `check` is carried out here, because it needs nothing but the configuration; the other commands are carried out
+//! by the shell.
+
+mod address;
+mod check;
+mod client;
+mod publish;
+mod run;
+mod subscribe;
+mod topic;
+
+use clap::{Parser, Subcommand};
+
+pub use address::BrokerUrl;
+pub use check::CheckArgs;
+pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
+pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
+pub use run::{RunArgs, RunError};
+pub use subscribe::{RetainHandling, SubArgs};
+
+/// What the process tells its caller when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Done = 0,
+    /// It could not be done: the broker refused or was lost, or the configuration is wrong.
+    Failed = 1,
+    /// The command line was wrong, or a file it names cannot be read.
+    Usage = 2,
+    /// `sub --timeout` passed before `--count` messages had come.
+    Timeout = 3,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  noctule                                   serve MQTT on 127.0.0.1:1883, programs on this machine only
+  noctule run -c /etc/noctule.toml          serve as the file says
+  noctule check -c /etc/noctule.toml        say what the file would do, or everything wrong with it
+  noctule sub -t 'sensors/#' -v             show what comes in, with topics
+  noctule pub -t sensors/attic -m 21.5      publish one message
+
+Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub).";
+
+/// MQTT and STOMP edge broker for IoT gateways
+///
+/// Without a command, `run`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "noctule", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `None` is `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The arguments of `run` when no command is named.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients until stopped
+    Run(RunArgs),
+    /// Check a configuration without touching anything
+    Check(CheckArgs),
+    /// Publish messages to a broker
+    Pub(Box<PubArgs>),
+    /// Subscribe to topics and print what comes
+    Sub(Box<SubArgs>),
+}
+
+impl Cli {
+    /// Reads the command line, `arguments[0]` being the program's name.
+    ///
+    /// # Errors
+    /// clap's own error, which also stands for `--help` and `--version`: print it and exit with its code. Also when
+    /// options are given that the chosen protocol version cannot express.
+    pub fn read<I>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<std::ffi::OsString> + Clone,
+    {
+        let cli = Self::try_parse_from(arguments)?;
+        match &cli.command {
+            Some(Command::Pub(publish)) => publish.check()?,
+            Some(Command::Sub(subscribe)) => subscribe.check()?,
+            Some(Command::Run(_) | Command::Check(_)) | None => {}
+        }
+        Ok(cli)
+    }
+
+    /// The command, with a bare `noctule` resolved to `run`.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+/// A usage error worded like clap's own, for what only several flags together make wrong.
+fn usage(command: &str, message: String) -> clap::Error {
+    use clap::CommandFactory;
+    let mut whole = Cli::command();
+    whole.build();
+    match whole.find_subcommand_mut(command) {
+        Some(part) => part.error(clap::error::ErrorKind::ArgumentConflict, message),
+        None => whole.error(clap::error::ErrorKind::ArgumentConflict, message),
+    }
+}
+
+#[cfg(test)]
+mod tests;

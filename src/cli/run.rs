@@ -1,0 +1,107 @@
+//! `noctule run`: flags that stand above the configuration file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{Anonymous, Config, ConfigError, Level, Listener, LogFormat, Protocol};
+
+/// Arguments of `noctule run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Configuration file; without one, the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Listen for MQTT here, instead of the configured listeners
+    #[arg(long, value_name = "IP:PORT")]
+    pub mqtt: Option<SocketAddr>,
+
+    /// Let everybody who can reach the --mqtt address connect without credentials
+    #[arg(long, requires = "mqtt")]
+    pub anonymous: bool,
+
+    /// Directory for what must survive a restart
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Worker threads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
+
+    /// Shape of the log lines
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Log more: -v what each client does, -vv every packet
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl RunArgs {
+    /// The configuration that is to run: the file (or the defaults) with the flags above it, checked.
+    ///
+    /// # Errors
+    /// What [`Config::load`] finds, or one line for each flag that makes it wrong.
+    pub fn configuration(&self) -> Result<Config, RunError> {
+        let mut config = match &self.config {
+            Some(file) => Config::load(file).map_err(RunError::File)?,
+            None => Config::default(),
+        };
+        if let Some(address) = self.mqtt {
+            let anonymous = if self.anonymous { Anonymous::Everybody } else { Anonymous::Loopback };
+            if !self.anonymous && !address.ip().to_canonical().is_loopback() {
+                return Err(RunError::Open(address));
+            }
+            config.listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous }];
+        }
+        if let Some(data) = &self.data {
+            config.server.data_dir.clone_from(data);
+        }
+        if let Some(workers) = self.workers {
+            config.server.workers = workers;
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+        }
+        match self.verbose {
+            0 => {}
+            1 => config.log.level = Level::Debug,
+            _ => config.log.level = Level::Trace,
+        }
+        Ok(config)
+    }
+}
+
+/// Why `noctule run` does not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration file.
+    File(ConfigError),
+    /// `--mqtt` names an address that others can reach, and nothing says that this is meant.
+    Open(SocketAddr),
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Open(address) => write!(
+                f,
+                "--mqtt {address}: other machines can reach it, and no authentication is configured that would let \
+                 them in; add --anonymous if everybody who can reach it may publish and subscribe"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Open(_) => None,
+        }
+    }
+}

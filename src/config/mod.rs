@@ -1,0 +1,166 @@
+//! The configuration: what `noctule.toml` may say, with every default.
+//!
+//! No file is needed; an empty one means the defaults. Each key is declared once, in the file of its section, with
+//! its range and whether it reloads. Reading and wording of errors is in `load`, what no single key can know in
+//! `rules`. Turning limits into the protocol crates' own types is not done here.
+
+mod limits;
+mod listener;
+mod load;
+mod place;
+mod quantity;
+mod rules;
+mod section;
+mod server;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use limits::Limits;
+pub use listener::{Anonymous, Listener, Protocol};
+pub use quantity::{Period, QuantityError, Size};
+pub use rules::Fault;
+pub use section::{Key, Reload};
+pub use server::{Delivery, Level, Log, LogFormat, Overflow, Server, ShareStrategy};
+
+/// Largest configuration file read, bytes; a file beyond it is a mistake in the path.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[log]`
+    pub log: Log,
+    /// `[[listener]]`, as often as there are addresses to listen on.
+    pub listener: Vec<Listener>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            limits: Limits::default(),
+            delivery: Delivery::default(),
+            log: Log::default(),
+            listener: vec![Listener::default()],
+        }
+    }
+}
+
+impl Config {
+    /// Every section with its keys.
+    pub const SECTIONS: &[(&str, &[Key])] = &[
+        ("server", Server::KEYS),
+        ("limits", Limits::KEYS),
+        ("delivery", Delivery::KEYS),
+        ("log", Log::KEYS),
+        ("listener", Listener::KEYS),
+    ];
+
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] if the file cannot be read; [`ConfigError::Wrong`] with everything that is wrong
+    /// in it, each with its place.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { file: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > MAX_FILE_BYTES {
+            let hint =
+                format!("it has {size} bytes, a configuration at most {MAX_FILE_BYTES}; is the path right?");
+            return Err(unreadable(std::io::Error::other(hint)));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads and checks `text`; `file` is the name that errors give.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`] with everything that is wrong.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        load::parse(text, file).map_err(|problems| ConfigError::Wrong { problems })
+    }
+
+    /// Checks what no single key can know, for a configuration that was changed after it was read (by flags of the
+    /// command line). [`load`](Self::load) and [`parse`](Self::parse) have done it already.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        rules::faults(self)
+    }
+}
+
+/// One mistake: `file:line:column: key: what is wrong and how to mend it`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file's name as it was given.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong, beginning with the key's path if there is one.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file was read and is wrong.
+    Wrong {
+        /// Everything that is wrong, in the order of the file; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, source } => {
+                write!(f, "{}: cannot be read: {source}", file.display())
+            }
+            Self::Wrong { problems } => {
+                for (at, problem) in problems.iter().enumerate() {
+                    let line_break = if at == 0 { "" } else { "\n" };
+                    write!(f, "{line_break}{problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Wrong { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! `[server]`, `[delivery]` and `[log]`: the few keys that are not limits.
+
+use std::path::PathBuf;
+
+use super::section::{section, words};
+
+section! {
+    /// The process as a whole.
+    pub struct Server {
+        /// Worker threads, each with its own event loop and its share of the clients: 1, which serves a gateway;
+        /// more than the machine has cores only costs.
+        workers: u16 [1..=64] = 1, Restart;
+
+        /// Where everything that must survive a restart is kept; created with mode 0700. Relative to the working
+        /// directory.
+        data_dir: PathBuf = PathBuf::from("data"), Restart;
+    }
+}
+
+section! {
+    /// Who gets a message, and what happens when there is no room for it.
+    pub struct Delivery {
+        /// What a full queue does: `"drop-oldest"`, because the newest reading is usually the one that matters.
+        /// Nothing is ever dropped uncounted.
+        overflow: Overflow = Overflow::DropOldest, Now;
+
+        /// Which member of a shared subscription gets the next message: `"round-robin"`.
+        share_strategy: ShareStrategy = ShareStrategy::RoundRobin, Now;
+    }
+}
+
+section! {
+    /// What is said on standard error.
+    pub struct Log {
+        /// `"human"` for a terminal or the journal, `"json"` for machines.
+        format: LogFormat = LogFormat::Human, Restart;
+
+        /// The least important line that is still written: `"info"`.
+        level: Level = Level::Info, Now;
+    }
+}
+
+words! {
+    /// What a client's full queue does with one more message.
+    pub enum Overflow {
+        /// Makes room by dropping what has waited longest.
+        DropOldest = "drop-oldest",
+        /// Drops the message that just came.
+        DropNewest = "drop-newest",
+        /// Refuses it to its publisher (Quota exceeded, 0x97); on MQTT 3 the acknowledgement is withheld.
+        Refuse = "refuse",
+        /// Disconnects the client whose queue is full; its session stays.
+        Disconnect = "disconnect",
+    }
+}
+
+words! {
+    /// Which member of a shared subscription gets the next message.
+    pub enum ShareStrategy {
+        /// One after the other.
+        RoundRobin = "round-robin",
+        /// The one with the fewest messages it has not yet acknowledged.
+        LeastInflight = "least-inflight",
+        /// Always the same one for the same publisher, as long as it is there.
+        Sticky = "sticky",
+    }
+}
+
+words! {
+    /// The shape of a log line.
+    pub enum LogFormat {
+        /// Time, level, module, words; coloured on a terminal.
+        Human = "human",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least important log line that is still written.
+    pub enum Level {
+        /// What somebody must mend.
+        Error = "error",
+        /// What somebody should look at.
+        Warn = "warn",
+        /// What the broker does.
+        Info = "info",
+        /// What each client does.
+        Debug = "debug",
+        /// Every packet.
+        Trace = "trace",
+    }
+}

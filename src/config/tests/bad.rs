@@ -1,0 +1,289 @@
+//! Bad files: what is said about each, word for word.
+
+use super::complaints;
+
+/// One line in, one complaint out.
+#[track_caller]
+fn says(text: &str, expected: &str) {
+    assert_eq!(complaints(text), [expected], "about {text:?}");
+}
+
+#[test]
+fn unknown_keys_get_the_nearest_known_one() {
+    says("[limits]\nmax_inflght = 5\n", "2:1: limits.max_inflght: unknown key; did you mean max_inflight?");
+    says("[server]\n  worker = 2\n", "2:3: server.worker: unknown key; did you mean workers?");
+    says("server.worker = 2\n", "1:8: server.worker: unknown key; did you mean workers?");
+    says("server = { worker = 2 }\n", "1:12: server.worker: unknown key; did you mean workers?");
+    says(
+        "[[listener]]\nport = 1883\n",
+        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, anonymous",
+    );
+    says("[log]\nfile = \"x\"\n", "2:1: log.file: unknown key; [log] knows format, level");
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_shown_the_right_one() {
+    says("[server]\nmax_inflight = 5\n", "2:1: server.max_inflight: unknown key; it belongs under [limits]");
+    says(
+        "max_inflight = 5\n",
+        "1:1: max_inflight: unknown section; the key max_inflight belongs under [limits]",
+    );
+    says(
+        "address = \"127.0.0.1:1\"\n",
+        "1:1: address: unknown section; the key address belongs under [[listener]]",
+    );
+}
+
+#[test]
+fn unknown_sections_get_the_nearest_known_one() {
+    says("[limts]\nmax_inflight = 5\n", "1:2: limts: unknown section; did you mean [limits]?");
+    says("[[listner]]\n", "1:3: listner: unknown section; did you mean [[listener]]?");
+    says(
+        "[kitchen]\n",
+        "1:2: kitchen: unknown section; there are [server], [limits], [delivery], [log], [[listener]]",
+    );
+}
+
+#[test]
+fn counts_are_kept_to_their_range() {
+    for bad in ["0", "-1", "65536", "99999999999", "1.5", "\"many\"", "true", "[]"] {
+        says(
+            &format!("[limits]\nmax_inflight = {bad}\n"),
+            &format!("2:16: limits.max_inflight: {bad} is not a whole number from 1 to 65535 (default 100)"),
+        );
+    }
+    for good in ["1", "65535"] {
+        assert_eq!(complaints(&format!("[limits]\nmax_inflight = {good}\n")), [""; 0]);
+    }
+    says(
+        "[server]\nworkers = 65\n",
+        "2:11: server.workers: 65 is not a whole number from 1 to 64 (default 1)",
+    );
+    says("[server]\nworkers = 0\n", "2:11: server.workers: 0 is not a whole number from 1 to 64 (default 1)");
+}
+
+#[test]
+fn sizes_are_kept_to_their_range() {
+    for bad in
+        ["0", "-1", "1023", "\"1023B\"", "\"257MiB\"", "268435457", "\"64KB\"", "\"\"", "9223372036854775807"]
+    {
+        says(
+            &format!("[limits]\nmax_packet_size = {bad}\n"),
+            &format!(
+                "2:19: limits.max_packet_size: {bad} is not a size from 1KiB to 256MiB such as 65536, \"64KiB\" or \
+                 \"1MiB\" (default \"1MiB\")"
+            ),
+        );
+    }
+    for good in ["1024", "\"1KiB\"", "\"256MiB\"", "268435456"] {
+        let text = format!("[limits]\nmax_queued_bytes = \"1GiB\"\nmax_packet_size = {good}\n");
+        assert_eq!(complaints(&text), [""; 0]);
+    }
+}
+
+#[test]
+fn durations_are_kept_to_their_range_and_name_their_unit() {
+    for bad in
+        ["10", "\"10\"", "\"0s\"", "\"999ms\"", "\"301s\"", "\"-1s\"", "\"1 week\"", "10.5", "1979-05-27"]
+    {
+        says(
+            &format!("[limits]\nconnect_timeout = {bad}\n"),
+            &format!(
+                "2:19: limits.connect_timeout: {bad} is not a duration from 1s to 5m such as \"5ms\", \"10s\", \
+                 \"2m\", \"1h\" or \"7d\" (default \"10s\")"
+            ),
+        );
+    }
+    for good in ["\"1s\"", "\"5m\"", "\"1000ms\""] {
+        assert_eq!(complaints(&format!("[limits]\nconnect_timeout = {good}\n")), [""; 0]);
+    }
+}
+
+#[test]
+fn words_are_listed() {
+    says(
+        "[delivery]\noverflow = \"drop\"\n",
+        "2:12: delivery.overflow: \"drop\" is not \"drop-oldest\", \"drop-newest\", \"refuse\" or \"disconnect\" \
+         (default \"drop-oldest\")",
+    );
+    says(
+        "[delivery]\nshare_strategy = 1\n",
+        "2:18: delivery.share_strategy: 1 is not \"round-robin\", \"least-inflight\" or \"sticky\" \
+         (default \"round-robin\")",
+    );
+    says(
+        "[log]\nformat = \"JSON\"\n",
+        "2:10: log.format: \"JSON\" is not \"human\" or \"json\" (default \"human\")",
+    );
+    says(
+        "[log]\nlevel = \"verbose\"\n",
+        "2:9: log.level: \"verbose\" is not \"error\", \"warn\", \"info\", \"debug\" or \"trace\" (default \"info\")",
+    );
+    says(
+        "[[listener]]\nprotocol = \"http\"\n",
+        "2:12: listener.protocol: \"http\" is not \"mqtt\" (default \"mqtt\")",
+    );
+    says(
+        "[[listener]]\nanonymous = \"yes\"\n",
+        "2:13: listener.anonymous: \"yes\" is not true, false or \"loopback\" (default \"loopback\")",
+    );
+    says(
+        "[server]\ndata_dir = 3\n",
+        "2:12: server.data_dir: 3 is not a directory such as \"data\" or \"/var/lib/noctule\" (default \"data\")",
+    );
+}
+
+#[test]
+fn addresses_name_a_port() {
+    for bad in ["\"localhost:1883\"", "\"127.0.0.1\"", "\"1883\"", "1883", "\"::1:99999\"", "\"\""] {
+        says(
+            &format!("[[listener]]\naddress = {bad}\n"),
+            &format!(
+                "2:11: listener.address: {bad} is not an address and port such as \"127.0.0.1:1883\", \
+                 \"0.0.0.0:1883\" or \"[::1]:1883\" (default \"127.0.0.1:1883\")"
+            ),
+        );
+    }
+}
+
+#[test]
+fn sections_have_their_brackets() {
+    says("limits = 3\n", "1:10: limits: 3 is not a section; write [limits] on a line of its own");
+    says(
+        "[listener]\naddress = \"127.0.0.1:1\"\n",
+        "1:1: listener: write [[listener]], in two brackets, once for each",
+    );
+    says("listener = true\n", "1:12: listener: write [[listener]], in two brackets, once for each");
+    says(
+        "[[server]]\nworkers = 1\n",
+        "1:1: server: [[server]] is not a section; write [server] on a line of its own",
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_placed() {
+    says("[limits\n", "1:8: not valid TOML: unclosed table, expected `]`");
+    says("[limits]\nmax_inflight 5\n", "2:14: not valid TOML: key with no value, expected `=`");
+    says("[limits]\nmax_inflight = 5\nmax_inflight = 6\n", "3:1: not valid TOML: duplicate key");
+    says("[server]\n[server]\n", "2:2: not valid TOML: duplicate key");
+    says(
+        "[limits]\nmax_packet_size = 64KiB\n",
+        "2:19: not valid TOML: string values must be quoted, expected literal string",
+    );
+}
+
+#[test]
+fn a_wide_open_listener_is_said_to_be_one() {
+    for address in ["0.0.0.0:1883", "192.168.1.5:1883", "[::]:1883", "[::ffff:10.0.0.1]:1883"] {
+        says(
+            &format!("[[listener]]\naddress = \"{address}\"\n"),
+            &format!(
+                "2:11: listener.address: {address} can be reached from other machines, and no authentication is \
+                 configured that would let them in; if everybody who can reach it may publish and subscribe, add \
+                 anonymous = true to this [[listener]], else listen on 127.0.0.1"
+            ),
+        );
+        assert_eq!(
+            complaints(&format!("[[listener]]\naddress = \"{address}\"\nanonymous = true\n")),
+            [""; 0]
+        );
+    }
+    for address in ["127.0.0.1:1883", "127.8.8.8:1", "[::1]:1883"] {
+        assert_eq!(complaints(&format!("[[listener]]\naddress = \"{address}\"\n")), [""; 0]);
+    }
+    says(
+        "[[listener]]\nanonymous = false\n",
+        "2:13: listener.anonymous: false lets nobody connect, because no authentication is configured; write \
+         \"loopback\" for programs on this machine or true for everybody",
+    );
+}
+
+#[test]
+fn listeners_do_not_share_an_address() {
+    let two = |a: &str, b: &str| {
+        complaints(&format!(
+            "[[listener]]\naddress = \"{a}\"\nanonymous = true\n\n[[listener]]\naddress = \"{b}\"\nanonymous = true\n"
+        ))
+    };
+    assert_eq!(
+        two("127.0.0.1:1883", "127.0.0.1:1883"),
+        [
+            "6:11: listener.address: 127.0.0.1:1883 is taken by the listener on 127.0.0.1:1883 above; give each its own \
+          address or port"
+        ]
+    );
+    assert_eq!(
+        two("0.0.0.0:1883", "127.0.0.1:1883"),
+        [
+            "6:11: listener.address: 127.0.0.1:1883 is taken by the listener on 0.0.0.0:1883 above; give each its own \
+          address or port"
+        ]
+    );
+    assert_eq!(two("127.0.0.1:0", "127.0.0.1:0"), [""; 0]);
+    // The second has no address of its own, so the place is that of its table.
+    says(
+        "[[listener]]\n[[listener]]\n",
+        "2:1: listener.address: 127.0.0.1:1883 is taken by the listener on 127.0.0.1:1883 above; give each its own address or port",
+    );
+    says(
+        "listener = []\n",
+        "1:12: listener: nobody could connect; add a [[listener]], or leave the key out for 127.0.0.1:1883",
+    );
+}
+
+#[test]
+fn a_queue_has_room_for_a_packet() {
+    let wrong = "a packet of max_packet_size = \"8MiB\" would be accepted and then fit no queue of max_queued_bytes = \
+                 \"4MiB\"; make max_queued_bytes at least as large";
+    says("[limits]\nmax_packet_size = \"8MiB\"\n", &format!("2:19: limits.max_packet_size: {wrong}"));
+    says(
+        "[limits]\nmax_packet_size = \"8MiB\"\nmax_queued_bytes = \"4MiB\"\n",
+        &format!("3:20: limits.max_queued_bytes: {wrong}"),
+    );
+    assert_eq!(complaints("[limits]\nmax_packet_size = \"4MiB\"\n"), [""; 0]);
+}
+
+#[test]
+fn everything_wrong_is_said_in_one_go_and_in_order() {
+    let text = "[limits]\nmax_inflight = 0\nmax_inflght = 1\nconnect_timeout = 10\n[server]\nworkers = \"two\"\n\
+                [[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"here\"\nport = 3\n";
+    let starts: Vec<String> =
+        complaints(text).iter().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert_eq!(
+        starts,
+        [
+            "2:16:limits.max_inflight:",
+            "3:1:limits.max_inflght:",
+            "4:19:limits.connect_timeout:",
+            "6:11:server.workers:",
+            "10:11:listener.address:",
+            "11:1:listener.port:"
+        ]
+    );
+}
+
+#[test]
+fn a_flood_of_mistakes_is_cut_short() {
+    let mut text = "[limits]\n".to_owned();
+    for number in 0..10_000 {
+        text.push_str(&format!("zzz_{number} = 1\n"));
+    }
+    assert_eq!(complaints(&text).len(), 50);
+}
+
+#[test]
+fn quotes_are_short_and_on_one_line() {
+    let long = "é".repeat(500);
+    let said = complaints(&format!("[log]\nformat = \"{long}\"\n"));
+    assert!(said[0].starts_with("2:10: log.format: \"é") && said[0].contains("é… is not"), "{said:?}");
+    let said = complaints("[log]\nformat = \"\"\"\nab\ncd\"\"\"\n");
+    assert_eq!(said, ["2:10: log.format: \"\"\"… is not \"human\" or \"json\" (default \"human\")"]);
+}
+
+#[test]
+fn any_prefix_of_a_good_file_is_judged_without_a_panic() {
+    let whole = include_str!("../../../config/noctule.toml");
+    for end in (0..whole.len()).filter(|end| whole.is_char_boundary(*end)) {
+        let _ = complaints(&whole[..end]);
+    }
+}

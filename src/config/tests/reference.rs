@@ -1,0 +1,68 @@
+//! `config/noctule.toml` says what the code does.
+
+use super::*;
+
+const FILE: &str = include_str!("../../../config/noctule.toml");
+
+#[test]
+fn the_reference_file_is_the_defaults() {
+    match Config::parse(FILE, "config/noctule.toml") {
+        Ok(config) => assert_eq!(config, Config::default()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The comment block above a key and the key's line, per section: `(section, name, comment)`.
+fn written_keys() -> Vec<(String, String, String)> {
+    let (mut keys, mut section, mut comment) = (Vec::new(), String::new(), String::new());
+    for line in FILE.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push_str(text);
+        } else if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).to_owned();
+            comment.clear();
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            keys.push((section.clone(), name.to_owned(), std::mem::take(&mut comment)));
+        } else {
+            comment.clear();
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_reference_file_has_every_key_in_order_and_no_other() {
+    let declared: Vec<(String, String)> = Config::SECTIONS
+        .iter()
+        .flat_map(|(section, keys)| keys.iter().map(|key| ((*section).to_owned(), key.name.to_owned())))
+        .collect();
+    let written: Vec<(String, String)> =
+        written_keys().into_iter().map(|(section, name, _)| (section, name)).collect();
+    assert_eq!(written, declared);
+}
+
+#[test]
+fn every_key_that_is_serialised_is_declared() {
+    let value = toml::Value::try_from(Config::default()).unwrap();
+    for (section, value) in value.as_table().unwrap() {
+        let table = value.as_table().or_else(|| value.as_array()?.first()?.as_table()).unwrap();
+        let (_, keys) = Config::SECTIONS.iter().find(|(name, _)| name == section).unwrap();
+        let mut declared: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        declared.sort_unstable();
+        assert_eq!(table.keys().collect::<Vec<_>>(), declared, "[{section}]");
+    }
+}
+
+#[test]
+fn the_reference_file_says_why_and_whether_each_key_reloads() {
+    for (section, name, comment) in written_keys() {
+        let (_, keys) = Config::SECTIONS.iter().find(|(known, _)| *known == section).unwrap();
+        let key = keys.iter().find(|key| key.name == name).unwrap();
+        let reload = key.reload.as_str();
+        assert!(
+            comment.ends_with(&format!(" ({reload})")),
+            "{section}.{name}: the comment must end in ({reload})"
+        );
+        assert!(comment.len() > reload.len() + 20, "{section}.{name}: say why");
+    }
+}
