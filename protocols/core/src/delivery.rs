@@ -1,0 +1,279 @@
+//! The acknowledgement machines: what we have sent and wait for, and what we have received and must not take twice.
+//!
+//! [`Window`] is the sender's side of MQTT's QoS 1 and 2 (section 4.3, figures 4.2 and 4.3); [`Received`] the
+//! receiver's side of QoS 2. Both know packet ids only; who is told and what is stored is the engine's affair.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use crate::queue::Entry;
+
+/// Where an outbound exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its packet id is being stored; nothing has been sent (QoS 2 of a session that survives).
+    Storing,
+    /// PUBLISH is due or sent; PUBACK or PUBREC is awaited.
+    Publishing,
+    /// PUBREC came and is being stored; PUBREL follows.
+    StoringRelease,
+    /// PUBREL is due or sent; PUBCOMP is awaited.
+    Releasing,
+    /// Over, waiting for older ones to leave the window.
+    Done,
+}
+
+/// One outbound exchange.
+#[derive(Debug)]
+pub struct Flight {
+    /// Its packet id.
+    pub packet_id: NonZeroU16,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Whether PUBLISH went out on the present connection, and so counts against the peer's Receive Maximum.
+    pub on_wire: bool,
+    /// Whether PUBLISH went out on any connection: the next one carries DUP [MQTT-3.3.1-1].
+    pub sent_before: bool,
+    /// The message; dropped once PUBREC came.
+    pub entry: Option<Entry>,
+}
+
+/// An acknowledgement as it comes from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckKind {
+    /// Answers QoS 1.
+    PubAck,
+    /// Answers QoS 2, first part.
+    PubRec,
+    /// The sender's answer to PUBREC.
+    PubRel,
+    /// Answers PUBREL.
+    PubComp,
+}
+
+/// What an acknowledgement did.
+#[derive(Debug)]
+pub enum Acked {
+    /// The exchange is over; the entry if it was still held.
+    Completed(Option<Entry>),
+    /// PUBREC was taken; PUBREL is due once that is stored. The entry is released.
+    Received(Option<Entry>),
+    /// PUBREC came again while PUBREL is under way: PUBREL is due again.
+    ReleaseAgain,
+    /// No such exchange.
+    Unknown,
+    /// An exchange of that id is at a stage that this packet can't answer: the peer errs.
+    OutOfTurn,
+}
+
+/// Outbound exchanges in the order of their start; their packet ids ascend around the ring of 1..=65,535.
+#[derive(Debug, Default)]
+pub struct Window {
+    flights: VecDeque<Flight>,
+    live: usize,
+    on_wire: usize,
+    last_id: u16,
+}
+
+/// Places of the ring of packet ids.
+const RING: u32 = 65_535;
+
+/// How far `id` lies after `base` on the ring.
+fn distance(base: NonZeroU16, id: NonZeroU16) -> usize {
+    ((u32::from(id.get()) + RING - u32::from(base.get())) % RING) as usize
+}
+
+impl Window {
+    /// Exchanges not yet over.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// PUBLISH packets that count against the peer's Receive Maximum [MQTT-3.3.4-9].
+    #[must_use]
+    pub fn on_wire(&self) -> usize {
+        self.on_wire
+    }
+
+    /// Starts an exchange.
+    ///
+    /// # Errors
+    /// Gives the entry back while the ring of packet ids is closed by an exchange that never ends.
+    pub fn begin(&mut self, stage: Stage, entry: Entry) -> Result<NonZeroU16, Entry> {
+        let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
+        if self.flights.front().is_some_and(|oldest| oldest.packet_id == next) {
+            return Err(entry);
+        }
+        self.last_id = next.get();
+        self.live += 1;
+        self.flights.push_back(Flight {
+            packet_id: next,
+            stage,
+            on_wire: false,
+            sent_before: false,
+            entry: Some(entry),
+        });
+        Ok(next)
+    }
+
+    fn position(&self, id: NonZeroU16) -> Option<usize> {
+        let wanted = distance(self.flights.front()?.packet_id, id);
+        let front = self.flights.front()?.packet_id;
+        // Without gaps the distance is the place; gaps appear only when finished ones were compacted away.
+        if self.flights.get(wanted).is_some_and(|flight| flight.packet_id == id) {
+            return Some(wanted);
+        }
+        let place = self.flights.partition_point(|flight| distance(front, flight.packet_id) < wanted);
+        self.flights.get(place).is_some_and(|flight| flight.packet_id == id).then_some(place)
+    }
+
+    /// The exchange with this packet id.
+    pub fn find(&mut self, id: NonZeroU16) -> Option<&mut Flight> {
+        let place = self.position(id)?;
+        self.flights.get_mut(place).filter(|flight| flight.stage != Stage::Done)
+    }
+
+    /// Notes that the exchange's PUBLISH has been written to the present connection.
+    pub fn written(&mut self, id: NonZeroU16) {
+        let Some(place) = self.position(id) else { return };
+        let Some(flight) = self.flights.get_mut(place) else { return };
+        if !flight.on_wire {
+            flight.on_wire = true;
+            self.on_wire += 1;
+        }
+        flight.sent_before = true;
+    }
+
+    /// Takes a PUBACK, PUBREC or PUBCOMP. `failed`: its reason code is 0x80 or above, which ends the exchange
+    /// (section 4.3.3). `store_first`: PUBREC must be stored before PUBREL is sent.
+    pub fn acknowledge(&mut self, kind: AckKind, id: NonZeroU16, failed: bool, store_first: bool) -> Acked {
+        let Some(place) = self.position(id) else { return Acked::Unknown };
+        let Some(flight) = self.flights.get_mut(place) else { return Acked::Unknown };
+        let qos_2 = flight.entry.as_ref().is_none_or(|entry| entry.qos == crate::id::Qos::ExactlyOnce);
+        match (kind, flight.stage) {
+            (_, Stage::Done) => Acked::Unknown,
+            (AckKind::PubAck, Stage::Publishing) if !qos_2 && flight.sent_before => self.finish(place),
+            (AckKind::PubRec, Stage::Publishing) if qos_2 && flight.sent_before => {
+                if failed {
+                    return self.finish(place);
+                }
+                flight.stage = if store_first { Stage::StoringRelease } else { Stage::Releasing };
+                Acked::Received(flight.entry.take())
+            }
+            // Stored or not, the answer to a repeated PUBREC is on its way.
+            (AckKind::PubRec, Stage::StoringRelease) => Acked::Received(None),
+            (AckKind::PubRec, Stage::Releasing) => Acked::ReleaseAgain,
+            (AckKind::PubComp, Stage::Releasing) => self.finish(place),
+            _ => Acked::OutOfTurn,
+        }
+    }
+
+    fn finish(&mut self, place: usize) -> Acked {
+        let Some(flight) = self.flights.get_mut(place) else { return Acked::Unknown };
+        flight.stage = Stage::Done;
+        self.live -= 1;
+        if flight.on_wire {
+            self.on_wire -= 1;
+        }
+        let entry = flight.entry.take();
+        while self.flights.front().is_some_and(|oldest| oldest.stage == Stage::Done) {
+            self.flights.pop_front();
+        }
+        // One exchange that never ends must not make the others' remains pile up behind it.
+        if self.flights.len() > 4 * self.live + 64 {
+            self.flights.retain(|flight| flight.stage != Stage::Done);
+        }
+        Acked::Completed(entry)
+    }
+
+    /// Ends an exchange whose message will not be sent after all.
+    pub fn abandon(&mut self, id: NonZeroU16) -> Option<Entry> {
+        match self.position(id).map(|place| self.finish(place)) {
+            Some(Acked::Completed(entry)) => entry,
+            _ => None,
+        }
+    }
+
+    /// Forgets which connection the packets went out on; what is unfinished is due again on the next one
+    /// [MQTT-4.4.0-1]. Returns the packet ids due, in their original order [MQTT-4.6.0-1].
+    pub fn reconnect(&mut self) -> Vec<NonZeroU16> {
+        self.on_wire = 0;
+        let mut due = Vec::new();
+        for flight in &mut self.flights {
+            flight.on_wire = false;
+            if matches!(flight.stage, Stage::Publishing | Stage::Releasing) {
+                due.push(flight.packet_id);
+            }
+        }
+        due
+    }
+
+    /// What is unfinished, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.iter().filter(|flight| flight.stage != Stage::Done)
+    }
+
+    /// Empties the window.
+    pub fn drain(&mut self) -> impl Iterator<Item = Flight> + '_ {
+        self.live = 0;
+        self.on_wire = 0;
+        self.flights.drain(..).filter(|flight| flight.stage != Stage::Done)
+    }
+}
+
+/// Packet ids of inbound QoS 2 messages between PUBLISH and PUBREL.
+#[derive(Debug, Default)]
+pub struct Received {
+    ids: Vec<NonZeroU16>,
+}
+
+impl Received {
+    /// Exchanges under way.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether none is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Whether the id's message was taken already [MQTT-4.3.3-10].
+    #[must_use]
+    pub fn contains(&self, id: NonZeroU16) -> bool {
+        self.ids.binary_search(&id).is_ok()
+    }
+
+    /// Notes a new id; false if it is under way already.
+    pub fn insert(&mut self, id: NonZeroU16) -> bool {
+        match self.ids.binary_search(&id) {
+            Ok(_) => false,
+            Err(place) => {
+                self.ids.insert(place, id);
+                true
+            }
+        }
+    }
+
+    /// Ends the exchange; false if there was none.
+    pub fn remove(&mut self, id: NonZeroU16) -> bool {
+        self.ids.binary_search(&id).map(|place| self.ids.remove(place)).is_ok()
+    }
+
+    /// Ends all of them (the session ended), keeping no memory of a burst.
+    pub fn clear(&mut self) {
+        self.ids = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests;

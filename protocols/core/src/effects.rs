@@ -1,0 +1,437 @@
+//! What goes into an engine and what comes out of it.
+//!
+//! The shell (or the simulation) hands in [`Input`]s and carries out [`Effect`]s in order. Connections pull their
+//! deliveries themselves (see [`crate::engine::Engine::pull`]); an effect only says which have something to pull.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use crate::delivery::AckKind;
+use crate::group::{Lease, Member, Outcome};
+use crate::id::{ConnId, Qos, SessionId, WorkerId};
+use crate::matches::MatchSet;
+use crate::message::{Message, Publish};
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::store::{StoreEvent, StoreOp, Ticket};
+use crate::trie::GroupKey;
+
+/// A client asks for its session; it is authenticated already.
+#[derive(Clone, Debug)]
+pub struct Connect<'a> {
+    /// Never empty: the shell assigns one where the client gave none.
+    pub client_id: &'a str,
+    /// Who it is, as authenticated.
+    pub user: Option<&'a str>,
+    /// Whether an old session is discarded.
+    pub clean_start: bool,
+    /// Session Expiry Interval asked for, s. MQTT 3: 0 for a clean session, else `u32::MAX`.
+    pub expiry_s: u32,
+    /// Receive Maximum of the client; 65,535 where it gave none.
+    pub receive_maximum: NonZeroU16,
+    /// Keep Alive asked for, s; 0 for none.
+    pub keep_alive_s: u16,
+    /// Whether the client can be told a Server Keep Alive, reasons and so on (MQTT 5).
+    pub is_v5: bool,
+    /// Its will.
+    pub will: Option<WillRequest<'a>>,
+}
+
+/// A will as asked for in CONNECT.
+#[derive(Clone, Debug)]
+pub struct WillRequest<'a> {
+    /// The message, its expiry counted from its publication.
+    pub publish: Publish<'a>,
+    /// Will Delay Interval, s.
+    pub delay_s: u32,
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterRequest<'a> {
+    /// As the client wrote it, `$share/…` included.
+    pub filter: &'a str,
+    /// Maximum QoS.
+    pub qos: Qos,
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published; true for MQTT 3 bridges never, for MQTT 3 clients false.
+    pub retain_as_published: bool,
+    /// When retained messages are sent.
+    pub retain_handling: RetainHandling,
+}
+
+/// Retain Handling (MQTT 5, section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RetainHandling {
+    /// At every subscribe.
+    #[default]
+    Always,
+    /// Only if the subscription is new.
+    IfNew,
+    /// Not at all.
+    Never,
+}
+
+/// What happens to an engine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A connection was accepted; its CONNECT is awaited.
+    Opened(ConnId),
+    /// Its client asks for a session.
+    Connect(ConnId, Connect<'a>),
+    /// Its client publishes.
+    Publish(ConnId, Publish<'a>),
+    /// Its client acknowledges; `failed` for reason codes of 0x80 and above.
+    Ack {
+        /// The connection.
+        conn: ConnId,
+        /// Which packet.
+        kind: AckKind,
+        /// Of which exchange.
+        packet_id: NonZeroU16,
+        /// Whether its reason code is 0x80 or above.
+        failed: bool,
+    },
+    /// Its client subscribes.
+    Subscribe {
+        /// The connection.
+        conn: ConnId,
+        /// To be answered under this id.
+        packet_id: NonZeroU16,
+        /// Subscription Identifier.
+        id: Option<NonZeroU32>,
+        /// The filters, in order.
+        filters: &'a [FilterRequest<'a>],
+    },
+    /// Its client unsubscribes.
+    Unsubscribe {
+        /// The connection.
+        conn: ConnId,
+        /// To be answered under this id.
+        packet_id: NonZeroU16,
+        /// The filters, in order.
+        filters: &'a [&'a str],
+    },
+    /// Its client shows that it lives.
+    Ping(ConnId),
+    /// Its client says good-bye.
+    Disconnect {
+        /// The connection.
+        conn: ConnId,
+        /// Whether the will is to be published all the same (reason code 0x04).
+        with_will: bool,
+        /// A new Session Expiry Interval, s.
+        expiry_s: Option<u32>,
+    },
+    /// The connection is gone.
+    Closed(ConnId),
+    /// Another engine speaks.
+    Peer(WorkerId, PeerMsg),
+    /// The store reports.
+    Store(StoreEvent),
+    /// Time has passed: timers may be due.
+    Tick,
+    /// Limits and rights have changed.
+    Policy(Arc<Policy>),
+    /// The broker stops: wills are published now, connections are closed by the shell afterwards.
+    Shutdown,
+}
+
+/// What engines say to each other.
+#[derive(Clone, Debug)]
+pub enum PeerMsg {
+    /// A message for the receiver's part of the matches.
+    Deliver(Arc<Message>, Arc<MatchSet>),
+    /// A message for a group whose home the receiver is.
+    GroupPublish(Arc<GroupKey>, Arc<Message>),
+    /// A message chosen for a member whose home the receiver is.
+    Lend {
+        /// The member.
+        session: SessionId,
+        /// The message.
+        message: Arc<Message>,
+        /// Lower of publisher's and subscription's QoS.
+        qos: Qos,
+        /// RETAIN flag of the delivery.
+        retain: bool,
+        /// Identifiers to send with it.
+        subscription_ids: Option<Arc<[NonZeroU32]>>,
+        /// The loan, for QoS 1 and 2.
+        lease: Option<Lease>,
+    },
+    /// How a loan ended.
+    LeaseEnded(Lease, Outcome),
+    /// A session joins a group, or changes its options there; answered by `Joined`.
+    Join {
+        /// The group.
+        key: Arc<GroupKey>,
+        /// The member.
+        member: Member,
+        /// Echoed.
+        ticket: Ticket,
+    },
+    /// The join is in force.
+    Joined(Ticket),
+    /// A session leaves a group.
+    Leave(Arc<GroupKey>, SessionId),
+    /// A member's client came or went.
+    Presence {
+        /// The group.
+        key: Arc<GroupKey>,
+        /// The member.
+        session: SessionId,
+        /// Whether it is there.
+        online: bool,
+        /// Whether its session outlives its connection.
+        durable: bool,
+    },
+    /// So many data messages have been taken in: the sender may send as many again.
+    Credit(u32),
+}
+
+impl PeerMsg {
+    /// Whether it counts against the receiver's mailbox. Control is never held back: without it nothing drains.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        matches!(self, Self::Deliver(..) | Self::GroupPublish(..) | Self::Lend { .. })
+    }
+}
+
+/// Reason code of an acknowledgement (MQTT 5, section 2.4); MQTT 3 knows only success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the specification's names")]
+pub enum Reason {
+    Success = 0x00,
+    NoMatchingSubscribers = 0x10,
+    NoSubscriptionExisted = 0x11,
+    UnspecifiedError = 0x80,
+    ImplementationSpecificError = 0x83,
+    NotAuthorized = 0x87,
+    TopicFilterInvalid = 0x8F,
+    TopicNameInvalid = 0x90,
+    PacketIdInUse = 0x91,
+    PacketIdNotFound = 0x92,
+    QuotaExceeded = 0x97,
+}
+
+/// An answer to a client, to be encoded in its protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The session is there.
+    Connected {
+        /// Whether it existed before.
+        session_present: bool,
+        /// Session Expiry Interval granted, if it differs from what was asked, s.
+        expiry_s: Option<u32>,
+        /// Keep Alive imposed, if it differs from what was asked, s.
+        keep_alive_s: Option<u16>,
+    },
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Ack {
+        /// Which.
+        kind: AckKind,
+        /// Of which exchange.
+        packet_id: NonZeroU16,
+        /// How it went.
+        reason: Reason,
+    },
+    /// SUBACK.
+    Subscribed {
+        /// The SUBSCRIBE's.
+        packet_id: NonZeroU16,
+        /// One per filter: the QoS granted, or why not.
+        codes: Box<[Result<Qos, Reason>]>,
+    },
+    /// UNSUBACK.
+    Unsubscribed {
+        /// The UNSUBSCRIBE's.
+        packet_id: NonZeroU16,
+        /// One per filter.
+        codes: Box<[Reason]>,
+    },
+    /// PINGRESP.
+    Pong,
+}
+
+/// Why a message did not reach a session that it was meant for. Each is a counter; none is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DropReason {
+    /// The queue was full and the overflow policy chose it.
+    QueueFull,
+    /// QoS 0 and the client is away.
+    Offline,
+    /// Message Expiry Interval ran out.
+    Expired,
+    /// Larger than the client's Maximum Packet Size [MQTT-3.1.2-24].
+    TooLarge,
+    /// The session ended before it was sent or acknowledged.
+    SessionEnded,
+    /// The client's PUBACK or PUBREC said 0x80 or more.
+    RefusedByClient,
+    /// No member of a shared subscription could take it.
+    NoGroupMember,
+    /// The publisher has no right to publish it.
+    NotAuthorized,
+    /// A retained message beyond the limit on count or bytes.
+    RetainedFull,
+    /// The store could not take it.
+    StoreFailed,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::QueueFull,
+        Self::Offline,
+        Self::Expired,
+        Self::TooLarge,
+        Self::SessionEnded,
+        Self::RefusedByClient,
+        Self::NoGroupMember,
+        Self::NotAuthorized,
+        Self::RetainedFull,
+        Self::StoreFailed,
+    ];
+
+    /// Counter label and log field.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Offline => "offline",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::SessionEnded => "session_ended",
+            Self::RefusedByClient => "refused_by_client",
+            Self::NoGroupMember => "no_group_member",
+            Self::NotAuthorized => "not_authorized",
+            Self::RetainedFull => "retained_full",
+            Self::StoreFailed => "store_failed",
+        }
+    }
+}
+
+/// Something worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client has its session.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        client_id: Box<str>,
+        /// Whether the session existed before.
+        session_present: bool,
+    },
+    /// A client's connection ended.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        client_id: Box<str>,
+        /// Whether it said good-bye.
+        graceful: bool,
+    },
+    /// A client's newer connection took the session from the older one.
+    TakenOver {
+        /// The client.
+        client_id: Box<str>,
+        /// The older connection.
+        old: ConnId,
+        /// The newer one.
+        new: ConnId,
+    },
+    /// A session ended with messages still waiting.
+    SessionEnded {
+        /// The client.
+        client_id: Box<str>,
+        /// Messages that nobody will receive.
+        lost: usize,
+    },
+    /// Messages to a client were dropped.
+    Dropped {
+        /// The client, or the topic where no client is concerned.
+        whose: Box<str>,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Encode and send an answer.
+    Reply(ConnId, Reply),
+    /// Tell the peer, flush, close.
+    Close(ConnId, Refusal),
+    /// Post to another worker's mailbox.
+    Peer(WorkerId, PeerMsg),
+    /// Hand to the store.
+    Store(Ticket, StoreOp),
+    /// Stop reading from a connection.
+    Pause(ConnId),
+    /// Read from it again.
+    Resume(ConnId),
+    /// Write to the log.
+    Log(Event),
+}
+
+/// Effects in order, and the connections that have something to pull. Reused from turn to turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be carried out in order.
+    pub list: Vec<Effect>,
+    /// Connections with something to pull; each at most once until it is pulled.
+    pub dirty: Vec<ConnId>,
+}
+
+impl Effects {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+
+    pub(crate) fn reply(&mut self, conn: ConnId, reply: Reply) {
+        self.list.push(Effect::Reply(conn, reply));
+    }
+}
+
+/// One message as it is to be written to a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The message.
+    pub message: &'a Arc<Message>,
+    /// QoS of this delivery.
+    pub qos: Qos,
+    /// Whether it may have been delivered before.
+    pub dup: bool,
+    /// RETAIN flag of this delivery.
+    pub retain: bool,
+    /// Present exactly when `qos` is above 0.
+    pub packet_id: Option<NonZeroU16>,
+    /// Identifiers of the subscriptions that matched.
+    pub subscription_ids: &'a [NonZeroU32],
+    /// Message Expiry Interval that remains, s.
+    pub remaining_s: Option<u32>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is in the connection's buffer; encoded length in bytes.
+    Written(usize),
+    /// The client does not take packets of that size.
+    TooLarge,
+}
+
+/// The writing end of a connection: the codec over its out buffer.
+pub trait Outlet {
+    /// Whether the connection's byte budget has room for another packet.
+    fn has_room(&self) -> bool;
+    /// Encodes a PUBLISH.
+    fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent;
+    /// Encodes a PUBREL.
+    fn release(&mut self, packet_id: NonZeroU16);
+}

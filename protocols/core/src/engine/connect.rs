@@ -1,0 +1,456 @@
+//! Sessions come, stay and go: CONNECT, takeover, DISCONNECT, a lost connection, expiry, wills, shutdown.
+
+use std::sync::Arc;
+
+use super::{Engine, NO_SESSION, SPARE_TRAFFIC, Timer};
+use crate::delivery::Stage;
+use crate::effects::{Connect, DropReason, Effect, Effects, Event, PeerMsg, Reply, WillRequest};
+use crate::group::Outcome;
+use crate::id::{ConnId, Now, Qos};
+use crate::message::{Message, Publish};
+use crate::policy::{Action, Identity};
+use crate::refusal::{Kind, Refusal};
+use crate::session::{Session, Traffic, Will};
+use crate::store::{StoreOp, Ticket};
+use crate::trie::GroupKey;
+
+impl Engine {
+    pub(super) fn connect(&mut self, now: Now, conn: ConnId, connect: &Connect<'_>, fx: &mut Effects) {
+        if self.conn(conn).is_none() {
+            return;
+        }
+        if let Some(will) = &connect.will
+            && let Err(refusal) = self.check_will(connect, will)
+        {
+            return fx.push(Effect::Close(conn, refusal));
+        }
+        let limits = &self.policy.limits;
+        let expiry_s = connect.expiry_s.min(limits.max_session_expiry_s);
+        let window_max = connect.receive_maximum.get().min(limits.max_inflight.max(1));
+        let keep_alive_s = self.keep_alive_granted(connect);
+
+        let mut present = None;
+        if let Some(slot) = self.find_client(connect.client_id) {
+            if self.session(slot).is_some_and(|session| session.user.as_deref() != connect.user) {
+                let detail = format!("client id {:?} belongs to another user's session", connect.client_id);
+                return fx.push(Effect::Close(conn, Refusal::new(Kind::NotAuthorized, detail)));
+            }
+            self.take_over(now, slot, conn, connect, fx);
+            present = self.find_client(connect.client_id);
+        }
+        if let Some(slot) = present
+            && connect.clean_start
+        {
+            self.end_session(now, slot, fx);
+            present = None;
+        }
+        let session_present = present.is_some();
+        let slot = match present {
+            Some(slot) => slot,
+            None => self.new_session(connect),
+        };
+        let will = connect.will.as_ref().map(|will| Box::new(own_will(will)));
+        let Some(session) = self.session(slot) else { return };
+        let was_durable = session.is_durable() && session_present;
+        session.conn = Some(conn);
+        session.absence = session.absence.wrapping_add(1);
+        session.expiry_s = expiry_s;
+        session.window_max = window_max;
+        session.will = will;
+        if let Some(traffic) = &mut session.traffic {
+            traffic.due = traffic.window.reconnect().into();
+        }
+        if let Some(state) = self.conn(conn) {
+            state.session = slot;
+            state.is_v5 = connect.is_v5;
+            state.heard_ms = now.mono_ms;
+            state.silence_max_ms = u32::from(keep_alive_s) * 1_500;
+            if state.silence_max_ms > 0 {
+                let deadline = now.mono_ms + u64::from(state.silence_max_ms);
+                self.wheel.insert(deadline, Timer::KeepAlive(conn));
+            }
+        }
+        self.durability_changed(slot, was_durable, session_present, fx);
+        self.presence(slot, true, fx);
+        fx.reply(
+            conn,
+            Reply::Connected {
+                session_present,
+                expiry_s: (expiry_s != connect.expiry_s).then_some(expiry_s),
+                keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+            },
+        );
+        fx.push(Effect::Log(Event::Connected { conn, client_id: connect.client_id.into(), session_present }));
+        self.mark_dirty(conn, fx);
+    }
+
+    fn check_will(&self, connect: &Connect<'_>, will: &WillRequest<'_>) -> Result<(), Refusal> {
+        let limits = &self.policy.limits;
+        let topic = will.publish.topic.as_str();
+        if will.publish.qos > limits.max_qos {
+            let (asked, most) = (will.publish.qos.level(), limits.max_qos.level());
+            let detail = format!("will QoS {asked} is above max_qos {most}");
+            return Err(Refusal::new(Kind::QosNotSupported, detail));
+        }
+        if will.publish.retain && !limits.retain_available {
+            return Err(Refusal::new(Kind::RetainNotSupported, "will retain: retain_available is false"));
+        }
+        let who = Identity { user: connect.user, client_id: connect.client_id };
+        if !self.policy.allows(who, Action::Publish(topic)) {
+            let detail = format!("no right to publish the will to {topic:?}");
+            return Err(Refusal::new(Kind::NotAuthorized, detail));
+        }
+        Ok(())
+    }
+
+    /// The keep alive in force, s. Only MQTT 5 can be told of a lower one [MQTT-3.2.2-21]; a 3.x client keeps its own.
+    fn keep_alive_granted(&self, connect: &Connect<'_>) -> u16 {
+        let ceiling = self.policy.limits.max_keep_alive_s;
+        let asked = connect.keep_alive_s;
+        if connect.is_v5 && ceiling > 0 && (asked == 0 || asked > ceiling) { ceiling } else { asked }
+    }
+
+    fn find_client(&self, client_id: &str) -> Option<u32> {
+        let hash = self.seed.hash(client_id);
+        let sessions = &self.sessions;
+        self.by_client
+            .find(hash, |&slot| {
+                sessions.get(slot as usize).is_some_and(|found| *found.client_id == *client_id)
+            })
+            .copied()
+    }
+
+    fn new_session(&mut self, connect: &Connect<'_>) -> u32 {
+        let session = Session {
+            number: self.shared.next_session(),
+            client_id: connect.client_id.into(),
+            user: connect.user.map(Into::into),
+            conn: None,
+            expiry_s: 0,
+            window_max: 1,
+            subscriptions: Vec::new(),
+            will: None,
+            traffic: None,
+            absence: 0,
+            congested: false,
+        };
+        let slot = self.sessions.insert(session) as u32;
+        let (seed, sessions) = (&self.seed, &self.sessions);
+        self.by_client.insert_unique(seed.hash(connect.client_id), slot, |&other| {
+            sessions.get(other as usize).map_or(0, |session| seed.hash(&*session.client_id))
+        });
+        slot
+    }
+
+    /// The older connection of the same client id ends [MQTT-3.1.4-3]. Its will is published unless it is delayed and
+    /// the session goes on [MQTT-3.1.3-9].
+    fn take_over(&mut self, now: Now, slot: u32, new: ConnId, connect: &Connect<'_>, fx: &mut Effects) {
+        let Some(session) = self.session(slot) else { return };
+        let Some(old) = session.conn else { return };
+        if connect.is_v5 && !connect.clean_start && session.expiry_s > 0 {
+            // The delay is cancelled by the very connection that takes over.
+            session.will.take_if(|will| will.delay_s > 0);
+        } else if let Some(will) = &mut session.will {
+            will.delay_s = 0;
+        }
+        self.stats.takeovers += 1;
+        let detail = "another connection with the same client id took the session over";
+        fx.push(Effect::Close(old, Refusal::new(Kind::SessionTakenOver, detail)));
+        fx.push(Effect::Log(Event::TakenOver { client_id: connect.client_id.into(), old, new }));
+        self.detach(now, old, false, fx);
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        with_will: bool,
+        expiry_s: Option<u32>,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.session_slot(conn) else { return };
+        let ceiling = self.policy.limits.max_session_expiry_s;
+        let Some(session) = self.session(slot) else { return };
+        let was_durable = session.is_durable();
+        if let Some(asked) = expiry_s {
+            if asked > 0 && !was_durable {
+                let detail =
+                    format!("DISCONNECT raises the session expiry from 0 to {asked} s [MQTT-3.14.2-2]");
+                return self.refuse(now, conn, Kind::ProtocolError, detail, fx);
+            }
+            session.expiry_s = asked.min(ceiling);
+        }
+        self.durability_changed(slot, was_durable, true, fx);
+        self.detach(now, conn, !with_will, fx);
+    }
+
+    pub(super) fn closed(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        self.detach(now, conn, false, fx);
+        if let Some(state) = self.conn(conn) {
+            state.open = false;
+            state.answers = None;
+        }
+    }
+
+    /// Parts a session from its connection. `graceful`: the client said good-bye, so its will is discarded.
+    pub(super) fn detach(&mut self, now: Now, conn: ConnId, graceful: bool, fx: &mut Effects) {
+        let Some(slot) = self.session_slot(conn) else { return };
+        if let Some(state) = self.conn(conn) {
+            state.session = NO_SESSION;
+            state.silence_max_ms = 0;
+            state.answers = None;
+        }
+        let Some(session) = self.session(slot) else { return };
+        session.conn = None;
+        session.absence = session.absence.wrapping_add(1);
+        let (number, absence, expiry_s) = (session.number, session.absence, session.expiry_s);
+        let client_id = session.client_id.clone();
+        let will = if graceful {
+            session.will = None;
+            None
+        } else {
+            // The will is due at the latest when the session ends [MQTT-3.1.3-9].
+            session.will.as_ref().map(|will| will.delay_s.min(expiry_s))
+        };
+        fx.push(Effect::Log(Event::Disconnected { conn, client_id, graceful }));
+        self.presence(slot, false, fx);
+        self.give_up_unsent(now, slot, fx);
+        match will {
+            None => {}
+            Some(0) => {
+                if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
+                    self.publish_will(now, slot, &will, fx);
+                }
+            }
+            Some(delay_s) => {
+                let deadline = now.mono_ms + u64::from(delay_s) * 1_000;
+                self.wheel.insert(deadline, Timer::WillDelay { slot, number, absence });
+            }
+        }
+        match expiry_s {
+            0 => self.end_session(now, slot, fx),
+            u32::MAX => {}
+            seconds => {
+                let deadline = now.mono_ms + u64::from(seconds) * 1_000;
+                self.wheel.insert(deadline, Timer::SessionExpiry { slot, number, absence });
+            }
+        }
+    }
+
+    /// What an absent client is not kept: QoS 0, retained replays, and shared messages that were not sent yet, which
+    /// another member may get.
+    fn give_up_unsent(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+        let Some(session) = self.session(slot) else { return };
+        let client_id = session.client_id.clone();
+        let Some(traffic) = &mut session.traffic else { return };
+        traffic.due.clear();
+        traffic.replays.clear();
+        let mut given_up =
+            traffic.queue.take_where(|entry| entry.qos == Qos::AtMostOnce || entry.lease().is_some());
+        let unsent: Vec<_> = traffic
+            .window
+            .iter()
+            .filter(|flight| !flight.sent_before && flight.stage == Stage::Publishing)
+            .filter(|flight| flight.entry.as_ref().is_some_and(|entry| entry.lease().is_some()))
+            .map(|flight| flight.packet_id)
+            .collect();
+        given_up.extend(unsent.into_iter().filter_map(|packet_id| traffic.window.abandon(packet_id)));
+        for entry in given_up {
+            match entry.lease() {
+                Some(lease) => self.lease_ended(lease, Outcome::Returned, fx),
+                None => self.count_drop(now, DropReason::Offline, &client_id, fx),
+            }
+            self.pool.give_back(entry.message);
+        }
+        self.park_traffic(slot);
+    }
+
+    /// Gives a quiet session's traffic back to the pool.
+    pub(super) fn park_traffic(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if session.traffic.as_ref().is_some_and(|traffic| traffic.is_quiet())
+            && let Some(mut traffic) = session.traffic.take()
+            && self.spare_traffic.len() < SPARE_TRAFFIC
+        {
+            traffic.queue.shrink();
+            self.spare_traffic.push(traffic);
+        }
+    }
+
+    /// Tells the tree, the groups and the store when a session begins or ceases to outlive its connections.
+    fn durability_changed(&mut self, slot: u32, was: bool, existed: bool, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let is = session.is_durable();
+        if is {
+            fx.push(Effect::Store(
+                Ticket::NONE,
+                StoreOp::SessionKept {
+                    session: session.number,
+                    client_id: session.client_id.clone(),
+                    user: session.user.clone(),
+                    expiry_s: session.expiry_s,
+                },
+            ));
+        } else if was {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number }));
+        }
+        if !existed || was == is {
+            return;
+        }
+        for index in 0..self.sessions.get(slot as usize).map_or(0, |session| session.subscriptions.len()) {
+            self.enter_subscription(slot, index, fx);
+            if is && let Some(op) = self.subscribed_op(slot, index) {
+                fx.push(Effect::Store(Ticket::NONE, op));
+            }
+        }
+    }
+
+    /// Tells the homes of its groups that a member's client came or went.
+    fn presence(&mut self, slot: u32, online: bool, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let durable = session.is_durable();
+        let keys: Vec<_> = session
+            .subscriptions
+            .iter()
+            .filter_map(|subscription| {
+                let group = subscription.group.clone()?;
+                Some(Arc::new(GroupKey { group, filter: subscription.filter.as_str().into() }))
+            })
+            .collect();
+        let session = self.session_id(slot);
+        for key in keys {
+            let home = self.shared.home_of_group(&key.group, &key.filter);
+            if home == self.id {
+                self.presence_here(&key, session, online, durable);
+            } else {
+                self.send_peer(home, PeerMsg::Presence { key, session, online, durable }, fx);
+            }
+        }
+    }
+
+    /// The session ends: its subscriptions go, what waited is counted, its will (if it still has one) is published.
+    pub(super) fn end_session(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+        if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
+            self.publish_will(now, slot, &will, fx);
+        }
+        let name = self.session_id(slot);
+        while let Some(subscription) = self.session(slot).and_then(|session| session.subscriptions.pop()) {
+            self.leave_subscription(now, name, &subscription, fx);
+        }
+        let Some(session) = self.sessions.try_remove(slot as usize) else { return };
+        let hash = self.seed.hash(&*session.client_id);
+        if let Ok(entry) = self.by_client.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        if session.congested {
+            self.shared.set_congested(name, false);
+        }
+        if session.is_durable() {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number }));
+        }
+        let Some(mut traffic) = session.traffic else { return };
+        let lost = self.lose_traffic(now, &session.client_id, &mut traffic, fx);
+        if lost > 0 {
+            fx.push(Effect::Log(Event::SessionEnded { client_id: session.client_id, lost }));
+        }
+        if self.spare_traffic.len() < SPARE_TRAFFIC {
+            traffic.queue.shrink();
+            traffic.due.clear();
+            traffic.received.clear();
+            traffic.replays.clear();
+            self.spare_traffic.push(traffic);
+        }
+    }
+
+    /// Empties an ended session's queue and window: shared messages return to their groups as far as they may
+    /// [MQTT-4.8.2-4/5], the rest is counted. Returns how many were lost.
+    fn lose_traffic(&mut self, now: Now, client_id: &str, traffic: &mut Traffic, fx: &mut Effects) -> usize {
+        let mut lost = 0;
+        let mut entries = Vec::new();
+        for flight in traffic.window.drain() {
+            if let Some(entry) = flight.entry {
+                let with_client = flight.sent_before && entry.qos == Qos::ExactlyOnce;
+                entries.push((entry, if with_client { Outcome::Finished } else { Outcome::Returned }));
+            }
+        }
+        while let Some(entry) = traffic.queue.pop() {
+            entries.push((entry, Outcome::Returned));
+        }
+        for (entry, outcome) in entries {
+            match entry.lease() {
+                Some(lease) => self.lease_ended(lease, outcome, fx),
+                None => {
+                    lost += 1;
+                    self.count_drop(now, DropReason::SessionEnded, client_id, fx);
+                }
+            }
+            self.pool.give_back(entry.message);
+        }
+        lost
+    }
+
+    pub(super) fn publish_will(&mut self, now: Now, slot: u32, will: &Will, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let publisher = self.session_id(slot);
+        let message = &will.message;
+        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
+        if !self.policy.allows(who, Action::Publish(message.topic().as_str())) {
+            let client_id = session.client_id.clone();
+            return self.count_drop(now, DropReason::NotAuthorized, &client_id, fx);
+        }
+        self.stats.wills += 1;
+        let publish = Publish {
+            topic: message.topic(),
+            fields: message.fields(),
+            payload: message.payload(),
+            qos: message.qos(),
+            retain: message.retain(),
+            dup: false,
+            packet_id: None,
+            expiry_s: will.expiry_s,
+        };
+        let message = self.pool.take(&publish, publisher, now.mono_ms);
+        self.publish_own(now, message, publisher, fx);
+    }
+
+    pub(super) fn keep_alive_due(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(state) = self.conn(conn) else { return };
+        if state.session == NO_SESSION || state.silence_max_ms == 0 {
+            return;
+        }
+        // While we do not read, silence is ours, not the client's.
+        let since = if state.paused { now.mono_ms } else { state.heard_ms };
+        let deadline = since + u64::from(state.silence_max_ms);
+        if now.mono_ms < deadline {
+            self.wheel.insert(deadline, Timer::KeepAlive(conn));
+            return;
+        }
+        let seconds = f64::from(state.silence_max_ms) / 1_000.0;
+        let detail = format!("nothing heard for {seconds} s, one and a half times the keep alive");
+        self.refuse(now, conn, Kind::KeepAliveTimeout, detail, fx);
+    }
+
+    /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye.
+    pub(super) fn shutdown(&mut self, now: Now, fx: &mut Effects) {
+        let slots: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.conn.is_some() && session.will.is_some())
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in slots {
+            if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
+                self.publish_will(now, slot, &will, fx);
+            }
+        }
+    }
+}
+
+fn own_will(request: &WillRequest<'_>) -> Will {
+    let publish = Publish { expiry_s: None, ..request.publish };
+    Will {
+        message: Message::new(&publish, crate::id::SessionId::NOBODY, 0),
+        delay_s: request.delay_s,
+        expiry_s: request.publish.expiry_s,
+    }
+}

@@ -1,0 +1,437 @@
+//! One worker's broker as a deterministic machine.
+//!
+//! [`Engine::handle`] takes what happened and says what is to be done; it never waits, reads no clock and draws no
+//! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
+//! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
+//! `publish` (messages come in), `outbound` (messages go out), `subscribe`, `share` (groups), `answers`
+//! (acknowledgements in order, and what waits for the store).
+
+mod answers;
+mod connect;
+mod outbound;
+mod publish;
+mod share;
+mod stats;
+mod subscribe;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::effects::{DropReason, Effect, Effects, Event, Input, PeerMsg, Reply};
+use crate::hash::{Map, Seed, Table};
+use crate::id::{ConnId, Now, SessionId, WorkerId};
+use crate::matches::{CacheLimits, MatchCache};
+use crate::message::MessagePool;
+use crate::policy::Policy;
+use crate::refusal::{Kind, Refusal};
+use crate::session::{Session, Traffic};
+use crate::shared::Shared;
+use crate::store::{SessionNumber, Ticket};
+use crate::timer::Wheel;
+use crate::trie::GroupKey;
+
+use answers::{Answers, Waiting};
+pub use outbound::Pulled;
+use publish::Parked;
+use share::HomeGroup;
+pub use stats::Stats;
+
+/// Data messages that may be on their way to one other worker; beyond it publishers wait (RULES: Pressure).
+const PEER_WINDOW: u32 = 8_192;
+
+/// Credit is given back in portions of this size.
+const CREDIT_PORTION: u32 = PEER_WINDOW / 8;
+
+/// Idle [`Traffic`] kept for reuse.
+const SPARE_TRAFFIC: usize = 256;
+
+/// Between two sweeps for expired retained messages, ms.
+const SWEEP_INTERVAL_MS: u64 = 10_000;
+
+/// No session; see [`ConnState::session`].
+const NO_SESSION: u32 = u32::MAX;
+
+/// What the engine knows of a connection.
+#[derive(Debug)]
+struct ConnState {
+    generation: u32,
+    /// Slot of its session, or [`NO_SESSION`] before CONNECT and after the end.
+    session: u32,
+    /// When its client was last heard, monotonic ms.
+    heard_ms: u64,
+    /// One and a half times the keep alive, ms; 0 for none [MQTT-3.1.2-22].
+    silence_max_ms: u32,
+    open: bool,
+    is_v5: bool,
+    /// Whether it stands in [`Effects::dirty`].
+    dirty: bool,
+    /// Whether its reads are paused.
+    paused: bool,
+    /// Acknowledgements that wait for the store or for older ones; `None` when none waits.
+    answers: Option<Box<Answers>>,
+}
+
+impl ConnState {
+    const VACANT: Self = Self {
+        generation: 0,
+        session: NO_SESSION,
+        heard_ms: 0,
+        silence_max_ms: 0,
+        open: false,
+        is_v5: false,
+        dirty: false,
+        paused: false,
+        answers: None,
+    };
+}
+
+/// What a timer was set for; whoever it fires for checks that it still applies.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    Connect(ConnId),
+    KeepAlive(ConnId),
+    RefuseTimeout(ConnId),
+    SessionExpiry { slot: u32, number: SessionNumber, absence: u32 },
+    WillDelay { slot: u32, number: SessionNumber, absence: u32 },
+    Sweep,
+}
+
+/// One worker's broker.
+#[derive(Debug)]
+pub struct Engine {
+    id: WorkerId,
+    shared: Arc<Shared>,
+    policy: Arc<Policy>,
+    seed: Seed,
+    conns: Vec<ConnState>,
+    sessions: Slab<Session>,
+    by_client: Table<u32>,
+    groups: Slab<HomeGroup>,
+    group_slots: Map<Arc<GroupKey>, u32>,
+    next_group: u32,
+    /// Groups whose backlog may move; emptied at the end of every [`Engine::handle`].
+    groups_to_drain: Vec<u32>,
+    waiting: Slab<Waiting>,
+    cache: MatchCache,
+    pool: MessagePool,
+    #[allow(
+        clippy::vec_box,
+        reason = "sessions hold the box: it moves between them and the pool without a copy"
+    )]
+    spare_traffic: Vec<Box<Traffic>>,
+    wheel: Wheel<Timer>,
+    /// Data messages that may still be sent to each worker.
+    credit: Vec<u32>,
+    /// Data messages taken in from each worker and not yet credited.
+    owed: Vec<u32>,
+    parked: VecDeque<Parked>,
+    /// When a drop of each kind was last logged; at most one line a second.
+    drop_logged_ms: [u64; DropReason::ALL.len()],
+    stats: Stats,
+}
+
+impl Engine {
+    /// The engine of worker `id`.
+    #[must_use]
+    pub fn new(id: WorkerId, shared: Arc<Shared>, policy: Arc<Policy>, now: Now) -> Self {
+        let seed = shared.seed().derive(u64::from(id.0) + 16);
+        let workers = usize::from(shared.workers());
+        let mut wheel = Wheel::new(now.mono_ms);
+        wheel.insert(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
+        Self {
+            id,
+            conns: Vec::new(),
+            sessions: Slab::new(),
+            by_client: Table::new(),
+            groups: Slab::new(),
+            group_slots: Map::with_hasher(seed.derive(1)),
+            next_group: 0,
+            groups_to_drain: Vec::new(),
+            waiting: Slab::new(),
+            cache: MatchCache::new(CacheLimits::default()),
+            pool: MessagePool::default(),
+            spare_traffic: Vec::new(),
+            wheel,
+            credit: vec![PEER_WINDOW; workers],
+            owed: vec![0; workers],
+            parked: VecDeque::new(),
+            drop_logged_ms: [0; DropReason::ALL.len()],
+            stats: Stats::default(),
+            seed,
+            shared,
+            policy,
+        }
+    }
+
+    /// This engine's worker.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// What it shares with the others.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The limits and rights in force.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Counters and gauges, for metrics and tests.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            sessions: self.sessions.len() as u64,
+            connected: self.sessions.iter().filter(|(_, session)| session.conn.is_some()).count() as u64,
+            ..self.stats
+        }
+    }
+
+    /// When [`Input::Tick`] is next needed, monotonic ms.
+    #[must_use]
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        self.wheel.next_wake_ms()
+    }
+
+    /// Takes one input and appends what is to be done to `fx`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        match input {
+            Input::Publish(conn, publish) => {
+                if self.hear(now, conn) {
+                    self.publish(now, conn, &publish, fx);
+                }
+            }
+            Input::Ack { conn, kind, packet_id, failed } => {
+                if self.hear(now, conn) {
+                    self.acknowledge(now, conn, kind, packet_id, failed, fx);
+                }
+            }
+            Input::Peer(from, message) => self.peer(now, from, message, fx),
+            Input::Store(event) => self.settled(now, event, fx),
+            Input::Ping(conn) => {
+                if self.hear(now, conn) {
+                    fx.reply(conn, Reply::Pong);
+                }
+            }
+            Input::Opened(conn) => self.opened(now, conn),
+            Input::Connect(conn, connect) => self.connect(now, conn, &connect, fx),
+            Input::Subscribe { conn, packet_id, id, filters } => {
+                if self.hear(now, conn) {
+                    self.subscribe(now, conn, packet_id, id, filters, fx);
+                }
+            }
+            Input::Unsubscribe { conn, packet_id, filters } => {
+                if self.hear(now, conn) {
+                    self.unsubscribe(now, conn, packet_id, filters, fx);
+                }
+            }
+            Input::Disconnect { conn, with_will, expiry_s } => {
+                if self.hear(now, conn) {
+                    self.disconnect(now, conn, with_will, expiry_s, fx);
+                }
+            }
+            Input::Closed(conn) => self.closed(now, conn, fx),
+            Input::Tick => self.tick(now, fx),
+            Input::Policy(policy) => self.policy = policy,
+            Input::Shutdown => self.shutdown(now, fx),
+        }
+        self.drain_groups(now, fx);
+    }
+
+    /// Notes a sign of life; false if the connection has no session (any more), so that its input is for nobody.
+    fn hear(&mut self, now: Now, conn: ConnId) -> bool {
+        match self.conns.get_mut(conn.slot as usize) {
+            Some(state) if state.generation == conn.generation && state.session != NO_SESSION => {
+                state.heard_ms = now.mono_ms;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn conn(&mut self, conn: ConnId) -> Option<&mut ConnState> {
+        self.conns
+            .get_mut(conn.slot as usize)
+            .filter(|state| state.open && state.generation == conn.generation)
+    }
+
+    /// Slot of the session that a connection is attached to.
+    fn session_slot(&self, conn: ConnId) -> Option<u32> {
+        let state = self.conns.get(conn.slot as usize)?;
+        (state.generation == conn.generation && state.session != NO_SESSION).then_some(state.session)
+    }
+
+    /// The session in `slot`, which the caller has just found there.
+    fn session(&mut self, slot: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(slot as usize)
+    }
+
+    /// Slot of a session by its full name; `None` if it has ended.
+    fn slot_of(&self, session: SessionId) -> Option<u32> {
+        let found = self.sessions.get(session.slot as usize)?;
+        (session.worker == self.id && found.number.0 == session.incarnation).then_some(session.slot)
+    }
+
+    fn session_id(&self, slot: u32) -> SessionId {
+        let incarnation = self.sessions.get(slot as usize).map_or(0, |session| session.number.0);
+        SessionId { worker: self.id, slot, incarnation }
+    }
+
+    fn opened(&mut self, now: Now, conn: ConnId) {
+        let place = conn.slot as usize;
+        while self.conns.len() <= place {
+            self.conns.push(ConnState::VACANT);
+        }
+        if let Some(state) = self.conns.get_mut(place) {
+            *state = ConnState {
+                generation: conn.generation,
+                open: true,
+                heard_ms: now.mono_ms,
+                ..ConnState::VACANT
+            };
+        }
+        self.wheel.insert(now.mono_ms + self.policy.limits.connect_timeout_ms, Timer::Connect(conn));
+    }
+
+    /// Lets a connection's queue be pulled.
+    fn mark_dirty(&mut self, conn: ConnId, fx: &mut Effects) {
+        if let Some(state) = self.conn(conn)
+            && !state.dirty
+        {
+            state.dirty = true;
+            fx.dirty.push(conn);
+        }
+    }
+
+    /// Ends a connection for a reason that the peer is told; its session sees an abnormal end.
+    fn refuse(&mut self, now: Now, conn: ConnId, kind: Kind, detail: String, fx: &mut Effects) {
+        fx.push(Effect::Close(conn, Refusal::new(kind, detail)));
+        self.detach(now, conn, false, fx);
+    }
+
+    /// Counts a message that does not reach its recipient, and logs the first of each kind in a second.
+    fn count_drop(&mut self, now: Now, reason: DropReason, whose: &str, fx: &mut Effects) {
+        if let Some(counter) = self.stats.dropped.get_mut(reason as usize) {
+            *counter += 1;
+        }
+        if let Some(logged) = self.drop_logged_ms.get_mut(reason as usize)
+            && now.mono_ms >= *logged
+        {
+            *logged = now.mono_ms + 1_000;
+            fx.push(Effect::Log(Event::Dropped { whose: whose.into(), reason }));
+        }
+    }
+
+    fn peer(&mut self, now: Now, from: WorkerId, message: PeerMsg, fx: &mut Effects) {
+        if message.is_data()
+            && let Some(owed) = self.owed.get_mut(from.index())
+        {
+            *owed += 1;
+            if *owed >= CREDIT_PORTION {
+                fx.push(Effect::Peer(from, PeerMsg::Credit(std::mem::take(owed))));
+            }
+        }
+        match message {
+            PeerMsg::Deliver(message, set) => self.deliver_here(now, &message, &set, fx),
+            PeerMsg::GroupPublish(key, message) => self.group_message(now, &key, &message, fx),
+            PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease } => {
+                self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);
+            }
+            PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(lease, outcome, fx),
+            PeerMsg::Join { key, member, ticket } => {
+                self.join_here(&key, member);
+                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket)));
+            }
+            PeerMsg::Joined(ticket) => self.settled(now, crate::store::StoreEvent::Settled(ticket), fx),
+            PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
+            PeerMsg::Presence { key, session, online, durable } => {
+                self.presence_here(&key, session, online, durable);
+            }
+            PeerMsg::Credit(count) => {
+                if let Some(credit) = self.credit.get_mut(from.index()) {
+                    *credit = credit.saturating_add(count).min(PEER_WINDOW);
+                }
+                self.unpark(now, fx);
+                self.groups_to_drain.extend(self.groups.iter().map(|(slot, _)| slot as u32));
+            }
+        }
+    }
+
+    /// Sends to another worker; data takes one of its credits, which the caller has made sure of.
+    fn send_peer(&mut self, to: WorkerId, message: PeerMsg, fx: &mut Effects) {
+        if message.is_data()
+            && let Some(credit) = self.credit.get_mut(to.index())
+        {
+            *credit = credit.saturating_sub(1);
+        }
+        fx.push(Effect::Peer(to, message));
+    }
+
+    fn has_credit(&self, worker: WorkerId) -> bool {
+        worker == self.id || self.credit.get(worker.index()).is_some_and(|&credit| credit > 0)
+    }
+
+    fn tick(&mut self, now: Now, fx: &mut Effects) {
+        let mut due = Vec::new();
+        self.wheel.advance(now.mono_ms, &mut |timer| due.push(timer));
+        for timer in due {
+            self.timer(now, timer, fx);
+        }
+    }
+
+    fn timer(&mut self, now: Now, timer: Timer, fx: &mut Effects) {
+        match timer {
+            Timer::Connect(conn) => {
+                let waiting = self.conn(conn).is_some_and(|state| state.session == NO_SESSION);
+                if waiting {
+                    let timeout_ms = self.policy.limits.connect_timeout_ms;
+                    let detail = format!("no complete CONNECT within connect_timeout ({timeout_ms} ms)");
+                    self.refuse(now, conn, Kind::ConnectTimeout, detail, fx);
+                }
+            }
+            Timer::KeepAlive(conn) => self.keep_alive_due(now, conn, fx),
+            Timer::RefuseTimeout(conn) => {
+                if self.session_slot(conn).is_some() {
+                    let detail =
+                        "a subscriber's queue is full and MQTT 3 can't be told; publish again later".into();
+                    self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
+                }
+            }
+            Timer::SessionExpiry { slot, number, absence } => {
+                let due = self
+                    .session(slot)
+                    .is_some_and(|session| session.number == number && session.absence == absence);
+                if due {
+                    self.end_session(now, slot, fx);
+                }
+            }
+            Timer::WillDelay { slot, number, absence } => {
+                let will = self
+                    .session(slot)
+                    .filter(|session| session.number == number && session.absence == absence)
+                    .and_then(|session| session.will.take());
+                if let Some(will) = will {
+                    self.publish_will(now, slot, &will, fx);
+                }
+            }
+            Timer::Sweep => {
+                let removed = self.shared.retained.sweep(now.mono_ms, 1_000);
+                self.stats.expired_retained += removed as u64;
+                self.wheel.insert(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
+            }
+        }
+    }
+
+    fn ticket(&mut self, waiting: Waiting) -> Ticket {
+        Ticket(self.waiting.insert(waiting) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,503 @@
+//! Messages go out: into a session's queue, from there into its connection, and what the client acknowledges.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::ops::ControlFlow;
+
+use super::Engine;
+use super::answers::Waiting;
+use crate::delivery::{AckKind, Acked, Stage, Window};
+use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Reason, Reply, Sent};
+use crate::group::Outcome;
+use crate::id::{ConnId, Now, Qos, SessionId};
+use crate::policy::Overflow;
+use crate::queue::{Entry, Extra, Offered};
+use crate::refusal::Kind;
+use crate::retained::Progress;
+use crate::store::{SessionNumber, StoreOp, Ticket};
+
+/// Retained topics looked at in one step of a replay, under the lock.
+const REPLAY_PORTION: usize = 64;
+
+/// Steps of a replay in one turn: a filter that matches little of a large tree must not hold up the others.
+const REPLAY_STEPS: usize = 8;
+
+/// Whether a connection has more to pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// Nothing more for now; the connection is marked again when there is.
+    Done,
+    /// The connection's budget is used up: pull again when it has been written.
+    More,
+}
+
+/// What the next packet of a session is.
+enum Next {
+    /// The packet of an exchange that is due on this connection.
+    Due(NonZeroU16),
+    /// The front of the queue at QoS 0.
+    Plain,
+    /// The front of the queue at QoS 1 or 2.
+    Exchange,
+    /// The front of the queue has expired.
+    Expired,
+    /// Retained messages for the queue.
+    Replay,
+    /// Nothing.
+    Nothing,
+}
+
+impl Engine {
+    /// Puts a message into a session's queue, or deals with its having no place there.
+    pub(super) fn enqueue(&mut self, now: Now, slot: u32, entry: Entry, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let conn = session.conn;
+        if conn.is_none() && entry.qos == Qos::AtMostOnce {
+            return self.drop_entry(now, slot, entry, DropReason::Offline, fx);
+        }
+        let limits = &self.policy.limits;
+        let spare = &mut self.spare_traffic;
+        let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let offered = traffic.queue.offer(entry, limits);
+        let full = limits.overflow == Overflow::Refuse && traffic.queue.is_full_for(0, limits);
+        if full && !session.congested {
+            session.congested = true;
+            self.shared.set_congested(self.session_id(slot), true);
+        }
+        match offered {
+            Offered::Queued => {}
+            Offered::Displaced(entries) => {
+                for entry in entries {
+                    self.drop_entry(now, slot, entry, DropReason::QueueFull, fx);
+                }
+            }
+            Offered::Rejected(entry) => return self.drop_entry(now, slot, entry, DropReason::QueueFull, fx),
+            Offered::Disconnect(entry) => {
+                self.drop_entry(now, slot, entry, DropReason::QueueFull, fx);
+                if let Some(conn) = conn {
+                    let detail = "the client reads slower than its messages come (max_queued_messages, max_queued_bytes)";
+                    self.refuse(now, conn, Kind::SlowConsumer, detail.into(), fx);
+                }
+                return;
+            }
+        }
+        if let Some(conn) = conn {
+            self.mark_dirty(conn, fx);
+        }
+    }
+
+    /// A message will not reach this session: counted, its lease and record closed.
+    fn drop_entry(&mut self, now: Now, slot: u32, entry: Entry, reason: DropReason, fx: &mut Effects) {
+        let client_id = self.session(slot).map(|session| session.client_id.clone()).unwrap_or_default();
+        self.count_drop(now, reason, &client_id, fx);
+        self.finish_entry(slot, entry, fx);
+    }
+
+    /// A message is done with: acknowledged or dropped. The store and the group are told.
+    fn finish_entry(&mut self, slot: u32, entry: Entry, fx: &mut Effects) {
+        if let Some(lease) = entry.lease() {
+            self.lease_ended(lease, Outcome::Finished, fx);
+        }
+        let record = entry.message.record();
+        if record != 0
+            && entry.qos > Qos::AtMostOnce
+            && let Some(session) = self.sessions.get(slot as usize).filter(|session| session.is_durable())
+        {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session: session.number, record }));
+        }
+        self.pool.give_back(entry.message);
+    }
+
+    /// Writes what is due on a connection while `outlet` has room. Called once for each mark in [`Effects::dirty`],
+    /// and again after [`Pulled::More`] when the connection has been written.
+    pub fn pull(&mut self, now: Now, conn: ConnId, outlet: &mut impl Outlet, fx: &mut Effects) -> Pulled {
+        match self.conn(conn) {
+            Some(state) => state.dirty = false,
+            None => return Pulled::Done,
+        }
+        let Some(slot) = self.session_slot(conn) else { return Pulled::Done };
+        let mut replay_steps = 0;
+        loop {
+            if !outlet.has_room() {
+                // Marked until the rest is pulled, so that new messages do not announce it again.
+                if let Some(state) = self.conn(conn) {
+                    state.dirty = true;
+                }
+                return Pulled::More;
+            }
+            match self.next(now, slot) {
+                Next::Due(packet_id) => self.send_due(now, conn, slot, packet_id, outlet, fx),
+                Next::Plain => self.send_plain(now, slot, outlet, fx),
+                Next::Exchange => {
+                    if !self.begin_exchange(slot, fx) {
+                        break;
+                    }
+                }
+                Next::Expired => {
+                    if let Some(entry) = self.pop_entry(slot) {
+                        self.drop_entry(now, slot, entry, DropReason::Expired, fx);
+                    }
+                }
+                Next::Replay if replay_steps == REPLAY_STEPS => {
+                    self.mark_dirty(conn, fx);
+                    break;
+                }
+                Next::Replay => {
+                    replay_steps += 1;
+                    self.replay(now, slot);
+                }
+                Next::Nothing => break,
+            }
+        }
+        self.uncongest(slot);
+        self.park_traffic(slot);
+        self.drain_groups(now, fx);
+        Pulled::Done
+    }
+
+    fn next(&mut self, now: Now, slot: u32) -> Next {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return Next::Nothing };
+        let window_max = usize::from(session.window_max);
+        let Some(traffic) = &mut session.traffic else { return Next::Nothing };
+        let window_open = traffic.window.on_wire() < window_max;
+        if let Some(&packet_id) = traffic.due.front() {
+            let publishes =
+                traffic.window.find(packet_id).is_some_and(|flight| flight.stage == Stage::Publishing);
+            if !publishes || window_open {
+                traffic.due.pop_front();
+                return Next::Due(packet_id);
+            }
+        }
+        match traffic.queue.front() {
+            Some(entry) if entry.message.is_expired(now.mono_ms) => Next::Expired,
+            Some(entry) if entry.qos == Qos::AtMostOnce => Next::Plain,
+            // Exchanges that wait for their turn or for the store count as well: the window bounds them all.
+            Some(_) if window_open && traffic.window.len() < window_max => Next::Exchange,
+            Some(_) => Next::Nothing,
+            None if !traffic.replays.is_empty() => Next::Replay,
+            None => Next::Nothing,
+        }
+    }
+
+    fn pop_entry(&mut self, slot: u32) -> Option<Entry> {
+        self.session(slot)?.traffic.as_mut()?.queue.pop()
+    }
+
+    fn send_plain(&mut self, now: Now, slot: u32, outlet: &mut impl Outlet, fx: &mut Effects) {
+        let Some(entry) = self.pop_entry(slot) else { return };
+        let delivery = Delivery {
+            message: &entry.message,
+            qos: Qos::AtMostOnce,
+            dup: false,
+            retain: entry.retain,
+            packet_id: None,
+            subscription_ids: ids(&entry),
+            remaining_s: entry.message.remaining_s(now.mono_ms),
+        };
+        match outlet.deliver(&delivery) {
+            Sent::Written(_) => {
+                self.stats.messages_out[0] += 1;
+                self.stats.payload_bytes_out += entry.message.payload().len() as u64;
+                self.pool.give_back(entry.message);
+            }
+            Sent::TooLarge => self.drop_entry(now, slot, entry, DropReason::TooLarge, fx),
+        }
+    }
+
+    /// Moves the front of the queue into the window. QoS 2 of a session that survives is stored under its packet id
+    /// before it is sent; everything else is due at once. False if the window can't take it.
+    fn begin_exchange(&mut self, slot: u32, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return false };
+        let (number, durable) = (session.number, session.is_durable());
+        let Some(traffic) = &mut session.traffic else { return false };
+        let Some(entry) = traffic.queue.pop() else { return false };
+        let record = entry.message.record();
+        let store_first = durable && entry.qos == Qos::ExactlyOnce && record != 0;
+        let stage = if store_first { Stage::Storing } else { Stage::Publishing };
+        let packet_id = match traffic.window.begin(stage, entry) {
+            Ok(packet_id) => packet_id,
+            Err(entry) => {
+                traffic.queue.push_front(entry);
+                return false;
+            }
+        };
+        if !store_first {
+            traffic.due.push_back(packet_id);
+            return true;
+        }
+        let session = self.session_id(slot);
+        let ticket = self.ticket(Waiting::Outbound { session, packet_id });
+        let op = StoreOp::OutboundSent { session: number, record, packet_id: packet_id.get() };
+        fx.push(Effect::Store(ticket, op));
+        true
+    }
+
+    fn send_due(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        slot: u32,
+        packet_id: NonZeroU16,
+        outlet: &mut impl Outlet,
+        fx: &mut Effects,
+    ) {
+        let Some(window) = self.window(slot) else { return };
+        let Some(flight) = window.find(packet_id) else { return };
+        match (flight.stage, &flight.entry) {
+            (Stage::Releasing, _) => outlet.release(packet_id),
+            (Stage::Publishing, Some(entry)) => {
+                let delivery = Delivery {
+                    message: &entry.message,
+                    qos: entry.qos,
+                    dup: flight.sent_before,
+                    retain: entry.retain,
+                    packet_id: Some(packet_id),
+                    subscription_ids: ids(entry),
+                    remaining_s: entry.message.remaining_s(now.mono_ms),
+                };
+                let (qos, bytes) = (entry.qos, entry.message.payload().len());
+                match outlet.deliver(&delivery) {
+                    Sent::Written(_) => {
+                        window.written(packet_id);
+                        if let Some(counter) = self.stats.messages_out.get_mut(usize::from(qos.level())) {
+                            *counter += 1;
+                        }
+                        self.stats.payload_bytes_out += bytes as u64;
+                    }
+                    Sent::TooLarge => {
+                        if let Some(entry) = window.abandon(packet_id) {
+                            self.drop_entry(now, slot, entry, DropReason::TooLarge, fx);
+                        }
+                        self.mark_dirty(conn, fx);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn window(&mut self, slot: u32) -> Option<&mut Window> {
+        Some(&mut self.session(slot)?.traffic.as_mut()?.window)
+    }
+
+    /// A session whose queue has drained below its limits may be published to again.
+    fn uncongest(&mut self, slot: u32) {
+        let limits = &self.policy.limits;
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.congested) else {
+            return;
+        };
+        let full = session.traffic.as_ref().is_some_and(|traffic| traffic.queue.is_full_for(0, limits));
+        if !full {
+            session.congested = false;
+            let id = self.session_id(slot);
+            self.shared.set_congested(id, false);
+        }
+    }
+
+    /// Takes the next retained messages of a replay into the queue.
+    fn replay(&mut self, now: Now, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(traffic) = &mut session.traffic else { return };
+        let Some(replay) = traffic.replays.front_mut() else { return };
+        let queue = &mut traffic.queue;
+        let (qos, ids) = (replay.qos, replay.subscription_ids.clone());
+        let step = self.shared.retained.replay(
+            &replay.filter,
+            &mut replay.cursor,
+            replay.up_to_version,
+            now.mono_ms,
+            REPLAY_PORTION,
+            |message| {
+                let extra = ids
+                    .as_ref()
+                    .map(|ids| Box::new(Extra { subscription_ids: Some(ids.clone()), lease: None }));
+                // RETAIN is 1 because the client subscribed [MQTT-3.3.1-8].
+                queue.push(Entry {
+                    message: message.clone(),
+                    extra,
+                    qos: message.qos().min(qos),
+                    retain: true,
+                });
+                ControlFlow::Continue(())
+            },
+        );
+        if step == Progress::Done {
+            traffic.replays.pop_front();
+        }
+    }
+
+    /// A client's PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        kind: AckKind,
+        packet_id: NonZeroU16,
+        failed: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.session_slot(conn) else { return };
+        if kind == AckKind::PubRel {
+            return self.released(conn, slot, packet_id, fx);
+        }
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let (number, durable) = (session.number, session.is_durable());
+        let acked = match &mut session.traffic {
+            Some(traffic) => {
+                let stored = traffic
+                    .window
+                    .find(packet_id)
+                    .and_then(|flight| flight.entry.as_ref())
+                    .is_some_and(|entry| entry.message.record() != 0);
+                traffic.window.acknowledge(kind, packet_id, failed, durable && stored)
+            }
+            None => Acked::Unknown,
+        };
+        match acked {
+            Acked::Completed(entry) => {
+                if let Some(entry) = entry {
+                    if failed {
+                        let client_id = self.session(slot).map(|session| session.client_id.clone());
+                        let client_id = client_id.unwrap_or_default();
+                        self.count_drop(now, DropReason::RefusedByClient, &client_id, fx);
+                    }
+                    self.finish_entry(slot, entry, fx);
+                }
+                // The window is open again, if anything waited for it.
+                if self.window_awaited(slot) {
+                    self.mark_dirty(conn, fx);
+                } else {
+                    self.park_traffic(slot);
+                }
+            }
+            Acked::Received(entry) => self.received(conn, slot, number, packet_id, entry, fx),
+            Acked::ReleaseAgain => fx.reply(conn, release(packet_id, Reason::Success)),
+            Acked::Unknown => {
+                self.stats.stray_acks += 1;
+                if kind == AckKind::PubRec && !failed {
+                    fx.reply(conn, release(packet_id, Reason::PacketIdNotFound));
+                }
+            }
+            Acked::OutOfTurn => {
+                let detail = format!("{kind:?} {packet_id} does not fit the state of that exchange");
+                self.refuse(now, conn, Kind::ProtocolError, detail, fx);
+            }
+        }
+    }
+
+    fn window_awaited(&self, slot: u32) -> bool {
+        let traffic = self.sessions.get(slot as usize).and_then(|session| session.traffic.as_ref());
+        traffic.is_some_and(|traffic| {
+            !traffic.queue.is_empty() || !traffic.due.is_empty() || !traffic.replays.is_empty()
+        })
+    }
+
+    /// PUBREC was taken: PUBREL follows, for a kept session once that is stored.
+    fn received(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        number: SessionNumber,
+        packet_id: NonZeroU16,
+        entry: Option<Entry>,
+        fx: &mut Effects,
+    ) {
+        let Some(entry) = entry else { return };
+        let storing = self.window(slot).and_then(|window| window.find(packet_id)).map(|flight| flight.stage);
+        if let Some(lease) = entry.lease() {
+            self.lease_ended(lease, Outcome::Finished, fx);
+        }
+        self.pool.give_back(entry.message);
+        if storing == Some(Stage::StoringRelease) {
+            let session = self.session_id(slot);
+            let ticket = self.ticket(Waiting::Release { session, packet_id });
+            let op = StoreOp::OutboundReceived { session: number, packet_id: packet_id.get() };
+            fx.push(Effect::Store(ticket, op));
+        } else {
+            fx.reply(conn, release(packet_id, Reason::Success));
+        }
+    }
+
+    /// The store has an outbound packet id: PUBLISH is due.
+    pub(super) fn outbound_stored(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        packet_id: NonZeroU16,
+        failed: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.slot_of(session) else { return };
+        if failed {
+            return self.store_failed(now, slot, fx);
+        }
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let conn = session.conn;
+        let Some(traffic) = &mut session.traffic else { return };
+        if let Some(flight) = traffic.window.find(packet_id) {
+            flight.stage = Stage::Publishing;
+            if let Some(conn) = conn {
+                traffic.due.push_back(packet_id);
+                self.mark_dirty(conn, fx);
+            }
+        }
+    }
+
+    /// The store has a PUBREC: PUBREL is due.
+    pub(super) fn release_stored(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        packet_id: NonZeroU16,
+        failed: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.slot_of(session) else { return };
+        if failed {
+            return self.store_failed(now, slot, fx);
+        }
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let conn = session.conn;
+        let Some(traffic) = &mut session.traffic else { return };
+        if let Some(flight) = traffic.window.find(packet_id) {
+            flight.stage = Stage::Releasing;
+            if let Some(conn) = conn {
+                fx.reply(conn, release(packet_id, Reason::Success));
+            }
+        }
+    }
+
+    /// Exactly once can't be kept up without the store: the client is disconnected and tries again later.
+    fn store_failed(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+        if let Some(conn) = self.session(slot).and_then(|session| session.conn) {
+            let detail =
+                "the store failed in the middle of a QoS 2 exchange; it goes on when you reconnect".into();
+            self.refuse(now, conn, Kind::ServerUnavailable, detail, fx);
+        }
+    }
+
+    /// PUBREL: the inbound exchange is over [MQTT-4.3.3-11].
+    fn released(&mut self, conn: ConnId, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let (number, durable) = (session.number, session.is_durable());
+        let known = session.traffic.as_mut().is_some_and(|traffic| traffic.received.remove(packet_id));
+        let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
+        let reply = Reply::Ack { kind: AckKind::PubComp, packet_id, reason };
+        let mut ops = Vec::new();
+        if known && durable {
+            ops.push(StoreOp::InboundReleased { session: number, packet_id: packet_id.get() });
+        }
+        if !known {
+            self.stats.stray_acks += 1;
+        }
+        self.answer_when_stored(conn, reply, ops, fx);
+        self.park_traffic(slot);
+    }
+}
+
+fn ids(entry: &Entry) -> &[NonZeroU32] {
+    entry.extra.as_ref().and_then(|extra| extra.subscription_ids.as_deref()).unwrap_or_default()
+}
+
+fn release(packet_id: NonZeroU16, reason: Reason) -> Reply {
+    Reply::Ack { kind: AckKind::PubRel, packet_id, reason }
+}

@@ -1,0 +1,201 @@
+//! Shared subscriptions across workers: the home chooses, the member's worker delivers and reports.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::Engine;
+use crate::effects::{DropReason, Effects, PeerMsg};
+use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome};
+use crate::id::{Now, Qos, SessionId, WorkerId};
+use crate::message::Message;
+use crate::queue::{Entry, Extra};
+use crate::topic::{TopicFilter, TopicLimits};
+use crate::trie::{GroupKey, GroupRef};
+
+/// A group whose home this worker is.
+#[derive(Debug)]
+pub(super) struct HomeGroup {
+    key: Arc<GroupKey>,
+    filter: TopicFilter,
+    group: Group,
+}
+
+/// The filter of a group was checked when a member's session took it; here it is only taken apart again.
+const CHECKED_BEFORE: TopicLimits = TopicLimits { max_bytes: u16::MAX, max_levels: u16::MAX };
+
+impl Engine {
+    fn group_limits(&self) -> GroupLimits {
+        let limits = &self.policy.limits;
+        GroupLimits {
+            max_messages: limits.max_queued_messages,
+            max_bytes: limits.max_queued_bytes,
+            max_outstanding: u32::from(limits.max_inflight.max(1)),
+        }
+    }
+
+    /// A member joins (or changes its options); the first one makes the group known to the tree.
+    pub(super) fn join_here(&mut self, key: &Arc<GroupKey>, member: Member) {
+        let slot = match self.group_slots.get(key) {
+            Some(&slot) => slot,
+            None => {
+                let Ok(filter) = TopicFilter::parse(&key.filter, &CHECKED_BEFORE) else { return };
+                self.next_group = self.next_group.wrapping_add(1);
+                let group = HomeGroup { key: Arc::clone(key), filter, group: Group::new(self.next_group) };
+                let slot = self.groups.insert(group) as u32;
+                self.group_slots.insert(Arc::clone(key), slot);
+                slot
+            }
+        };
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        home.group.join(member);
+        self.shared.tree.join_group(&home.filter, GroupRef { key: Arc::clone(&home.key), home: self.id });
+        self.groups_to_drain.push(slot);
+    }
+
+    /// A member leaves; with the last one the group ends.
+    pub(super) fn leave_here(&mut self, now: Now, key: &Arc<GroupKey>, session: SessionId, fx: &mut Effects) {
+        let Some(&slot) = self.group_slots.get(key) else { return };
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        if !home.group.leave(session) {
+            self.groups_to_drain.push(slot);
+            return;
+        }
+        let waiting = home.group.backlog();
+        self.shared.tree.leave_group(&home.filter, &key.group);
+        self.groups.try_remove(slot as usize);
+        self.group_slots.remove(key);
+        for _ in 0..waiting {
+            self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
+        }
+    }
+
+    pub(super) fn presence_here(
+        &mut self,
+        key: &Arc<GroupKey>,
+        session: SessionId,
+        online: bool,
+        durable: bool,
+    ) {
+        let Some(&slot) = self.group_slots.get(key) else { return };
+        if let Some(home) = self.groups.get_mut(slot as usize) {
+            home.group.set_presence(session, online, durable);
+            self.groups_to_drain.push(slot);
+        }
+    }
+
+    /// A message for a group whose home this is.
+    pub(super) fn group_message(
+        &mut self,
+        now: Now,
+        key: &Arc<GroupKey>,
+        message: &Arc<Message>,
+        fx: &mut Effects,
+    ) {
+        let limits = self.group_limits();
+        let strategy = self.policy.limits.share_strategy;
+        let Some(&slot) = self.group_slots.get(key) else {
+            return self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
+        };
+        let (own, credit) = (self.id, &self.credit);
+        let reachable = |worker| can_reach(own, credit, worker);
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        match home.group.offer(message, strategy, limits, &self.seed, reachable) {
+            Choice::Send(place, loan) => self.lend(now, slot, place, loan, Arc::clone(message), fx),
+            Choice::Kept => {}
+            Choice::Dropped => self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx),
+        }
+    }
+
+    /// Sends a message to the member that was chosen.
+    fn lend(
+        &mut self,
+        now: Now,
+        slot: u32,
+        place: usize,
+        loan: Option<u64>,
+        message: Arc<Message>,
+        fx: &mut Effects,
+    ) {
+        let home = self.id;
+        let Some(member) = self.groups.get(slot as usize).and_then(|home| home.group.members().get(place))
+        else {
+            return;
+        };
+        let lease = loan.map(|number| Lease { home, group: slot, number });
+        let qos = message.qos().min(member.qos);
+        let retain = message.retain() && member.retain_as_published;
+        let (session, subscription_ids) = (member.session, member.subscription_ids.clone());
+        if session.worker == home {
+            self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);
+        } else {
+            let peer = PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease };
+            self.send_peer(session.worker, peer, fx);
+        }
+    }
+
+    /// A message chosen for a member whose home this is; one that has vanished or is away gives it back.
+    #[allow(clippy::too_many_arguments, reason = "the fields of PeerMsg::Lend, taken apart once")]
+    pub(super) fn lend_here(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        message: Arc<Message>,
+        qos: Qos,
+        retain: bool,
+        subscription_ids: Option<Arc<[NonZeroU32]>>,
+        lease: Option<Lease>,
+        fx: &mut Effects,
+    ) {
+        let slot = self.slot_of(session);
+        let online = slot
+            .and_then(|slot| self.sessions.get(slot as usize))
+            .is_some_and(|session| session.conn.is_some());
+        match (slot, lease) {
+            (Some(slot), _) if online => {
+                let extra = (subscription_ids.is_some() || lease.is_some())
+                    .then(|| Box::new(Extra { subscription_ids, lease }));
+                self.enqueue(now, slot, Entry { message, extra, qos, retain }, fx);
+            }
+            (_, Some(lease)) => self.lease_ended(lease, Outcome::Returned, fx),
+            (_, None) => self.count_drop(now, DropReason::NoGroupMember, message.topic().as_str(), fx),
+        }
+    }
+
+    /// Reports a loan's end to the group's home.
+    pub(super) fn lease_ended(&mut self, lease: Lease, outcome: Outcome, fx: &mut Effects) {
+        if lease.home != self.id {
+            return self.send_peer(lease.home, PeerMsg::LeaseEnded(lease, outcome), fx);
+        }
+        if let Some(home) = self.groups.get_mut(lease.group as usize) {
+            home.group.settle(lease.number, outcome);
+            if home.group.backlog() > 0 {
+                self.groups_to_drain.push(lease.group);
+            }
+        }
+    }
+
+    /// Hands out what waited in groups to which something has happened.
+    pub(super) fn drain_groups(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(slot) = self.groups_to_drain.pop() {
+            let limits = self.group_limits();
+            let strategy = self.policy.limits.share_strategy;
+            loop {
+                let (own, credit) = (self.id, &self.credit);
+                let reachable = |worker| can_reach(own, credit, worker);
+                let Some(home) = self.groups.get_mut(slot as usize) else { break };
+                if let Some(expired) = home.group.pop_expired(now.mono_ms) {
+                    self.count_drop(now, DropReason::Expired, expired.topic().as_str(), fx);
+                    continue;
+                }
+                let next = home.group.next_from_backlog(strategy, limits, &self.seed, reachable);
+                let Some((message, place, loan)) = next else { break };
+                self.lend(now, slot, place, loan, message, fx);
+            }
+        }
+    }
+}
+
+/// Whether a worker can be sent data now.
+fn can_reach(own: WorkerId, credit: &[u32], worker: WorkerId) -> bool {
+    worker == own || credit.get(worker.index()).is_some_and(|&credit| credit > 0)
+}

@@ -1,0 +1,38 @@
+//! What an engine counts; the shell turns it into metrics.
+
+use crate::effects::DropReason;
+
+/// Counters since the start and gauges of the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages accepted from clients, by QoS.
+    pub messages_in: [u64; 3],
+    /// Payload bytes accepted from clients.
+    pub payload_bytes_in: u64,
+    /// Messages written to clients, by QoS; retransmissions count again.
+    pub messages_out: [u64; 3],
+    /// Payload bytes written to clients.
+    pub payload_bytes_out: u64,
+    /// Messages not delivered, by [`DropReason`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Acknowledgements of exchanges that do not exist.
+    pub stray_acks: u64,
+    /// Sessions taken over by a newer connection.
+    pub takeovers: u64,
+    /// Wills published.
+    pub wills: u64,
+    /// Retained messages removed because they had expired.
+    pub expired_retained: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Sessions with a connection.
+    pub connected: u64,
+}
+
+impl Stats {
+    /// Messages dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or_default()
+    }
+}

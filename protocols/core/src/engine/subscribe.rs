@@ -1,0 +1,301 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the session's list, the topic tree, the groups, and the retained messages to replay.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use super::Engine;
+use super::answers::Waiting;
+use crate::effects::{Effect, Effects, FilterRequest, PeerMsg, Reason, Reply, RetainHandling};
+use crate::group::Member;
+use crate::id::{ConnId, Now, SessionId};
+use crate::policy::{Action, Identity};
+use crate::retained::Cursor;
+use crate::session::{Replay, Session, Subscription, SubscriptionOptions};
+use crate::store::{StoreOp, Ticket};
+use crate::topic::Subscribed;
+use crate::trie::{GroupKey, Subscriber};
+
+impl Engine {
+    pub(super) fn subscribe(
+        &mut self,
+        _now: Now,
+        conn: ConnId,
+        packet_id: NonZeroU16,
+        id: Option<NonZeroU32>,
+        filters: &[FilterRequest<'_>],
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.session_slot(conn) else { return };
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut waits = Vec::new();
+        let mut replays = false;
+        for request in filters {
+            match self.admit_subscription(slot, request, id) {
+                Ok(index) => {
+                    codes.push(Ok(request.qos.min(self.policy.limits.max_qos)));
+                    waits.push(index);
+                    replays |= self.begin_replay(slot, index.index, index.is_new, request);
+                }
+                Err(reason) => codes.push(Err(reason)),
+            }
+        }
+        let durable = self.sessions.get(slot as usize).is_some_and(Session::is_durable);
+        let reply = Reply::Subscribed { packet_id, codes: codes.into_boxed_slice() };
+        let joins: Vec<_> =
+            waits.iter().filter_map(|admitted| self.remote_join(slot, admitted.index)).collect();
+        let left = joins.len() as u32 + if durable { waits.len() as u32 } else { 0 };
+        if left == 0 {
+            self.answer(conn, reply, fx);
+        } else {
+            let place = self.reserve_answer(conn, false);
+            let ticket = self.ticket(Waiting::Answer { place, reply, left });
+            for (home, key, member) in joins {
+                fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket }));
+            }
+            if durable {
+                for admitted in &waits {
+                    fx.list
+                        .extend(self.subscribed_op(slot, admitted.index).map(|op| Effect::Store(ticket, op)));
+                }
+            }
+        }
+        if replays {
+            self.mark_dirty(conn, fx);
+        }
+    }
+
+    /// Enters one filter into the session's list, the tree and, at home, the group.
+    fn admit_subscription(
+        &mut self,
+        slot: u32,
+        request: &FilterRequest<'_>,
+        id: Option<NonZeroU32>,
+    ) -> Result<Admitted, Reason> {
+        let limits = &self.policy.limits;
+        let (filter, group) = match Subscribed::parse(request.filter, &limits.topic) {
+            Ok(Subscribed::Plain(filter)) => (filter, None),
+            Ok(Subscribed::Shared { group, filter }) => (filter, Some(group)),
+            Err(_) => return Err(Reason::TopicFilterInvalid),
+        };
+        let (max_subscriptions, max_qos) = (limits.max_subscriptions as usize, limits.max_qos);
+        let policy = Arc::clone(&self.policy);
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return Err(Reason::UnspecifiedError);
+        };
+        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
+        if !policy.allows(who, Action::Subscribe(filter.as_str())) {
+            return Err(Reason::NotAuthorized);
+        }
+        let options = SubscriptionOptions {
+            qos: request.qos.min(max_qos),
+            no_local: request.no_local,
+            retain_as_published: request.retain_as_published,
+            id,
+        };
+        let present =
+            session.subscriptions.iter().position(|known| known.filter == filter && known.group == group);
+        let (index, is_new) = match present {
+            Some(index) => {
+                // The same filter again replaces the old options and interrupts nothing [MQTT-3.8.4-3].
+                if let Some(known) = session.subscriptions.get_mut(index) {
+                    known.options = options;
+                }
+                (index, false)
+            }
+            None if session.subscriptions.len() >= max_subscriptions => return Err(Reason::QuotaExceeded),
+            None => {
+                session.subscriptions.reserve_exact(1);
+                session.subscriptions.push(Subscription { filter, group, options });
+                (session.subscriptions.len() - 1, true)
+            }
+        };
+        if let Some((key, member)) = self.home_join(slot, index) {
+            self.join_here(&key, member);
+        } else {
+            self.enter_in_tree(slot, index);
+        }
+        Ok(Admitted { index, is_new })
+    }
+
+    /// Enters a subscription of the list anew, because what it means has changed.
+    pub(super) fn enter_subscription(&mut self, slot: u32, index: usize, fx: &mut Effects) {
+        if let Some((key, member)) = self.home_join(slot, index) {
+            self.join_here(&key, member);
+        } else if let Some((home, key, member)) = self.remote_join(slot, index) {
+            fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket: Ticket::NONE }));
+        } else {
+            self.enter_in_tree(slot, index);
+        }
+    }
+
+    fn enter_in_tree(&mut self, slot: u32, index: usize) {
+        let name = self.session_id(slot);
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(subscription) = session.subscriptions.get(index) else { return };
+        if subscription.group.is_some() {
+            return;
+        }
+        let options = &subscription.options;
+        self.shared.tree.subscribe(
+            &subscription.filter,
+            Subscriber {
+                session: name,
+                qos: options.qos,
+                no_local: options.no_local,
+                retain_as_published: options.retain_as_published,
+                durable: session.is_durable(),
+                subscription_id: options.id,
+            },
+        );
+    }
+
+    fn home_join(&self, slot: u32, index: usize) -> Option<(Arc<GroupKey>, Member)> {
+        let (home, key, member) = self.join_of(slot, index)?;
+        (home == self.id).then_some((key, member))
+    }
+
+    fn remote_join(&self, slot: u32, index: usize) -> Option<(crate::id::WorkerId, Arc<GroupKey>, Member)> {
+        self.join_of(slot, index).filter(|(home, ..)| *home != self.id)
+    }
+
+    fn join_of(&self, slot: u32, index: usize) -> Option<(crate::id::WorkerId, Arc<GroupKey>, Member)> {
+        let session = self.sessions.get(slot as usize)?;
+        let subscription = session.subscriptions.get(index)?;
+        let group = subscription.group.clone()?;
+        let key = Arc::new(GroupKey { group, filter: subscription.filter.as_str().into() });
+        let home = self.shared.home_of_group(&key.group, &key.filter);
+        let member = Member {
+            session: self.session_id(slot),
+            qos: subscription.options.qos,
+            online: session.conn.is_some(),
+            durable: session.is_durable(),
+            retain_as_published: subscription.options.retain_as_published,
+            subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
+            outstanding: 0,
+        };
+        Some((home, key, member))
+    }
+
+    /// What the store keeps of a subscription.
+    pub(super) fn subscribed_op(&self, slot: u32, index: usize) -> Option<StoreOp> {
+        let session = self.sessions.get(slot as usize)?;
+        let subscription = session.subscriptions.get(index)?;
+        let options = &subscription.options;
+        Some(StoreOp::Subscribed {
+            session: session.number,
+            filter: written(subscription),
+            qos: options.qos,
+            flags: (options.no_local, options.retain_as_published),
+            subscription_id: options.id.map_or(0, NonZeroU32::get),
+        })
+    }
+
+    /// Lets the retained messages that match be delivered, if the request asks for them; never for a shared
+    /// subscription (MQTT 5, section 4.8.2).
+    fn begin_replay(&mut self, slot: u32, index: usize, is_new: bool, request: &FilterRequest<'_>) -> bool {
+        let wanted = match request.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        // The filter is in the tree already: whatever is stored from now on is delivered live.
+        let up_to_version = self.shared.retained.version();
+        let spare = &mut self.spare_traffic;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return false };
+        let Some(subscription) = session.subscriptions.get(index) else { return false };
+        if !wanted || up_to_version == 0 || subscription.group.is_some() {
+            return false;
+        }
+        let replay = Replay {
+            filter: subscription.filter.clone(),
+            cursor: Cursor::default(),
+            up_to_version,
+            qos: subscription.options.qos,
+            subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
+        };
+        let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        traffic.replays.retain(|running| running.filter != replay.filter);
+        traffic.replays.push_back(replay);
+        true
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        packet_id: NonZeroU16,
+        filters: &[&str],
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.session_slot(conn) else { return };
+        let name = self.session_id(slot);
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut ops = Vec::new();
+        for text in filters {
+            let Some(subscription) = self.take_subscription(slot, text) else {
+                codes.push(Reason::NoSubscriptionExisted);
+                continue;
+            };
+            self.leave_subscription(now, name, &subscription, fx);
+            codes.push(Reason::Success);
+            let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+            if let Some(traffic) = &mut session.traffic {
+                traffic.replays.retain(|running| running.filter != subscription.filter);
+            }
+            if session.is_durable() {
+                ops.push(StoreOp::Unsubscribed { session: session.number, filter: written(&subscription) });
+            }
+        }
+        let reply = Reply::Unsubscribed { packet_id, codes: codes.into_boxed_slice() };
+        self.answer_when_stored(conn, reply, ops, fx);
+    }
+
+    fn take_subscription(&mut self, slot: u32, text: &str) -> Option<Subscription> {
+        let (group, filter) = match text.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+            Some((group, filter)) => (Some(group), filter),
+            None => (None, text),
+        };
+        let session = self.sessions.get_mut(slot as usize)?;
+        let place = session
+            .subscriptions
+            .iter()
+            .position(|known| known.filter.as_str() == filter && known.group.as_deref() == group)?;
+        Some(session.subscriptions.swap_remove(place))
+    }
+
+    /// Takes a subscription that has left its session's list out of the tree or its group.
+    pub(super) fn leave_subscription(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        subscription: &Subscription,
+        fx: &mut Effects,
+    ) {
+        let Some(group) = &subscription.group else {
+            self.shared.tree.unsubscribe(&subscription.filter, session);
+            return;
+        };
+        let key = Arc::new(GroupKey { group: group.clone(), filter: subscription.filter.as_str().into() });
+        let home = self.shared.home_of_group(&key.group, &key.filter);
+        if home == self.id {
+            self.leave_here(now, &key, session, fx);
+        } else {
+            self.send_peer(home, PeerMsg::Leave(key, session), fx);
+        }
+    }
+}
+
+/// A filter that was admitted: its place in the session's list, and whether it was not there before.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    index: usize,
+    is_new: bool,
+}
+
+/// The filter as the client wrote it.
+fn written(subscription: &Subscription) -> Box<str> {
+    match &subscription.group {
+        Some(group) => format!("$share/{group}/{}", subscription.filter.as_str()).into(),
+        None => subscription.filter.as_str().into(),
+    }
+}

@@ -1,0 +1,307 @@
+//! Competing consumers of a shared subscription, at the group's home (MQTT 5, section 4.8.2).
+//!
+//! The home worker alone knows the members, chooses one for each message and keeps what none can take. A message at
+//! QoS 1 or 2 is lent as a [`Lease`]; the member's worker answers each lease exactly once, with its outcome.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::hash::Seed;
+use crate::id::{Qos, SessionId, WorkerId};
+use crate::message::Message;
+use crate::policy::ShareStrategy;
+
+/// A message lent to a member; the home worker, the group's slot there and the loan's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Where the outcome is reported to.
+    pub home: WorkerId,
+    /// The group's slot at its home.
+    pub group: u32,
+    /// Number of the loan, never reused within the group's life.
+    pub number: u64,
+}
+
+/// How a loan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged, refused by the client (reason 0x80 and above), expired or dropped by a stated limit: it is over.
+    Finished,
+    /// The member went away before it was sent, or its session ended before QoS 1 was acknowledged: another member's
+    /// turn. QoS 2 that was sent dies with its session and is `Finished` [MQTT-4.8.2-4/5].
+    Returned,
+}
+
+/// A subscriber in a group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The member's session.
+    pub session: SessionId,
+    /// QoS granted.
+    pub qos: Qos,
+    /// Whether its client is connected.
+    pub online: bool,
+    /// Whether its session outlives its connection, so that the group may keep messages for it.
+    pub durable: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// Identifier of the subscription, if it has one.
+    pub subscription_ids: Option<Arc<[NonZeroU32]>>,
+    /// Loans not yet answered.
+    pub outstanding: u32,
+}
+
+#[derive(Debug)]
+struct Loan {
+    number: u64,
+    session: SessionId,
+    message: Arc<Message>,
+}
+
+/// A message that no member could take yet.
+#[derive(Debug)]
+struct Waiting {
+    /// The loan number it had before it was returned; `u64::MAX` if it was never lent. Keeps the order by age.
+    age: u64,
+    message: Arc<Message>,
+}
+
+/// What the group decided about one message.
+#[derive(Debug)]
+pub enum Choice {
+    /// Send to this member (position), under this loan number if `Some`.
+    Send(usize, Option<u64>),
+    /// Nobody can take it now; the group keeps it.
+    Kept,
+    /// Nobody can take it and the group may not keep it (QoS 0, no durable member, or full).
+    Dropped,
+}
+
+/// Limits on one group.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLimits {
+    /// Messages kept while no member can take one.
+    pub max_messages: usize,
+    /// Bytes kept while no member can take one.
+    pub max_bytes: usize,
+    /// Unanswered loans per member.
+    pub max_outstanding: u32,
+}
+
+/// One group at its home.
+#[derive(Debug)]
+pub struct Group {
+    members: Vec<Member>,
+    next: usize,
+    backlog: VecDeque<Waiting>,
+    backlog_bytes: usize,
+    loans: VecDeque<Loan>,
+    last_loan: u64,
+}
+
+impl Group {
+    /// An empty group. `incarnation` tells its loans from those of an earlier group in the same slot.
+    #[must_use]
+    pub fn new(incarnation: u32) -> Self {
+        Self {
+            members: Vec::new(),
+            next: 0,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            loans: VecDeque::new(),
+            last_loan: u64::from(incarnation) << 40,
+        }
+    }
+
+    /// The members, in the order of their joining.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Messages waiting for a member.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Loans not yet answered.
+    #[must_use]
+    pub fn loans(&self) -> usize {
+        self.loans.len()
+    }
+
+    /// Adds a member, or replaces its options if it is one already.
+    pub fn join(&mut self, mut member: Member) {
+        if let Some(present) = self.members.iter_mut().find(|present| present.session == member.session) {
+            member.outstanding = present.outstanding;
+            *present = member;
+        } else {
+            self.members.push(member);
+        }
+    }
+
+    /// Removes a member; its loans stay until they are answered. True if the group is empty now.
+    pub fn leave(&mut self, session: SessionId) -> bool {
+        if let Some(place) = self.members.iter().position(|member| member.session == session) {
+            self.members.remove(place);
+            if self.next > place {
+                self.next -= 1;
+            }
+        }
+        self.members.is_empty()
+    }
+
+    /// Notes that a member's client came or went.
+    pub fn set_presence(&mut self, session: SessionId, online: bool, durable: bool) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.session == session) {
+            member.online = online;
+            member.durable = durable;
+        }
+    }
+
+    /// Decides about a message; `reachable` says whether a worker can be sent to now.
+    pub fn offer(
+        &mut self,
+        message: &Arc<Message>,
+        strategy: ShareStrategy,
+        limits: GroupLimits,
+        seed: &Seed,
+        reachable: impl Fn(WorkerId) -> bool,
+    ) -> Choice {
+        // What waits is older: it goes first.
+        if self.backlog.is_empty()
+            && let Some(place) = self.choose(message, strategy, limits, seed, reachable)
+        {
+            return Choice::Send(place, self.lend(place, message));
+        }
+        let keeps = message.qos() > Qos::AtMostOnce
+            && self
+                .members
+                .iter()
+                .any(|member| member.qos > Qos::AtMostOnce && (member.durable || member.online));
+        if !keeps
+            || self.backlog.len() >= limits.max_messages
+            || (!self.backlog.is_empty() && self.backlog_bytes + message.cost() > limits.max_bytes)
+        {
+            return Choice::Dropped;
+        }
+        self.backlog_bytes += message.cost();
+        self.backlog.push_back(Waiting { age: u64::MAX, message: Arc::clone(message) });
+        Choice::Kept
+    }
+
+    /// The next message that waited and the member that takes it now, if there is one.
+    pub fn next_from_backlog(
+        &mut self,
+        strategy: ShareStrategy,
+        limits: GroupLimits,
+        seed: &Seed,
+        reachable: impl Fn(WorkerId) -> bool,
+    ) -> Option<(Arc<Message>, usize, Option<u64>)> {
+        let message = Arc::clone(&self.backlog.front()?.message);
+        let place = self.choose(&message, strategy, limits, seed, reachable)?;
+        self.backlog.pop_front();
+        self.backlog_bytes -= message.cost();
+        let loan = self.lend(place, &message);
+        Some((message, place, loan))
+    }
+
+    fn choose(
+        &mut self,
+        message: &Message,
+        strategy: ShareStrategy,
+        limits: GroupLimits,
+        seed: &Seed,
+        reachable: impl Fn(WorkerId) -> bool,
+    ) -> Option<usize> {
+        let wants_loan = message.qos() > Qos::AtMostOnce;
+        let free = |member: &Member| {
+            member.online
+                && reachable(member.session.worker)
+                && !(wants_loan
+                    && member.qos > Qos::AtMostOnce
+                    && member.outstanding >= limits.max_outstanding)
+        };
+        match strategy {
+            ShareStrategy::RoundRobin => {
+                let count = self.members.len();
+                let place = (0..count)
+                    .map(|step| (self.next + step) % count)
+                    .find(|&place| self.members.get(place).is_some_and(free))?;
+                self.next = (place + 1) % count;
+                Some(place)
+            }
+            ShareStrategy::LeastInflight => {
+                let fewest = self
+                    .members
+                    .iter()
+                    .filter(|member| free(member))
+                    .map(|member| member.outstanding)
+                    .min()?;
+                let count = self.members.len();
+                let place = (0..count).map(|step| (self.next + step) % count).find(|&place| {
+                    self.members.get(place).is_some_and(|member| free(member) && member.outstanding == fewest)
+                })?;
+                self.next = (place + 1) % count;
+                Some(place)
+            }
+            // Rendezvous hashing over the online members: one that comes or goes moves only its own topics. The
+            // chosen one is waited for when it is busy, otherwise "sticky" would not keep a topic's order.
+            ShareStrategy::Sticky => {
+                let topic = message.topic();
+                let (place, member) = self
+                    .members
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, member)| member.online)
+                    .max_by_key(|(_, member)| seed.hash(&(topic.as_str(), member.session)))?;
+                free(member).then_some(place)
+            }
+        }
+    }
+
+    fn lend(&mut self, place: usize, message: &Arc<Message>) -> Option<u64> {
+        let member = self.members.get_mut(place)?;
+        if message.qos().min(member.qos) == Qos::AtMostOnce {
+            return None;
+        }
+        member.outstanding += 1;
+        self.last_loan += 1;
+        self.loans.push_back(Loan {
+            number: self.last_loan,
+            session: member.session,
+            message: Arc::clone(message),
+        });
+        Some(self.last_loan)
+    }
+
+    /// Ends a loan. A returned message goes back to where its age puts it, before
+    /// everything that was never lent.
+    pub fn settle(&mut self, number: u64, outcome: Outcome) {
+        let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else { return };
+        let Some(loan) = self.loans.remove(place) else { return };
+        if let Some(member) = self.members.iter_mut().find(|member| member.session == loan.session) {
+            member.outstanding = member.outstanding.saturating_sub(1);
+        }
+        if outcome == Outcome::Returned {
+            self.backlog_bytes += loan.message.cost();
+            let place = self.backlog.partition_point(|waiting| waiting.age < number);
+            self.backlog.insert(place, Waiting { age: number, message: loan.message });
+        }
+    }
+
+    /// Whether a waiting message has expired at the front; it is taken out so that it can be counted.
+    pub fn pop_expired(&mut self, mono_ms: u64) -> Option<Arc<Message>> {
+        if !self.backlog.front()?.message.is_expired(mono_ms) {
+            return None;
+        }
+        let waiting = self.backlog.pop_front()?;
+        self.backlog_bytes -= waiting.message.cost();
+        Some(waiting.message)
+    }
+}
+
+#[cfg(test)]
+mod tests;

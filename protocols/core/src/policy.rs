@@ -1,0 +1,151 @@
+//! What clients may do and how much of it: the limits and the one authorisation function.
+//!
+//! A policy is immutable; a change is a new policy with a higher epoch, handed to every engine as an input.
+
+use crate::id::Qos;
+use crate::topic::TopicLimits;
+
+/// What to do when a session's outbound queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The oldest waiting message makes room; the default, because a gateway's newest reading is worth most.
+    #[default]
+    DropOldest,
+    /// The message that does not fit is dropped.
+    DropNewest,
+    /// A publisher at QoS 1 or 2 is told Quota exceeded (0x97) and nobody gets the message; QoS 0 is dropped.
+    Refuse,
+    /// The slow consumer is disconnected (0x97); what its session holds stays for its return.
+    Disconnect,
+}
+
+/// How a shared subscription chooses the member for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ShareStrategy {
+    /// Each online member in turn.
+    #[default]
+    RoundRobin,
+    /// The online member with the fewest unacknowledged messages.
+    LeastInflight,
+    /// Always the same member for the same topic while the membership is unchanged (rendezvous hashing).
+    Sticky,
+}
+
+/// The limits of the core; every one is a configuration key.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Topic names and filters.
+    pub topic: TopicLimits,
+    /// Time from accepting a connection to its complete CONNECT, ms.
+    pub connect_timeout_ms: u64,
+    /// Subscriptions per session.
+    pub max_subscriptions: u32,
+    /// QoS 1 and 2 messages sent to a client and not yet acknowledged; a client's Receive Maximum may lower it.
+    pub max_inflight: u16,
+    /// Receive Maximum that we grant: QoS 1 and 2 messages a v5 client may have unacknowledged towards us.
+    pub receive_maximum: u16,
+    /// Messages waiting for one session.
+    pub max_queued_messages: usize,
+    /// Bytes waiting for one session, payload and book-keeping.
+    pub max_queued_bytes: usize,
+    /// Longest keep alive granted, s; a longer one (or none) is answered with Server Keep Alive. 0: no ceiling.
+    pub max_keep_alive_s: u16,
+    /// Longest session expiry granted, s; `u32::MAX`: sessions may live for ever.
+    pub max_session_expiry_s: u32,
+    /// How long a 3.x publisher's refused message stays unanswered before the publisher is disconnected, ms.
+    pub refuse_timeout_ms: u64,
+    /// What a full queue does.
+    pub overflow: Overflow,
+    /// How `$share` groups choose.
+    pub share_strategy: ShareStrategy,
+    /// Highest QoS granted and accepted.
+    pub max_qos: Qos,
+    /// Whether retained messages are served.
+    pub retain_available: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            topic: TopicLimits { max_bytes: 1024, max_levels: 32 },
+            connect_timeout_ms: 10_000,
+            max_subscriptions: 1_000,
+            max_inflight: 256,
+            receive_maximum: 1_024,
+            max_queued_messages: 10_000,
+            max_queued_bytes: 8 << 20,
+            max_keep_alive_s: 0,
+            max_session_expiry_s: 7 * 86_400,
+            refuse_timeout_ms: 5_000,
+            overflow: Overflow::default(),
+            share_strategy: ShareStrategy::default(),
+            max_qos: Qos::ExactlyOnce,
+            retain_available: true,
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The authenticated user, if any.
+    pub user: Option<&'a str>,
+    /// The client id.
+    pub client_id: &'a str,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// To publish to a topic, live or as a will.
+    Publish(&'a str),
+    /// To subscribe to a filter.
+    Subscribe(&'a str),
+    /// To be delivered a message of a topic.
+    Receive(&'a str),
+}
+
+/// Limits and rights in force.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Rises with every change; a cached verdict belongs to one epoch.
+    pub epoch: u64,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// First levels that are the broker's own: no client publishes there as to a plain topic.
+const RESERVED: [&str; 5] = ["$SYS", "$share", "$queue", "$stream", "$reply"];
+
+impl Policy {
+    /// The one authorisation function, asked at every entrance and every exit.
+    #[must_use]
+    pub fn allows(&self, who: Identity<'_>, action: Action<'_>) -> bool {
+        let _ = who;
+        match action {
+            Action::Publish(topic) => {
+                let first = topic.split('/').next().unwrap_or_default();
+                !(first.starts_with('$') && RESERVED.contains(&first))
+            }
+            Action::Subscribe(_) | Action::Receive(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_publishes_to_the_brokers_own_topics() {
+        let policy = Policy::default();
+        let who = Identity { user: None, client_id: "c" };
+        for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue/q", "$stream/s", "$reply/x"] {
+            assert!(!policy.allows(who, Action::Publish(topic)), "{topic}");
+        }
+        for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x"] {
+            assert!(policy.allows(who, Action::Publish(topic)), "{topic}");
+        }
+        assert!(policy.allows(who, Action::Subscribe("$SYS/#")));
+    }
+}

@@ -1,0 +1,105 @@
+//! What the engines of one broker share: the topic tree, the retained messages and the counters of identities.
+//!
+//! Standard locks only, none held across a call out; everything else that engines know of each other they tell each
+//! other ([`crate::effects::PeerMsg`]).
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::hash::{Seed, Set};
+use crate::id::{SessionId, WorkerId};
+use crate::retained::{Retained, RetainedLimits};
+use crate::store::SessionNumber;
+use crate::trie::Tree;
+
+/// One per broker.
+#[derive(Debug)]
+pub struct Shared {
+    /// Who is subscribed to what.
+    pub tree: Tree,
+    /// The last retained message of each topic.
+    pub retained: Retained,
+    seed: Seed,
+    workers: u16,
+    next_session: AtomicU32,
+    next_record: AtomicU64,
+    congested_count: AtomicUsize,
+    congested: Mutex<Set<SessionId>>,
+}
+
+impl Shared {
+    /// For a broker of `workers` engines whose hash tables are keyed by `seed`.
+    #[must_use]
+    pub fn new(seed: &Seed, workers: u16, retained: RetainedLimits) -> Self {
+        Self {
+            tree: Tree::new(seed.derive(1)),
+            retained: Retained::new(retained),
+            seed: seed.derive(2),
+            workers: workers.max(1),
+            next_session: AtomicU32::new(1),
+            next_record: AtomicU64::new(1),
+            congested_count: AtomicUsize::new(0),
+            congested: Mutex::new(Set::with_hasher(seed.derive(3))),
+        }
+    }
+
+    /// The seed from which an engine derives its own.
+    #[must_use]
+    pub fn seed(&self) -> &Seed {
+        &self.seed
+    }
+
+    /// How many engines there are.
+    #[must_use]
+    pub fn workers(&self) -> u16 {
+        self.workers
+    }
+
+    /// The worker on which a client id's session lives, and to which its connections move.
+    #[must_use]
+    pub fn home_of_client(&self, client_id: &str) -> WorkerId {
+        self.home(self.seed.hash(client_id))
+    }
+
+    /// The worker that keeps a group's members.
+    #[must_use]
+    pub fn home_of_group(&self, group: &str, filter: &str) -> WorkerId {
+        self.home(self.seed.hash(&(group, filter)))
+    }
+
+    fn home(&self, hash: u64) -> WorkerId {
+        // The remainder of a division by a u16 fits one.
+        WorkerId((hash % u64::from(self.workers)) as u16)
+    }
+
+    /// A number for a new session.
+    pub(crate) fn next_session(&self) -> SessionNumber {
+        SessionNumber(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A number for a message that is handed to the store.
+    pub(crate) fn next_record(&self) -> u64 {
+        self.next_record.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes whether a session's queue stands over its limit, so that publishers can be refused before anything is
+    /// accepted for it ([`crate::policy::Overflow::Refuse`]).
+    pub(crate) fn set_congested(&self, session: SessionId, congested: bool) {
+        let mut set = self.congested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if congested {
+            set.insert(session);
+        } else {
+            set.remove(&session);
+        }
+        self.congested_count.store(set.len(), Ordering::Release);
+    }
+
+    /// Whether any of these sessions is congested; costs one load while none in the whole broker is.
+    pub(crate) fn any_congested(&self, mut sessions: impl Iterator<Item = SessionId>) -> bool {
+        if self.congested_count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let set = self.congested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sessions.any(|session| set.contains(&session))
+    }
+}
