@@ -106,7 +106,7 @@ fn mqtt_4_7_3_3_at_most_65535_bytes_and_the_limits_at_their_edge() {
 }
 
 #[test]
-fn levels_are_counted_right_past_the_width_of_a_byte() {
+fn levels_are_counted_at_the_limit_and_far_beyond() {
     let limits = TopicLimits { max_bytes: u16::MAX, max_levels: 300 };
     assert!(TopicName::parse(&"/".repeat(299), &limits).is_ok());
     let error = TopicName::parse(&"/".repeat(300), &limits).unwrap_err();
@@ -160,6 +160,18 @@ fn first_level_and_dollar() {
     assert_eq!(TopicName::from_validated("/a").first_level(), "");
     assert_eq!(TopicName::from_validated("a//b").levels().collect::<Vec<_>>(), ["a", "", "b"]);
     assert!(!TopicName::from_validated("a/$b").is_dollar());
+}
+
+#[test]
+fn a_refused_character_is_found_wherever_it_stands() {
+    for len in 1..50 {
+        assert!(TopicName::parse(&"é".repeat(len), &LIMITS).is_ok());
+        for (at, refused) in (0..len).flat_map(|at| ["+", "#", "\0"].map(|refused| (at, refused))) {
+            let text = "x".repeat(at) + refused + &"x".repeat(len - at - 1);
+            let error = TopicName::parse(&text, &LIMITS).unwrap_err();
+            assert!(error.to_string().contains(&format!("at byte {at};")), "{error}");
+        }
+    }
 }
 
 proptest! {
