@@ -47,6 +47,7 @@ mod packet;
 mod property;
 mod publish;
 mod reason;
+pub mod server;
 mod subscribe;
 mod text;
 mod version;

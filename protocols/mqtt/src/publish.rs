@@ -141,6 +141,12 @@ pub(crate) fn split_block<'a>(
 }
 
 impl<'a> Publish<'a> {
+    /// A message at QoS 0 that nothing goes with.
+    #[must_use]
+    pub fn new(topic: &'a str, payload: &'a [u8]) -> Self {
+        Self { topic, payload, ..Self::default() }
+    }
+
     /// What is passed on with the message: the properties without topic alias, expiry and subscription identifiers.
     #[must_use]
     pub fn fields(&self) -> Fields<'_> {
@@ -294,7 +300,7 @@ pub struct PublishHead<'a> {
     /// Message Expiry Interval that remains, in seconds [MQTT-3.3.2-6].
     pub expiry_s: Option<u32>,
     /// Of every subscription that matched, 1 to 268,435,455 each [MQTT-3.3.4-3, MQTT-3.3.4-4].
-    pub subscription_ids: &'a [u32],
+    pub subscription_ids: &'a [NonZeroU32],
     /// Topic Alias and whether the topic goes along, as it must the first time (section 3.3.2.3.4).
     pub topic_alias: Option<TopicAlias>,
 }
@@ -371,7 +377,7 @@ fn wire_topic<'m>(version: Version, message: &'m Message, head: &PublishHead<'_>
 struct HopProperties<'a> {
     alias: Option<NonZeroU16>,
     expiry_s: Option<u32>,
-    ids: &'a [u32],
+    ids: &'a [NonZeroU32],
 }
 
 impl<'a> HopProperties<'a> {
@@ -385,7 +391,7 @@ impl<'a> HopProperties<'a> {
     fn len(&self) -> Result<usize, EncodeError> {
         let mut len = if self.alias.is_some() { 3 } else { 0 } + if self.expiry_s.is_some() { 5 } else { 0 };
         for id in self.ids {
-            len += check(id::SUBSCRIPTION_ID, Value::Number(*id), Carrier::PublishToClient)?;
+            len += check(id::SUBSCRIPTION_ID, Value::Number(id.get()), Carrier::PublishToClient)?;
         }
         Ok(len)
     }
@@ -401,7 +407,7 @@ impl<'a> HopProperties<'a> {
             out.put_u32(seconds);
         }
         for id in self.ids {
-            write_property(id::SUBSCRIPTION_ID, Value::Number(*id), out);
+            write_property(id::SUBSCRIPTION_ID, Value::Number(id.get()), out);
         }
     }
 }

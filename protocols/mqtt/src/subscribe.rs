@@ -23,11 +23,11 @@ use crate::version::{PacketType, Version};
 pub enum RetainHandling {
     /// 0: send retained messages when subscribing.
     #[default]
-    Send,
+    Always,
     /// 1: only if the subscription did not exist.
-    SendIfNew,
+    IfNew,
     /// 2: never.
-    DoNotSend,
+    Never,
 }
 
 /// One filter and what is wanted of it; in 3.x only the QoS.
@@ -49,7 +49,7 @@ impl<'a> Subscription<'a> {
     /// A subscription with defaults for all but the filter and the QoS.
     #[must_use]
     pub fn new(filter: &'a str, qos: Qos) -> Self {
-        let retain_handling = RetainHandling::Send;
+        let retain_handling = RetainHandling::Always;
         Self { filter, qos, no_local: false, retain_as_published: false, retain_handling }
     }
 
@@ -62,9 +62,9 @@ impl<'a> Subscription<'a> {
             return Err(DecodeError::OptionsReserved(options));
         }
         let retain_handling = match options >> 4 {
-            0 => RetainHandling::Send,
-            1 => RetainHandling::SendIfNew,
-            2 => RetainHandling::DoNotSend,
+            0 => RetainHandling::Always,
+            1 => RetainHandling::IfNew,
+            2 => RetainHandling::Never,
             _ => return Err(DecodeError::OptionsRetain(options)),
         };
         let no_local = options & 0b0100 != 0;
