@@ -1,0 +1,246 @@
+//! Goal: what is encoded is decoded as it was meant, however the bytes arrive, and no bytes bring the decoder down.
+//! Method: packets of every kind, version and direction made from random sources; then those packets, damaged.
+
+mod made;
+
+use bytes::BytesMut;
+use made::{DIRECTIONS, KINDS, Source, VERSIONS, encode_again, framer, whole};
+use noctule_mqtt::{Direction, Framer, MAX_PACKET, Packet, Split, Version, decode, decode_connect};
+use proptest::prelude::*;
+
+fn sources() -> impl Strategy<Value = (Vec<u8>, String)> {
+    (prop::collection::vec(any::<u8>(), 0..400), prop::collection::vec(any::<char>(), 0..200))
+        .prop_map(|(bytes, chars)| (bytes, chars.into_iter().collect()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_packet_survives_the_wire((bytes, text) in sources()) {
+        for version in VERSIONS {
+            for direction in DIRECTIONS {
+                for kind in 0..KINDS {
+                    let mut source = Source { bytes: &bytes, text: &text };
+                    let Some(packet) = source.packet(kind, version, direction) else { continue };
+                    let mut wire = BytesMut::from(&b"before"[..]);
+                    packet.encode(version, direction, &mut wire).unwrap();
+                    let (before, wire) = wire.split_at(6);
+                    prop_assert_eq!(before, b"before", "what was in the buffer stays");
+                    let decoded = decode(version, direction, &whole(framer(version, direction), wire)).unwrap();
+                    prop_assert_eq!(&decoded, &packet);
+                    let again = encode_again(&decoded, version, direction);
+                    let frame = whole(framer(version, direction), &again);
+                    prop_assert_eq!(decode(version, direction, &frame).unwrap(), packet);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn connect_survives_the_wire((bytes, text) in sources()) {
+        for version in VERSIONS {
+            let connect = Source { bytes: &bytes, text: &text }.connect(version);
+            let mut wire = BytesMut::from(&b"before"[..]);
+            connect.encode(&mut wire).unwrap();
+            let wire = &wire[6..];
+            let frame = whole(Framer::awaiting_connect(MAX_PACKET), wire);
+            prop_assert_eq!(decode_connect(&frame).unwrap(), connect);
+        }
+    }
+
+    #[test]
+    fn a_stream_means_the_same_wherever_it_is_cut((bytes, text) in sources()) {
+        for version in VERSIONS {
+            for direction in DIRECTIONS {
+                let mut source = Source { bytes: &bytes, text: &text };
+                let mut wire = BytesMut::new();
+                let mut packets = Vec::new();
+                for kind in 0..KINDS {
+                    if let Some(packet) = source.packet(kind, version, direction) {
+                        packet.encode(version, direction, &mut wire).unwrap();
+                        packets.push(packet);
+                    }
+                }
+                for cut in 0..=wire.len() {
+                    let (mut got, mut at) = (Vec::new(), 0);
+                    for end in [cut, wire.len()] {
+                        loop {
+                            match framer(version, direction).split(&wire[at..end]).unwrap() {
+                                Split::Frame(frame) => {
+                                    got.push(decode(version, direction, &frame).unwrap());
+                                    at += frame.len;
+                                }
+                                Split::Incomplete { need } => {
+                                    prop_assert!(need > end - at, "asks for what it has");
+                                    break;
+                                }
+                            }
+                        }
+                    }
+                    prop_assert_eq!(at, wire.len());
+                    prop_assert_eq!(&got, &packets, "cut at {}", cut);
+                }
+            }
+        }
+    }
+}
+
+/// SplitMix64: small, seeded, and good enough to damage packets.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+struct Seed {
+    version: Version,
+    direction: Direction,
+    wire: Vec<u8>,
+}
+
+fn seeds(random: &mut Random) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for _ in 0..20 {
+        let bytes: Vec<u8> = (0..300).map(|_| random.next() as u8).collect();
+        let text: String = (0..100)
+            .map(|_| if random.below(8) == 0 { 'é' } else { (b'a' + random.below(26) as u8) as char })
+            .collect();
+        for version in VERSIONS {
+            let mut wire = BytesMut::new();
+            Source { bytes: &bytes, text: &text }.connect(version).encode(&mut wire).unwrap();
+            seeds.push(Seed { version, direction: Direction::ToServer, wire: wire.to_vec() });
+            for direction in DIRECTIONS {
+                for kind in 0..KINDS {
+                    let mut source = Source { bytes: &bytes, text: &text };
+                    if let Some(packet) = source.packet(kind, version, direction) {
+                        let wire = encode_again(&packet, version, direction).to_vec();
+                        seeds.push(Seed { version, direction, wire });
+                    }
+                }
+            }
+        }
+    }
+    // Subscription identifiers strewn between fields, which our own encoder never writes.
+    let strewn = b"\x30\x1E\0\x01a\x1A\x0B\x01\x01\x01\x0B\x02\x03\0\x01t\x0B\x03\x08\0\x01r\x0B\x04\x09\0\x01c\x0B\x05";
+    let mut strewn = strewn.to_vec();
+    strewn[1] = (strewn.len() - 2) as u8;
+    strewn[5] = (strewn.len() - 6) as u8;
+    seeds.push(Seed { version: Version::V5, direction: Direction::ToClient, wire: strewn });
+    seeds
+}
+
+fn damage(wire: &mut Vec<u8>, random: &mut Random) {
+    const TELLING: [u8; 12] = [0, 1, 2, 3, 0x0B, 0x23, 0x26, 0x7F, 0x80, 0xC0, 0xED, 0xFF];
+    for _ in 0..=random.below(3) {
+        let at = random.below(wire.len() + 1);
+        match random.below(5) {
+            0 if at < wire.len() => wire[at] ^= 1 << random.below(8),
+            1 if at < wire.len() => wire[at] = TELLING[random.below(TELLING.len())],
+            2 => wire.truncate(at),
+            3 => wire.insert(at, TELLING[random.below(TELLING.len())]),
+            4 if at < wire.len() => drop(wire.remove(at)),
+            _ => {}
+        }
+    }
+    // Mostly the length is put right again, else nothing gets past the framer.
+    if wire.len() >= 2 && random.below(8) != 0 {
+        let header = 1 + wire[1..].iter().take(4).position(|byte| byte & 0x80 == 0).map_or(0, |at| at + 1);
+        let body = wire.split_off(header.min(wire.len()));
+        wire.truncate(1);
+        let mut rest = body.len();
+        while rest >= 0x80 {
+            wire.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        wire.push(rest as u8);
+        wire.extend(body);
+    }
+}
+
+/// Whether the input was accepted; what is accepted must survive being written and read again.
+fn feed(version: Version, direction: Direction, wire: &[u8]) -> bool {
+    if direction == Direction::ToServer
+        && let Ok(Split::Frame(frame)) = Framer::awaiting_connect(MAX_PACKET).split(wire)
+    {
+        let Ok(connect) = decode_connect(&frame) else { return false };
+        let mut again = BytesMut::new();
+        connect.encode(&mut again).unwrap_or_else(|error| panic!("{error} for {connect:?}"));
+        let frame = whole(Framer::awaiting_connect(MAX_PACKET), &again);
+        assert_eq!(decode_connect(&frame).as_ref(), Ok(&connect), "from {wire:02X?}");
+        return true;
+    }
+    match framer(version, direction).split(wire) {
+        Ok(Split::Frame(frame)) => {
+            let Ok(packet) = decode(version, direction, &frame) else { return false };
+            let again = encode_again(&packet, version, direction);
+            let frame = whole(framer(version, direction), &again);
+            assert_eq!(decode(version, direction, &frame).as_ref(), Ok(&packet), "from {wire:02X?}");
+            true
+        }
+        Ok(Split::Incomplete { need }) => {
+            assert!(need > wire.len());
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+#[test]
+fn a_million_damaged_packets() {
+    let mut random = Random(0x5EED);
+    let seeds = seeds(&mut random);
+    let inputs = 1_000_000;
+    let mut accepted = 0;
+    let mut wire = Vec::new();
+    for _ in 0..inputs {
+        let seed = &seeds[random.below(seeds.len())];
+        wire.clone_from(&seed.wire);
+        damage(&mut wire, &mut random);
+        accepted += usize::from(feed(seed.version, seed.direction, &wire));
+    }
+    // Were nearly all refused, the second half of the test would test nothing.
+    assert!(accepted > inputs / 10 && accepted < inputs * 9 / 10, "{accepted} of {inputs} accepted");
+}
+
+#[test]
+fn every_seed_is_accepted_and_its_prefixes_are_not() {
+    for seed in seeds(&mut Random(1)) {
+        assert!(feed(seed.version, seed.direction, &seed.wire), "{:02X?}", seed.wire);
+        for len in 0..seed.wire.len() {
+            let prefix = &seed.wire[..len];
+            let before_connect = seed.wire[0] == 0x10;
+            let framer = if before_connect {
+                Framer::awaiting_connect(MAX_PACKET)
+            } else {
+                framer(seed.version, seed.direction)
+            };
+            match framer.split(prefix) {
+                Ok(Split::Incomplete { need }) => assert!(need > len && need <= seed.wire.len().max(2)),
+                other => panic!("{other:?} for {prefix:02X?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn strewn_subscription_ids_are_gathered_and_the_fields_kept_in_order() {
+    let seeds = seeds(&mut Random(1));
+    let wire = &seeds.last().unwrap().wire;
+    let frame = whole(framer(Version::V5, Direction::ToClient), wire);
+    let Packet::Publish(publish) = decode(Version::V5, Direction::ToClient, &frame).unwrap() else {
+        panic!()
+    };
+    assert_eq!(publish.subscription_ids().map(u32::from).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(publish.fields().parts().concat(), b"\x01\x01\x03\0\x01t\x08\0\x01r\x09\0\x01c");
+}
