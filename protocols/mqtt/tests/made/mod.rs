@@ -1,6 +1,8 @@
 //! Packets made from a source of bytes and text, so that a shrunk source is a shrunk packet; shared by the tests.
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub(crate) mod damage;
+
 use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::BytesMut;
@@ -344,7 +346,7 @@ pub(crate) fn encode_again(packet: &Packet<'_>, version: Version, direction: Dir
     let mut out = BytesMut::new();
     match packet {
         Packet::Publish(publish) if direction == Direction::ToClient => {
-            let ids: Vec<u32> = publish.subscription_ids().map(NonZeroU32::get).collect();
+            let ids: Vec<NonZeroU32> = publish.subscription_ids().collect();
             let topic = if publish.topic.is_empty() { "stands for the alias" } else { publish.topic };
             let message = Message::new(
                 &message::Publish {
