@@ -80,8 +80,8 @@ impl<K: Copy> Wheel<K> {
                     self.place(entry);
                 }
             }
-            // From the outermost level inwards: what moves down may be due at this very tick.
-            for level in (0..LEVELS).rev() {
+            // In any order: what moves down is due at this very tick or lies ahead of it.
+            for level in 0..LEVELS {
                 self.empty_slot(level);
             }
             self.fire_due(fire);

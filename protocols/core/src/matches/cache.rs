@@ -83,7 +83,7 @@ impl MatchCache {
         let hash = tree.seed().hash(topic.as_str()) | 1;
         match self.find(tree, topic, hash) {
             Some((row, way)) => self.kept(row, way),
-            None => self.look_up_anew(tree, topic, hash),
+            None => self.look_up_anew(tree, topic, hash, |builder| tree.match_into(&topic, builder)),
         }
     }
 
@@ -125,12 +125,19 @@ impl MatchCache {
         }
     }
 
+    /// The walk is an argument so that a test can let something happen during it.
     #[cold]
-    fn look_up_anew(&mut self, tree: &Tree, topic: TopicName<'_>, hash: u64) -> &Arc<MatchSet> {
+    fn look_up_anew(
+        &mut self,
+        tree: &Tree,
+        topic: TopicName<'_>,
+        hash: u64,
+        walk: impl FnOnce(&mut MatchBuilder),
+    ) -> &Arc<MatchSet> {
         let shard = tree.shard_of(&topic);
         // Before the walk: see `Tree::generations`.
         let generations = tree.generations(shard);
-        tree.match_into(&topic, &mut self.builder);
+        walk(&mut self.builder);
         let set = self.builder.build();
         self.clock = self.clock.wrapping_add(1);
         let entry = Entry { topic: topic.as_str().into(), set, generations, shard, used: self.clock };
@@ -209,6 +216,39 @@ impl MatchCache {
                     self.bytes -= old.cost();
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Seed;
+    use crate::id::{Qos, SessionId};
+    use crate::topic::{TopicFilter, TopicLimits};
+    use crate::trie::Subscriber;
+
+    #[test]
+    fn a_subscription_that_arrives_during_the_walk_is_seen_by_the_next_look_up() {
+        let topic = TopicName::from_validated("a/b");
+        for filter in ["a/b", "a/+", "#"] {
+            let tree = Tree::new(Seed::new(1));
+            let mut cache = MatchCache::new(CacheLimits::default());
+            let hash = tree.seed().hash(topic.as_str()) | 1;
+            let set = cache.look_up_anew(&tree, topic, hash, |builder| {
+                tree.match_into(&topic, builder);
+                let subscriber = Subscriber {
+                    session: SessionId::NOBODY,
+                    qos: Qos::AtMostOnce,
+                    no_local: false,
+                    retain_as_published: false,
+                    durable: false,
+                    subscription_id: None,
+                };
+                tree.subscribe(&TopicFilter::parse(filter, &TopicLimits::default()).unwrap(), subscriber);
+            });
+            assert!(set.is_empty());
+            assert_eq!(cache.lookup(&tree, topic).targets().len(), 1, "{filter}");
         }
     }
 }

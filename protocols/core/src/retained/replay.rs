@@ -144,8 +144,7 @@ fn judge(filter: &TopicFilter, topic: &[u8], seek: &mut Vec<u8>) -> Verdict {
     }
     let mut start = 0;
     let mut levels = topic.split(|&byte| byte == b'/');
-    let mut wanted_levels = filter.levels().peekable();
-    while let Some(wanted) = wanted_levels.next() {
+    for wanted in filter.levels() {
         if wanted == "#" {
             return Verdict::Match;
         }
@@ -158,7 +157,7 @@ fn judge(filter: &TopicFilter, topic: &[u8], seek: &mut Vec<u8>) -> Verdict {
                 return Verdict::Seek;
             }
             seek.push(b'/');
-            if wanted_levels.peek().is_some() && seek.as_slice() > topic {
+            if seek.as_slice() > topic {
                 return Verdict::Seek;
             }
             return leave(prefix, seek);
