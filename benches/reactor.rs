@@ -65,14 +65,23 @@ fn packet(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, ()> {
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-    Some((std::str::from_utf8(text).ok().filter(|text| !text.contains('\0'))?, rest))
+    Some((
+        std::str::from_utf8(text)
+            .ok()
+            .filter(|text| !text.bytes().fold(false, |any, byte| any | (byte == 0)))?,
+        rest,
+    ))
 }
 
 /// A PUBLISH of MQTT 3.1.1, strictly.
 fn publish(first: u8, body: &[u8]) -> Option<Publish<'_>> {
     let qos = Qos::from_level(first >> 1 & 3)?;
     let (topic, rest) = text(body)?;
-    if topic.is_empty() || topic.contains(['+', '#']) || (qos == Qos::AtMostOnce && first & 8 != 0) {
+    let wild = |byte: u8| byte == b'+' || byte == b'#';
+    if topic.is_empty()
+        || topic.bytes().fold(false, |any, byte| any | wild(byte))
+        || (qos == Qos::AtMostOnce && first & 8 != 0)
+    {
         return None;
     }
     let (packet_id, payload) = match qos {

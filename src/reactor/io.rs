@@ -160,6 +160,14 @@ impl<M: Send> Io<M> {
         }
     }
 
+    /// Whether `conn` is served and its reads are not paused.
+    #[must_use]
+    pub fn is_readable(&self, conn: ConnId) -> bool {
+        self.conns.get(conn.slot as usize).is_some_and(|open| {
+            open.generation == conn.generation && open.state == State::Open && !open.paused
+        })
+    }
+
     /// Stops reading from `conn`. What the handler leaves unconsumed is kept, the rest stays with the kernel, which
     /// in the end stops the peer. An end of stream is not noticed before reads resume.
     pub fn pause_reads(&mut self, conn: ConnId) {
