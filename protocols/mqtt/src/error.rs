@@ -196,7 +196,7 @@ impl DecodeError {
             Self::ClientIdEmpty => Reason::CLIENT_IDENTIFIER_NOT_VALID,
             // Section 3.3.2.3.4 leaves alias 0 to the code made for aliases.
             Self::PropertyValue { id: 0x23, .. } => Reason::TOPIC_ALIAS_INVALID,
-            // A payload format or an availability flag out of range has no clause of its own: a value that isn't one.
+            // A payload format other than 0 and 1 is named no protocol error: it is a value that isn't one.
             Self::PropertyValue { id: 0x01, .. } => Reason::MALFORMED_PACKET,
             Self::WrongDirection(_)
             | Self::ConnectExpected(_)

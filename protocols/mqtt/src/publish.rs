@@ -341,8 +341,9 @@ pub fn encode_publish_head(
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
     let sizes = plan(version, message, head)?;
-    // A small payload usually follows into the same buffer.
-    out.reserve(sizes.total().min(sizes.total() - message.payload().len() + COPY_BELOW));
+    let payload = message.payload().len();
+    // A small payload is going to be copied behind its head, so room is made for both at once.
+    out.reserve(if payload <= COPY_BELOW { sizes.total() } else { sizes.total() - payload });
     out.put_u8(first_byte(head.qos, head.dup, head.retain));
     write_varint(sizes.remaining, out);
     out.put_slice(wire_topic(version, message, head));
@@ -353,7 +354,7 @@ pub fn encode_publish_head(
     Ok(())
 }
 
-/// Payloads up to this are expected to be copied behind their head, so room is made for both at once.
+/// Payloads up to this are expected to be copied, larger ones to be written by reference, in bytes.
 const COPY_BELOW: usize = 16 * 1024;
 
 #[inline]
