@@ -3,6 +3,11 @@
 //! What must be right about a broker lives in the `protocols/` crates and knows nothing of these; see `noctule_core`.
 //! Tokio has no sockets under `cfg(loom)`, so whatever uses them is left out there.
 
+pub mod banner;
+#[cfg(not(loom))]
+pub mod broker;
+#[cfg(not(loom))]
+pub mod client;
 pub mod cli;
 pub mod config;
 pub mod logging;

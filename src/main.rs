@@ -1,3 +1,62 @@
-//! The noctule binary.
+//! The noctule binary: reads the command line and does what it says.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use noctule::broker::Broker;
+use noctule::cli::{Cli, Command, Exit, RunArgs};
+use noctule::{banner, logging};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let done = match cli.into_command() {
+        Command::Run(arguments) => run(&arguments),
+        Command::Check(arguments) => {
+            arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
+        }
+        Command::Pub(arguments) => noctule::client::publish(&arguments),
+        Command::Sub(arguments) => noctule::client::subscribe(&arguments),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // Nothing is left to be done when standard error is gone.
+            let _ = writeln!(io::stderr(), "noctule: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
+    let config = arguments.configuration()?;
+    logging::start(&config.log)?;
+    let broker = Broker::start(&config)?;
+    // The block is for a person; a log that machines read gets none.
+    if config.log.format == noctule::config::LogFormat::Human {
+        banner::write(&mut io::stderr(), &config, broker.addresses(), arguments.config.as_deref())?;
+    }
+    wait_for_signal()?;
+    tracing::info!("stopping: wills are published, clients are told, what waits is written");
+    broker.stop()?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn wait_for_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        std::future::poll_fn(|cx| match terminate.poll_recv(cx) {
+            std::task::Poll::Ready(_) => std::task::Poll::Ready(()),
+            std::task::Poll::Pending => interrupt.poll_recv(cx).map(drop),
+        })
+        .await;
+        Ok(())
+    })
+}

@@ -201,7 +201,9 @@ impl<M: Send> Io<M> {
     ///
     /// `unread` is what of the bytes at hand the other is to read: from within [`read`](super::Handler::read) some
     /// tail of its `bytes`; otherwise empty, and what is kept goes along. What waits to be written goes along too.
-    /// Not from within [`pull`](super::Handler::pull), whose `out` would stay behind. `None` when it is closed, also when the kernel refuses, in which case it is closed with that error.
+    /// Not from within [`pull`](super::Handler::pull), whose `out` would stay behind.
+    /// `None` when it is closed, also when the kernel refuses to let go of it: it is gone then and
+    /// [`closed`](super::Handler::closed) is not called.
     pub fn detach(&mut self, conn: ConnId, unread: &[u8]) -> Option<Detached> {
         find(&mut self.conns, conn)?;
         let mut gone = self.conns.try_remove(conn.slot as usize)?;

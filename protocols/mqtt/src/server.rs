@@ -166,7 +166,7 @@ impl Server {
     /// The refusal with which the connection ends; [`Server::refuse`] puts it into the client's words.
     #[inline]
     pub fn packet<'a>(
-        &'a mut self,
+        &mut self,
         conn: ConnId,
         frame: &Frame<'a>,
         around: Surroundings<'_>,
@@ -182,7 +182,7 @@ impl Server {
     }
 
     fn cold_packet<'a>(
-        &'a mut self,
+        &mut self,
         conn: ConnId,
         frame: &Frame<'a>,
         around: Surroundings<'_>,
@@ -307,13 +307,13 @@ impl Server {
     }
 
     #[inline]
-    fn publish<'a>(
-        &'a mut self,
+    fn publish(
+        &mut self,
         conn: ConnId,
-        publish: &Publish<'a>,
+        publish: &Publish<'_>,
         around: Surroundings<'_>,
         engine: impl FnOnce(Input<'_>),
-    ) -> Result<Step<'a>, Refusal> {
+    ) -> Result<Step<'static>, Refusal> {
         if !publish.fields().is_empty() {
             check_fields(publish.fields(), around.server)?;
         }
@@ -340,7 +340,7 @@ impl Server {
     }
 
     fn connected<'a>(
-        &'a mut self,
+        &mut self,
         conn: ConnId,
         packet: Packet<'a>,
         around: Surroundings<'_>,

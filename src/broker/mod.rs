@@ -1,0 +1,174 @@
+//! The running broker: listeners, workers, and an orderly end.
+//!
+//! `worker` is where the pure crates meet the reactor; here the threads are started and stopped.
+
+mod admission;
+mod settings;
+mod telemetry;
+mod worker;
+
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use noctule_core::engine::{Engine, Stats};
+use noctule_core::hash::Seed;
+use noctule_core::id::{Now, WorkerId};
+use noctule_core::shared::Shared;
+pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::reactor::{self, Mailboxes, listen};
+use admission::Admission;
+use settings::Settings;
+use worker::{Mail, Worker};
+
+/// How long clients have to take their last messages when the broker stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Why the broker can't start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener's address can't be had.
+    #[error("can't listen on {address}: {error}{}", hint(error))]
+    Listen {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A thread can't be started.
+    #[error("can't start worker {worker}: {error}")]
+    Thread {
+        /// Which.
+        worker: u16,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program (perhaps another broker) has it: stop that or choose another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+/// A broker that serves until it is stopped.
+#[derive(Debug)]
+pub struct Broker {
+    addresses: Vec<SocketAddr>,
+    workers: Vec<JoinHandle<io::Result<Stats>>>,
+    mailboxes: Mailboxes<Mail>,
+    started: Instant,
+}
+
+/// 64 bits of the system's entropy.
+fn entropy() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+impl Broker {
+    /// Starts listeners and workers as `config` says.
+    ///
+    /// # Errors
+    /// [`StartError`] when an address or a thread can't be had; nothing runs then.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, AuthMethods::default())
+    }
+
+    /// As [`Broker::start`], with methods of enhanced authentication.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_with(config: &Config, methods: AuthMethods) -> Result<Self, StartError> {
+        telemetry::describe();
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for listener in &config.listener {
+            let address = listener.address;
+            let failed = |error| StartError::Listen { address, error };
+            let socket = listen(address).map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            listeners.push(socket);
+        }
+        let count = config.server.workers.max(1);
+        let started = Instant::now();
+        let mut broker = Self { addresses, workers: Vec::new(), mailboxes: Mailboxes::new(count), started };
+        let settings = Arc::new(Settings::new(config, methods));
+        let limits = &config.limits;
+        let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
+        let shared = Arc::new(Shared::new(&Seed::new(entropy()), count, settings::retained_limits(config)));
+        for worker in 0..count {
+            let failed = |error| StartError::Thread { worker, error };
+            let listeners: io::Result<Vec<TcpListener>> =
+                listeners.iter().map(TcpListener::try_clone).collect();
+            let listeners = listeners.map_err(failed)?;
+            let id = WorkerId(worker);
+            let engine = Engine::new(id, Arc::clone(&shared), Arc::clone(&settings.policy), now(started));
+            let handler = Worker::new(engine, Arc::clone(&settings), Arc::clone(&admission));
+            let reactor = reactor::Config {
+                budget_bytes: limits.out_buffer.as_usize(),
+                started,
+                ..reactor::Config::default()
+            };
+            let mailboxes = broker.mailboxes.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("noctule-{worker}"))
+                .spawn(move || {
+                    let handler = reactor::run(id, reactor, mailboxes, listeners, handler)?;
+                    Ok(handler.stats())
+                })
+                .map_err(failed)?;
+            broker.workers.push(thread);
+        }
+        Ok(broker)
+    }
+
+    /// The addresses that are listened on, with the ports that the system chose for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Ends the broker: wills are published, MQTT 5 clients are told (0x8B), what waits is written for at most three
+    /// seconds. Returns what the workers have counted.
+    ///
+    /// # Errors
+    /// What ended a worker before its time.
+    pub fn stop(self) -> io::Result<Vec<Stats>> {
+        let count = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
+        for worker in 0..count {
+            self.mailboxes.post(WorkerId(worker), Mail::PublishWills);
+        }
+        let deadline_ms = now(self.started).mono_ms + DRAIN.as_millis() as u64;
+        for worker in 0..count {
+            self.mailboxes.post(WorkerId(worker), Mail::Stop { deadline_ms });
+        }
+        self.join()
+    }
+
+    /// Waits for the workers, which only end by [`Broker::stop`] or a failure.
+    fn join(self) -> io::Result<Vec<Stats>> {
+        self.workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
+            .collect()
+    }
+}
+
+fn now(started: Instant) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono_ms: started.elapsed().as_millis() as u64, wall_ms: wall.as_millis() as u64 }
+}

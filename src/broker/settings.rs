@@ -1,0 +1,87 @@
+//! From the configuration to what the engines and the protocol machines understand.
+
+use std::sync::Arc;
+
+use noctule_core::id::Qos;
+use noctule_core::policy::{self, Policy};
+use noctule_core::retained::RetainedLimits;
+use noctule_core::topic::TopicLimits;
+use noctule_mqtt::server::{AuthMethods, ServerLimits};
+
+use crate::config::{self, Anonymous, Config};
+
+/// What every worker reads and none changes.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Limits and rights for the engines.
+    pub(super) policy: Arc<Policy>,
+    /// MQTT's own limits.
+    pub(super) mqtt: ServerLimits,
+    /// Ways of enhanced authentication.
+    pub(super) methods: AuthMethods,
+    /// Who may connect without credentials, per listener.
+    pub(super) anonymous: Vec<Anonymous>,
+}
+
+impl Settings {
+    pub(super) fn new(config: &Config, methods: AuthMethods) -> Self {
+        let limits = &config.limits;
+        Self {
+            policy: Arc::new(Policy { epoch: 0, limits: core_limits(config) }),
+            mqtt: ServerLimits {
+                max_packet_size: bytes_u32(limits.max_packet_size),
+                max_connect_size: bytes_u32(limits.max_connect_size).min(bytes_u32(limits.max_packet_size)),
+                topic_alias_max: limits.topic_alias_max,
+                max_user_properties: usize::from(limits.max_user_properties),
+            },
+            methods,
+            anonymous: config.listener.iter().map(|listener| listener.anonymous).collect(),
+        }
+    }
+}
+
+/// A size that the configuration has bounded below 4 GiB.
+fn bytes_u32(size: config::Size) -> u32 {
+    u32::try_from(size.as_bytes()).unwrap_or(u32::MAX)
+}
+
+/// Seconds for a field of MQTT that ends before the configuration does.
+fn seconds_u32(period: config::Period) -> u32 {
+    u32::try_from(period.as_secs()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn core_limits(config: &Config) -> policy::Limits {
+    let limits = &config.limits;
+    policy::Limits {
+        topic: TopicLimits { max_bytes: limits.max_topic_bytes, max_levels: limits.max_topic_levels },
+        connect_timeout_ms: limits.connect_timeout.as_millis(),
+        max_subscriptions: limits.max_subscriptions,
+        max_inflight: limits.max_inflight,
+        receive_maximum: limits.receive_maximum,
+        max_queued_messages: limits.max_queued_messages as usize,
+        max_queued_bytes: limits.max_queued_bytes.as_usize(),
+        max_keep_alive_s: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
+        max_session_expiry_s: seconds_u32(limits.max_session_expiry),
+        refuse_timeout_ms: policy::Limits::default().refuse_timeout_ms,
+        overflow: match config.delivery.overflow {
+            config::Overflow::DropOldest => policy::Overflow::DropOldest,
+            config::Overflow::DropNewest => policy::Overflow::DropNewest,
+            config::Overflow::Refuse => policy::Overflow::Refuse,
+            config::Overflow::Disconnect => policy::Overflow::Disconnect,
+        },
+        share_strategy: match config.delivery.share_strategy {
+            config::ShareStrategy::RoundRobin => policy::ShareStrategy::RoundRobin,
+            config::ShareStrategy::LeastInflight => policy::ShareStrategy::LeastInflight,
+            config::ShareStrategy::Sticky => policy::ShareStrategy::Sticky,
+        },
+        max_qos: Qos::ExactlyOnce,
+        retain_available: limits.max_retained_messages > 0,
+    }
+}
+
+pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
+    RetainedLimits {
+        max_messages: config.limits.max_retained_messages as usize,
+        max_bytes: config.limits.max_retained_bytes.as_usize(),
+    }
+}

@@ -1,0 +1,563 @@
+//! One worker's connections: bytes to the protocol machines, packets to the engine, effects back to the sockets.
+//!
+//! Nothing is decided here about messages or sessions; this is where the pure crates meet the reactor.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use noctule_core::effects::{Delivery, Effect, Effects, Event, Input, Outlet, PeerMsg, Sent};
+use noctule_core::engine::{Engine, Pulled};
+use noctule_core::id::{ConnId, WorkerId};
+use noctule_core::refusal::{Fault, Kind, Refusal};
+use noctule_core::store::{MemoryStore, Store, StoreEvent};
+use noctule_mqtt::server::{Server, Step, Surroundings};
+use noctule_mqtt::{Connect, Split};
+use tracing::{debug, info, warn};
+
+use super::admission::Admission;
+use super::settings::Settings;
+use super::telemetry::{self, Reporter};
+use crate::logging::{Limited, Verdict};
+use crate::reactor::{self, Accept, Close, Closed, Detached, Handler, OutBuf, Pull};
+
+/// Lines of one kind that clients can cause, per second and worker.
+const LOG_LINES_PER_SECOND: u32 = 20;
+
+/// Between two reports to the metrics, ms.
+const REPORT_INTERVAL_MS: u64 = 1_000;
+
+/// What workers and the main thread post to a worker.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// From another engine.
+    Peer(PeerMsg),
+    /// A connection whose session lives here.
+    Adopt(Box<Moved>),
+    /// The broker stops: wills first.
+    PublishWills,
+    /// Say good-bye to everybody, then stop when all is written or at this monotonic millisecond.
+    Stop { deadline_ms: u64 },
+}
+
+/// A connection on its way to the worker where its session lives.
+#[derive(Debug)]
+pub(super) struct Moved {
+    detached: Detached,
+    peer: SocketAddr,
+    listener: u16,
+}
+
+type Io = reactor::Io<Mail>;
+
+/// A connection as this room knows it.
+#[derive(Debug)]
+struct Peer {
+    server: Server,
+    generation: u32,
+    listener: u16,
+    address: SocketAddr,
+}
+
+/// The handler of one worker's reactor.
+#[derive(Debug)]
+pub(super) struct Worker {
+    engine: Engine,
+    store: MemoryStore,
+    settings: Arc<Settings>,
+    admission: Arc<Admission>,
+    peers: Vec<Option<Peer>>,
+    fx: Effects,
+    /// What a protocol machine says by itself (AUTH), before it is known to have said anything.
+    words: BytesMut,
+    log: Limited,
+    reporter: Reporter,
+    reported_ms: u64,
+    /// Set while stopping: when to give up on connections that do not drain.
+    stop_at_ms: Option<u64>,
+}
+
+impl Worker {
+    pub(super) fn new(engine: Engine, settings: Arc<Settings>, admission: Arc<Admission>) -> Self {
+        Self {
+            engine,
+            store: MemoryStore::default(),
+            settings,
+            admission,
+            peers: Vec::new(),
+            fx: Effects::default(),
+            words: BytesMut::new(),
+            log: Limited::new(LOG_LINES_PER_SECOND),
+            reporter: Reporter::default(),
+            reported_ms: 0,
+            stop_at_ms: None,
+        }
+    }
+
+    /// What the engine has counted.
+    pub(super) fn stats(&self) -> noctule_core::engine::Stats {
+        self.engine.stats()
+    }
+
+    fn peer(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        let peer = self.peers.get_mut(conn.slot as usize)?.as_mut()?;
+        (peer.generation == conn.generation).then_some(peer)
+    }
+
+    fn enter(&mut self, io: &mut Io, conn: ConnId, address: SocketAddr, listener: u16) {
+        let place = conn.slot as usize;
+        if self.peers.len() <= place {
+            self.peers.resize_with(place + 1, || None);
+        }
+        if let Some(slot) = self.peers.get_mut(place) {
+            let server = Server::new(&self.settings.mqtt);
+            *slot = Some(Peer { server, generation: conn.generation, listener, address });
+        }
+        self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
+    }
+
+    /// Reads one packet; returns how far it got in `bytes`, `None` if nothing more is to be read now.
+    fn packet(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> Result<usize, Reading> {
+        let now = io.now();
+        let settings = Arc::clone(&self.settings);
+        let around = Surroundings {
+            server: &settings.mqtt,
+            core: &settings.policy.limits,
+            methods: &settings.methods,
+        };
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let frame = match peer.server.split(bytes) {
+            Ok(Split::Frame(frame)) => frame,
+            Ok(Split::Incomplete { .. }) => return Err(Reading::Wait),
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                return Err(Reading::Over);
+            }
+        };
+        let (engine, fx) = (&mut self.engine, &mut self.fx);
+        let step =
+            peer.server.packet(conn, &frame, around, &mut self.words, |input| engine.handle(now, input, fx));
+        match step {
+            Ok(Step::Done) => {}
+            Ok(Step::Connect(connect)) => return self.connect(io, conn, &connect, None, bytes, frame.len),
+            Ok(Step::Authenticated { user, again }) => {
+                self.send_words(io, conn);
+                self.authenticated(io, conn, user.as_deref(), again);
+            }
+            Ok(Step::Farewell) => {
+                self.apply(io);
+                io.close(conn, Close::AfterFlush);
+                return Err(Reading::Over);
+            }
+            Err(refusal) => {
+                self.send_words(io, conn);
+                self.refuse(io, conn, &refusal);
+                return Err(Reading::Over);
+            }
+        }
+        if !self.words.is_empty() {
+            self.send_words(io, conn);
+        }
+        Ok(frame.len)
+    }
+
+    fn send_words(&mut self, io: &mut Io, conn: ConnId) {
+        if !self.words.is_empty() {
+            if let Some(out) = io.out(conn) {
+                out.put().extend_from_slice(&self.words);
+            }
+            self.words.clear();
+        }
+    }
+
+    /// A CONNECT: to the worker where its session lives, then through authentication to the engine.
+    fn connect(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        user: Option<&str>,
+        unread: &[u8],
+        len: usize,
+    ) -> Result<usize, Reading> {
+        let assigned;
+        let client_id = if connect.client_id.is_empty() {
+            assigned = self.assign_client_id();
+            &assigned
+        } else {
+            connect.client_id
+        };
+        let home = self.engine.shared().home_of_client(client_id);
+        if home != self.engine.id() {
+            self.hand_over(io, conn, home, unread);
+            return Err(Reading::Over);
+        }
+        if let Err(refusal) = self.authenticate(conn, connect, user) {
+            self.refuse(io, conn, &refusal);
+            return Err(Reading::Over);
+        }
+        let settings = Arc::clone(&self.settings);
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let request = peer.server.begin(connect, client_id, user, &settings.mqtt);
+        self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
+        Ok(len)
+    }
+
+    /// Who may come in. Password files, certificates and tokens will ask here as well.
+    fn authenticate(
+        &mut self,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        user: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let settings = Arc::clone(&self.settings);
+        let Some(peer) = self.peer(conn) else { return Ok(()) };
+        let admits = settings
+            .anonymous
+            .get(usize::from(peer.listener))
+            .is_some_and(|anonymous| anonymous.admits(peer.address.ip()));
+        if user.is_some() || admits {
+            return Ok(());
+        }
+        let (kind, what) = match connect.user_name {
+            Some(_) => (Kind::BadCredentials, "no user can be verified here yet"),
+            None => (Kind::NotAuthorized, "no credentials were given"),
+        };
+        let address = peer.address.ip();
+        Err(Refusal::new(
+            kind,
+            format!("{what}, and this listener does not admit anonymous clients from {address}"),
+        ))
+    }
+
+    /// Enhanced authentication has succeeded.
+    fn authenticated(&mut self, io: &mut Io, conn: ConnId, user: Option<&str>, again: bool) {
+        if again {
+            return;
+        }
+        let Some(kept) = self.peer(conn).and_then(|peer| peer.server.take_pending()) else { return };
+        let Some(connect) = Server::pending_connect(&kept) else { return };
+        // The connection moved home before the exchange began, so there is nothing unread to take along.
+        let _ = self.connect(io, conn, &connect, user.or(Some("")), &[], 0);
+    }
+
+    /// An id that nobody can guess and whose session lives here.
+    fn assign_client_id(&self) -> String {
+        loop {
+            let id = format!("auto-{:016x}{:016x}", super::entropy(), super::entropy());
+            if self.engine.shared().home_of_client(&id) == self.engine.id() {
+                return id;
+            }
+        }
+    }
+
+    fn hand_over(&mut self, io: &mut Io, conn: ConnId, home: WorkerId, unread: &[u8]) {
+        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
+        let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) else { return };
+        match io.detach(conn, unread) {
+            Some(detached) => {
+                let moved = Moved { detached, peer: peer.address, listener: peer.listener };
+                io.post(home, Mail::Adopt(Box::new(moved)));
+            }
+            None => self.admission.leave(peer.address.ip()),
+        }
+    }
+
+    /// Ends a connection: last words, a log line, a counter.
+    fn refuse(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
+        telemetry::refused(refusal);
+        let now_ms = io.now().mono_ms;
+        let Some(peer) = self.peer(conn) else { return };
+        let (address, mut words) = (peer.address, BytesMut::new());
+        peer.server.refuse(refusal, &mut words);
+        let silent = words.is_empty();
+        if !silent && let Some(out) = io.out(conn) {
+            out.put().extend_from_slice(&words);
+        }
+        let row = refusal.kind.row();
+        if let Some(more) = self.line(row.label, now_ms) {
+            let detail = &refusal.detail;
+            match row.fault {
+                Fault::Nobody => {
+                    info!(peer = %address, reason = row.label, more, "connection ended: {detail}")
+                }
+                Fault::Peer | Fault::Broker => {
+                    warn!(peer = %address, reason = row.label, more, "connection refused: {detail}");
+                }
+            }
+        }
+        // The engine learns of the end first, so that nothing more is queued; its own refusals tell it nothing new.
+        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
+        io.close(conn, if silent && io.waiting_bytes(conn) == 0 { Close::Now } else { Close::AfterFlush });
+    }
+
+    /// Whether a line of this kind may be written now, and how many were left out before it.
+    fn line(&mut self, kind: &'static str, now_ms: u64) -> Option<u64> {
+        match self.log.admit(kind, now_ms) {
+            Verdict::Write => Some(0),
+            Verdict::WriteAfter(more) => Some(more),
+            Verdict::Skip => None,
+        }
+    }
+
+    /// Carries out what the engine has asked for, until it asks for nothing more.
+    fn apply(&mut self, io: &mut Io) {
+        loop {
+            let mut list = std::mem::take(&mut self.fx.list);
+            for effect in list.drain(..) {
+                self.effect(io, effect);
+            }
+            if self.fx.list.is_empty() {
+                self.fx.list = list;
+            }
+            while let Some(event) = self.store.poll() {
+                self.engine.handle(io.now(), Input::Store(event), &mut self.fx);
+            }
+            if self.fx.list.is_empty() {
+                break;
+            }
+        }
+        for conn in self.fx.dirty.drain(..) {
+            io.mark_dirty(conn);
+        }
+    }
+
+    fn effect(&mut self, io: &mut Io, effect: Effect) {
+        match effect {
+            Effect::Reply(conn, reply) => {
+                let settings = Arc::clone(&self.settings);
+                let around = Surroundings {
+                    server: &settings.mqtt,
+                    core: &settings.policy.limits,
+                    methods: &settings.methods,
+                };
+                let Some(peer) = self.peer(conn) else { return };
+                let Some(out) = io.out(conn) else { return };
+                if let Err(error) = peer.server.reply(&reply, around, out.put()) {
+                    let detail = format!("an answer has no encoding: {error}");
+                    self.refuse(io, conn, &Refusal::new(Kind::Internal, detail));
+                }
+            }
+            Effect::Close(conn, refusal) => self.refuse(io, conn, &refusal),
+            Effect::Peer(to, message) => io.post(to, Mail::Peer(message)),
+            Effect::Store(ticket, op) => {
+                if let Err(refused) = self.store.submit(ticket, op) {
+                    warn!("{refused}");
+                    self.engine.handle(io.now(), Input::Store(StoreEvent::Failed(ticket)), &mut self.fx);
+                }
+            }
+            Effect::Pause(conn) => io.pause_reads(conn),
+            Effect::Resume(conn) => io.resume_reads(conn),
+            Effect::Log(event) => self.log_event(io, event),
+        }
+    }
+
+    fn log_event(&mut self, io: &Io, event: Event) {
+        let now_ms = io.now().mono_ms;
+        match event {
+            Event::Connected { conn, client_id, session_present } => {
+                if let Some(more) = self.line("connected", now_ms) {
+                    let address = self.peer(conn).map(|peer| peer.address);
+                    let version = self.peer(conn).and_then(|peer| peer.server.version());
+                    info!(client = %client_id, peer = ?address, ?version, session_present, more, "client connected");
+                }
+            }
+            Event::Disconnected { client_id, graceful, .. } => {
+                if let Some(more) = self.line("disconnected", now_ms) {
+                    info!(client = %client_id, graceful, more, "client disconnected");
+                }
+            }
+            Event::TakenOver { client_id, .. } => {
+                if let Some(more) = self.line("taken_over", now_ms) {
+                    warn!(client = %client_id, more, "session taken over by a newer connection");
+                }
+            }
+            Event::SessionEnded { client_id, lost } => {
+                warn!(client = %client_id, lost, "session ended with messages still waiting");
+            }
+            Event::Dropped { whose, reason } => {
+                warn!(whose = %whose, reason = reason.label(), "message dropped");
+            }
+        }
+    }
+
+    fn report(&mut self, now_ms: u64) {
+        if now_ms >= self.reported_ms + REPORT_INTERVAL_MS {
+            self.reported_ms = now_ms;
+            self.reporter.report(self.engine.id().0, self.engine.stats());
+            for (kind, more) in self.log.summaries(now_ms) {
+                warn!(kind, more, "lines left out of the log");
+            }
+        }
+    }
+}
+
+/// Why reading a connection's bytes stops before their end.
+enum Reading {
+    /// The next packet is not whole yet.
+    Wait,
+    /// The connection is closed or moved.
+    Over,
+}
+
+impl Handler for Worker {
+    type Mail = Mail;
+
+    fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: SocketAddr, listener: usize) -> Accept {
+        telemetry::accepted();
+        if let Err((limit, value)) = self.admission.enter(peer.ip()) {
+            telemetry::turned_away(limit);
+            if let Some(more) = self.line("turned_away", io.now().mono_ms) {
+                warn!(%peer, limit, value, more, "connection turned away: the limit is reached");
+            }
+            return Accept::Refuse;
+        }
+        // There are far fewer listeners than a u16 holds.
+        self.enter(io, conn, peer, listener as u16);
+        Accept::Keep
+    }
+
+    fn read(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            match self.packet(io, conn, rest) {
+                Ok(len) => used += len,
+                Err(Reading::Wait) => break,
+                Err(Reading::Over) => {
+                    self.apply(io);
+                    return bytes.len();
+                }
+            }
+            if !self.fx.list.is_empty() {
+                self.apply(io);
+                if !io.is_readable(conn) {
+                    break;
+                }
+            }
+        }
+        self.apply(io);
+        used
+    }
+
+    fn mail(&mut self, io: &mut Io, from: WorkerId, mail: Mail) {
+        match mail {
+            Mail::Peer(message) => self.engine.handle(io.now(), Input::Peer(from, message), &mut self.fx),
+            Mail::Adopt(moved) => match io.adopt(moved.detached) {
+                Ok(conn) => self.enter(io, conn, moved.peer, moved.listener),
+                Err(error) => {
+                    warn!(peer = %moved.peer, "connection lost while it moved between workers: {error}");
+                    self.admission.leave(moved.peer.ip());
+                }
+            },
+            Mail::PublishWills => {
+                io.stop_accepting();
+                self.engine.handle(io.now(), Input::Shutdown, &mut self.fx);
+            }
+            Mail::Stop { deadline_ms } => {
+                self.stop_at_ms = Some(deadline_ms);
+                let open: Vec<_> = io.open().collect();
+                let refusal = Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
+                for conn in open {
+                    // What waits in the session's queue goes out before the good-bye, as far as the budget allows.
+                    self.drain_queue(io, conn);
+                    self.say_goodbye(io, conn, &refusal);
+                }
+            }
+        }
+        self.apply(io);
+    }
+
+    fn pull(&mut self, io: &mut Io, conn: ConnId, out: &mut OutBuf) -> Pull {
+        let now = io.now();
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Pull::Done };
+        let mut outlet = Wire { server: &mut peer.server, out };
+        let pulled = self.engine.pull(now, conn, &mut outlet, &mut self.fx);
+        self.apply(io);
+        match pulled {
+            Pulled::Done => Pull::Done,
+            Pulled::More => Pull::More,
+        }
+    }
+
+    fn closed(&mut self, io: &mut Io, conn: ConnId, why: Closed) {
+        if let Closed::Error(error) = &why {
+            debug!(conn = %conn, "connection failed: {error}");
+        }
+        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
+        if let Some(slot) = self.peers.get_mut(conn.slot as usize)
+            && let Some(peer) = slot.take_if(|peer| peer.generation == conn.generation)
+        {
+            self.admission.leave(peer.address.ip());
+        }
+        self.apply(io);
+    }
+
+    fn turn(&mut self, io: &mut Io) -> Option<u64> {
+        let now = io.now();
+        if self.engine.next_wake_ms().is_some_and(|due| due <= now.mono_ms) {
+            self.engine.handle(now, Input::Tick, &mut self.fx);
+            self.apply(io);
+        }
+        self.report(now.mono_ms);
+        let next = self.engine.next_wake_ms();
+        let Some(stop_at) = self.stop_at_ms else { return next };
+        if io.is_empty() || now.mono_ms >= stop_at {
+            io.stop();
+        }
+        Some(next.map_or(stop_at, |next| next.min(stop_at)))
+    }
+
+    fn accept_failed(&mut self, io: &mut Io, listener: usize, error: &std::io::Error) {
+        telemetry::turned_away("descriptors");
+        if let Some(more) = self.line("accept_failed", io.now().mono_ms) {
+            warn!(listener, more, "no connection can be accepted: {error}; raise the limit on open files");
+        }
+    }
+}
+
+impl Worker {
+    fn drain_queue(&mut self, io: &mut Io, conn: ConnId) {
+        let now = io.now();
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
+        let Some(out) = io.out(conn) else { return };
+        self.engine.pull(now, conn, &mut Wire { server: &mut peer.server, out }, &mut self.fx);
+        self.apply(io);
+    }
+
+    /// Ends a connection at shutdown, without a log line for each of thousands.
+    fn say_goodbye(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
+        telemetry::refused(refusal);
+        let mut words = BytesMut::new();
+        if let Some(peer) = self.peer(conn) {
+            peer.server.refuse(refusal, &mut words);
+        }
+        if let Some(out) = io.out(conn) {
+            out.put().extend_from_slice(&words);
+        }
+        io.close(conn, Close::AfterFlush);
+    }
+}
+
+/// The writing end of a connection: its protocol machine over its out buffer.
+struct Wire<'a> {
+    server: &'a mut Server,
+    out: &'a mut OutBuf,
+}
+
+impl Outlet for Wire<'_> {
+    fn has_room(&self) -> bool {
+        self.out.has_room()
+    }
+
+    fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent {
+        let sent = self.server.deliver(delivery, self.out.put());
+        if let Sent::Written(_) = sent {
+            self.out.put_payload(delivery.message);
+        }
+        sent
+    }
+
+    fn release(&mut self, packet_id: std::num::NonZeroU16) {
+        self.server.release(packet_id, self.out.put());
+    }
+}
