@@ -30,8 +30,8 @@ section! {
         /// Most connections of the whole broker: 10,000, about 12 MB when idle. Needs as many file descriptors.
         max_connections: u32 [1..=1_000_000] = 10_000, Now;
 
-        /// Most connections from one IP address: 1,000, so that one device gone mad leaves room for the rest.
-        max_connections_per_address: u32 [1..=1_000_000] = 1_000, Now;
+        /// Most connections from one IP address: 2,500, so that one machine gone mad leaves room for the rest.
+        max_connections_per_address: u32 [1..=1_000_000] = 2_500, Now;
 
         /// Longest topic name or filter, in bytes of UTF-8: 1,024. MQTT itself allows 65,535.
         max_topic_bytes: u16 [1..=65_535] = 1_024, Connections;
@@ -42,20 +42,21 @@ section! {
         /// Most subscriptions of one client: 10,000, because home automation subscribes topic by topic.
         max_subscriptions: u32 [1..=1_000_000] = 10_000, Now;
 
-        /// Most QoS 1 and 2 messages sent to one client and not yet acknowledged by it: 100. An MQTT 5 client may
-        /// ask for fewer with its Receive Maximum.
-        max_inflight: u16 [1..=65_535] = 100, Connections;
+        /// Most QoS 1 and 2 messages sent to one client and not yet acknowledged by it: 256, so that a window's worth
+        /// fits one round trip of a busy subscriber. An MQTT 5 client may ask for fewer with its Receive Maximum.
+        max_inflight: u16 [1..=65_535] = 256, Connections;
 
         /// Receive Maximum granted to clients, the QoS 1 and 2 messages that they may have under way: 128, because
         /// some clients send 64 without asking.
         receive_maximum: u16 [1..=65_535] = 128, Connections;
 
-        /// Most messages waiting for one client: 1,000. Past it `delivery.overflow` decides.
-        max_queued_messages: u32 [1..=10_000_000] = 1_000, Now;
+        /// Most messages waiting for one client: 10,000, hours of a sensor's readings, and room for the burst of a few
+        /// hundred publishers between two of a subscriber's acknowledgements. Past it `delivery.overflow` decides.
+        max_queued_messages: u32 [1..=10_000_000] = 10_000, Now;
 
-        /// Most bytes waiting for one client: 4 MiB, counted beside the messages because a thousand large ones are
+        /// Most bytes waiting for one client: 8 MiB, counted beside the messages because a thousand large ones are
         /// not a thousand small ones. At least `max_packet_size`.
-        max_queued_bytes: Size [KIB..=16 * GIB] = Size::from_mib(4), Now;
+        max_queued_bytes: Size [KIB..=16 * GIB] = Size::from_mib(8), Now;
 
         /// Most retained messages: 100,000. 0 switches retained messages off.
         max_retained_messages: u32 [0..=100_000_000] = 100_000, Now;

@@ -49,7 +49,7 @@ fn counts_are_kept_to_their_range() {
     for bad in ["0", "-1", "65536", "99999999999", "1.5", "\"many\"", "true", "[]"] {
         says(
             &format!("[limits]\nmax_inflight = {bad}\n"),
-            &format!("2:16: limits.max_inflight: {bad} is not a whole number from 1 to 65535 (default 100)"),
+            &format!("2:16: limits.max_inflight: {bad} is not a whole number from 1 to 65535 (default 256)"),
         );
     }
     for good in ["1", "65535"] {
@@ -233,14 +233,14 @@ fn listeners_do_not_share_an_address() {
 
 #[test]
 fn a_queue_has_room_for_a_packet() {
-    let wrong = "a packet of max_packet_size = \"8MiB\" would be accepted and then fit no queue of max_queued_bytes = \
-                 \"4MiB\"; make max_queued_bytes at least as large";
-    says("[limits]\nmax_packet_size = \"8MiB\"\n", &format!("2:19: limits.max_packet_size: {wrong}"));
+    let wrong = "a packet of max_packet_size = \"16MiB\" would be accepted and then fit no queue of max_queued_bytes = \
+                 \"8MiB\"; make max_queued_bytes at least as large";
+    says("[limits]\nmax_packet_size = \"16MiB\"\n", &format!("2:19: limits.max_packet_size: {wrong}"));
     says(
-        "[limits]\nmax_packet_size = \"8MiB\"\nmax_queued_bytes = \"4MiB\"\n",
+        "[limits]\nmax_packet_size = \"16MiB\"\nmax_queued_bytes = \"8MiB\"\n",
         &format!("3:20: limits.max_queued_bytes: {wrong}"),
     );
-    assert_eq!(complaints("[limits]\nmax_packet_size = \"4MiB\"\n"), [""; 0]);
+    assert_eq!(complaints("[limits]\nmax_packet_size = \"8MiB\"\n"), [""; 0]);
 }
 
 #[test]
