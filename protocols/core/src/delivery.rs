@@ -13,6 +13,8 @@ use crate::queue::Entry;
 pub enum Stage {
     /// Its packet id is being stored; nothing has been sent (QoS 2 of a session that survives).
     Storing,
+    /// Its packet id is stored, but an older one's is not: PUBLISH packets leave in order [MQTT-4.6.0-6].
+    Stored,
     /// PUBLISH is due or sent; PUBACK or PUBREC is awaited.
     Publishing,
     /// PUBREC came and is being stored; PUBREL follows.
@@ -34,6 +36,8 @@ pub struct Flight {
     pub on_wire: bool,
     /// Whether PUBLISH went out on any connection: the next one carries DUP [MQTT-3.3.1-1].
     pub sent_before: bool,
+    /// Whether the store failed to take the present stage; it is asked again on the next connection.
+    pub unstored: bool,
     /// The message; dropped once PUBREC came.
     pub entry: Option<Entry>,
 }
@@ -70,6 +74,8 @@ pub enum Acked {
 #[derive(Debug, Default)]
 pub struct Window {
     flights: VecDeque<Flight>,
+    /// Exchanges that the ring has come round to, oldest first: their ids are passed over until they end.
+    stragglers: Vec<Flight>,
     live: usize,
     on_wire: usize,
     last_id: u16,
@@ -77,6 +83,13 @@ pub struct Window {
 
 /// Places of the ring of packet ids.
 const RING: u32 = 65_535;
+
+/// Where in a [`Window`] an exchange is kept.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Straggler(usize),
+    Ring(usize),
+}
 
 /// How far `id` lies after `base` on the ring.
 fn distance(base: NonZeroU16, id: NonZeroU16) -> usize {
@@ -105,60 +118,86 @@ impl Window {
     /// Starts an exchange.
     ///
     /// # Errors
-    /// Gives the entry back while the ring of packet ids is closed by an exchange that never ends.
+    /// Gives the entry back while every packet id is in use.
     pub fn begin(&mut self, stage: Stage, entry: Entry) -> Result<NonZeroU16, Entry> {
-        let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
-        if self.flights.front().is_some_and(|oldest| oldest.packet_id == next) {
+        if self.live >= RING as usize {
             return Err(entry);
         }
-        self.last_id = next.get();
+        let packet_id = self.next_id();
         self.live += 1;
         self.flights.push_back(Flight {
-            packet_id: next,
+            packet_id,
             stage,
             on_wire: false,
             sent_before: false,
+            unstored: false,
             entry: Some(entry),
         });
-        Ok(next)
+        Ok(packet_id)
     }
 
-    fn position(&self, id: NonZeroU16) -> Option<usize> {
-        let wanted = distance(self.flights.front()?.packet_id, id);
-        let front = self.flights.front()?.packet_id;
-        // Without gaps the distance is the place; gaps appear only when finished ones were compacted away.
-        if self.flights.get(wanted).is_some_and(|flight| flight.packet_id == id) {
-            return Some(wanted);
+    /// The next packet id around the ring that is free; the caller has made sure that there is one.
+    fn next_id(&mut self) -> NonZeroU16 {
+        loop {
+            let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
+            self.last_id = next.get();
+            if self.flights.front().is_some_and(|oldest| oldest.packet_id == next) {
+                // Set aside, so that the ids in `flights` go on ascending.
+                self.stragglers.extend(self.flights.pop_front());
+                self.drop_finished();
+            } else if self.stragglers.iter().all(|straggler| straggler.packet_id != next) {
+                return next;
+            }
         }
-        let place = self.flights.partition_point(|flight| distance(front, flight.packet_id) < wanted);
-        self.flights.get(place).is_some_and(|flight| flight.packet_id == id).then_some(place)
+    }
+
+    /// Where the exchange stands, if it is not over.
+    fn place(&self, id: NonZeroU16) -> Option<Place> {
+        if let Some(place) = self.stragglers.iter().position(|flight| flight.packet_id == id) {
+            return Some(Place::Straggler(place));
+        }
+        let front = self.flights.front()?.packet_id;
+        let wanted = distance(front, id);
+        // Without gaps the distance is the place; gaps appear only when finished ones were compacted away.
+        let place = if self.flights.get(wanted).is_some_and(|flight| flight.packet_id == id) {
+            wanted
+        } else {
+            self.flights.partition_point(|flight| distance(front, flight.packet_id) < wanted)
+        };
+        let flight = self.flights.get(place)?;
+        (flight.packet_id == id && flight.stage != Stage::Done).then_some(Place::Ring(place))
+    }
+
+    fn at(&mut self, place: Place) -> Option<&mut Flight> {
+        match place {
+            Place::Straggler(place) => self.stragglers.get_mut(place),
+            Place::Ring(place) => self.flights.get_mut(place),
+        }
     }
 
     /// The exchange with this packet id.
     pub fn find(&mut self, id: NonZeroU16) -> Option<&mut Flight> {
-        let place = self.position(id)?;
-        self.flights.get_mut(place).filter(|flight| flight.stage != Stage::Done)
+        let place = self.place(id)?;
+        self.at(place)
     }
 
     /// Notes that the exchange's PUBLISH has been written to the present connection.
     pub fn written(&mut self, id: NonZeroU16) {
-        let Some(place) = self.position(id) else { return };
-        let Some(flight) = self.flights.get_mut(place) else { return };
-        if !flight.on_wire {
-            flight.on_wire = true;
+        let Some(flight) = self.find(id) else { return };
+        let again = std::mem::replace(&mut flight.on_wire, true);
+        flight.sent_before = true;
+        if !again {
             self.on_wire += 1;
         }
-        flight.sent_before = true;
     }
 
     /// Takes a PUBACK, PUBREC or PUBCOMP. `failed`: its reason code is 0x80 or above, which ends the exchange
     /// (section 4.3.3). `store_first`: PUBREC must be stored before PUBREL is sent.
     pub fn acknowledge(&mut self, kind: AckKind, id: NonZeroU16, failed: bool, store_first: bool) -> Acked {
-        let Some(place) = self.position(id) else { return Acked::Unknown };
-        let Some(flight) = self.flights.get_mut(place) else { return Acked::Unknown };
+        let Some(place) = self.place(id) else { return Acked::Unknown };
+        let Some(flight) = self.at(place) else { return Acked::Unknown };
         let qos_2 = flight.entry.as_ref().is_none_or(|entry| entry.qos == crate::id::Qos::ExactlyOnce);
         match (kind, flight.stage) {
-            (_, Stage::Done) => Acked::Unknown,
             (AckKind::PubAck, Stage::Publishing) if !qos_2 && flight.sent_before => self.finish(place),
             (AckKind::PubRec, Stage::Publishing) if qos_2 && flight.sent_before => {
                 if failed {
@@ -175,14 +214,20 @@ impl Window {
         }
     }
 
-    fn finish(&mut self, place: usize) -> Acked {
-        let Some(flight) = self.flights.get_mut(place) else { return Acked::Unknown };
+    fn finish(&mut self, place: Place) -> Acked {
+        let Some(flight) = self.at(place) else { return Acked::Unknown };
         flight.stage = Stage::Done;
+        let (on_wire, entry) = (flight.on_wire, flight.entry.take());
         self.live -= 1;
-        if flight.on_wire {
-            self.on_wire -= 1;
+        self.on_wire -= usize::from(on_wire);
+        if let Place::Straggler(place) = place {
+            self.stragglers.remove(place);
         }
-        let entry = flight.entry.take();
+        self.drop_finished();
+        Acked::Completed(entry)
+    }
+
+    fn drop_finished(&mut self) {
         while self.flights.front().is_some_and(|oldest| oldest.stage == Stage::Done) {
             self.flights.pop_front();
         }
@@ -190,15 +235,35 @@ impl Window {
         if self.flights.len() > 4 * self.live + 64 {
             self.flights.retain(|flight| flight.stage != Stage::Done);
         }
-        Acked::Completed(entry)
     }
 
     /// Ends an exchange whose message will not be sent after all.
     pub fn abandon(&mut self, id: NonZeroU16) -> Option<Entry> {
-        match self.position(id).map(|place| self.finish(place)) {
+        match self.place(id).map(|place| self.finish(place)) {
             Some(Acked::Completed(entry)) => entry,
             _ => None,
         }
+    }
+
+    /// Notes that the store has the exchange's packet id. Returns the ids of those that may be sent now, oldest first:
+    /// it and younger ones that waited for it, or none while an older one is not stored yet.
+    pub fn stored(&mut self, id: NonZeroU16) -> Vec<NonZeroU16> {
+        if let Some(flight) = self.find(id).filter(|flight| flight.stage == Stage::Storing) {
+            flight.stage = Stage::Stored;
+            flight.unstored = false;
+        }
+        let mut due = Vec::new();
+        for flight in self.stragglers.iter_mut().chain(&mut self.flights) {
+            match flight.stage {
+                Stage::Storing => break,
+                Stage::Stored => {
+                    flight.stage = Stage::Publishing;
+                    due.push(flight.packet_id);
+                }
+                Stage::Publishing | Stage::StoringRelease | Stage::Releasing | Stage::Done => {}
+            }
+        }
+        due
     }
 
     /// Forgets which connection the packets went out on; what is unfinished is due again on the next one
@@ -206,7 +271,7 @@ impl Window {
     pub fn reconnect(&mut self) -> Vec<NonZeroU16> {
         self.on_wire = 0;
         let mut due = Vec::new();
-        for flight in &mut self.flights {
+        for flight in self.stragglers.iter_mut().chain(&mut self.flights) {
             flight.on_wire = false;
             if matches!(flight.stage, Stage::Publishing | Stage::Releasing) {
                 due.push(flight.packet_id);
@@ -217,14 +282,14 @@ impl Window {
 
     /// What is unfinished, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Flight> {
-        self.flights.iter().filter(|flight| flight.stage != Stage::Done)
+        self.stragglers.iter().chain(&self.flights).filter(|flight| flight.stage != Stage::Done)
     }
 
     /// Empties the window.
     pub fn drain(&mut self) -> impl Iterator<Item = Flight> + '_ {
         self.live = 0;
         self.on_wire = 0;
-        self.flights.drain(..).filter(|flight| flight.stage != Stage::Done)
+        self.stragglers.drain(..).chain(self.flights.drain(..)).filter(|flight| flight.stage != Stage::Done)
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Member {
 #[derive(Debug)]
 struct Loan {
     number: u64,
+    /// Number of the message's first loan: where it belongs if it is returned.
+    age: u64,
     session: SessionId,
     message: Arc<Message>,
 }
@@ -62,7 +64,7 @@ struct Loan {
 /// A message that no member could take yet.
 #[derive(Debug)]
 struct Waiting {
-    /// The loan number it had before it was returned; `u64::MAX` if it was never lent. Keeps the order by age.
+    /// Number of its first loan; `u64::MAX` if it was never lent. Keeps the order by age.
     age: u64,
     message: Arc<Message>,
 }
@@ -134,8 +136,10 @@ impl Group {
 
     /// Adds a member, or replaces its options if it is one already.
     pub fn join(&mut self, mut member: Member) {
+        // One that left and comes back may still hold messages.
+        let loans = self.loans.iter().filter(|loan| loan.session == member.session);
+        member.outstanding = loans.count() as u32;
         if let Some(present) = self.members.iter_mut().find(|present| present.session == member.session) {
-            member.outstanding = present.outstanding;
             *present = member;
         } else {
             self.members.push(member);
@@ -174,7 +178,7 @@ impl Group {
         if self.backlog.is_empty()
             && let Some(place) = self.choose(message, strategy, limits, seed, reachable)
         {
-            return Choice::Send(place, self.lend(place, message));
+            return Choice::Send(place, self.lend(place, message, u64::MAX));
         }
         let keeps = message.qos() > Qos::AtMostOnce
             && self
@@ -202,9 +206,9 @@ impl Group {
     ) -> Option<(Arc<Message>, usize, Option<u64>)> {
         let message = Arc::clone(&self.backlog.front()?.message);
         let place = self.choose(&message, strategy, limits, seed, reachable)?;
-        self.backlog.pop_front();
+        let age = self.backlog.pop_front()?.age;
         self.backlog_bytes -= message.cost();
-        let loan = self.lend(place, &message);
+        let loan = self.lend(place, &message, age);
         Some((message, place, loan))
     }
 
@@ -262,7 +266,7 @@ impl Group {
         }
     }
 
-    fn lend(&mut self, place: usize, message: &Arc<Message>) -> Option<u64> {
+    fn lend(&mut self, place: usize, message: &Arc<Message>, age: u64) -> Option<u64> {
         let member = self.members.get_mut(place)?;
         if message.qos().min(member.qos) == Qos::AtMostOnce {
             return None;
@@ -271,25 +275,27 @@ impl Group {
         self.last_loan += 1;
         self.loans.push_back(Loan {
             number: self.last_loan,
+            age: age.min(self.last_loan),
             session: member.session,
             message: Arc::clone(message),
         });
         Some(self.last_loan)
     }
 
-    /// Ends a loan. A returned message goes back to where its age puts it, before
-    /// everything that was never lent.
-    pub fn settle(&mut self, number: u64, outcome: Outcome) {
-        let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else { return };
-        let Some(loan) = self.loans.remove(place) else { return };
+    /// Ends a loan; false if there is no such loan (any more). A returned message goes back to where its age puts it,
+    /// before everything that was never lent.
+    pub fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
+        let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else { return false };
+        let Some(loan) = self.loans.remove(place) else { return false };
         if let Some(member) = self.members.iter_mut().find(|member| member.session == loan.session) {
             member.outstanding = member.outstanding.saturating_sub(1);
         }
         if outcome == Outcome::Returned {
             self.backlog_bytes += loan.message.cost();
-            let place = self.backlog.partition_point(|waiting| waiting.age < number);
-            self.backlog.insert(place, Waiting { age: number, message: loan.message });
+            let place = self.backlog.partition_point(|waiting| waiting.age < loan.age);
+            self.backlog.insert(place, Waiting { age: loan.age, message: loan.message });
         }
+        true
     }
 
     /// Whether a waiting message has expired at the front; it is taken out so that it can be counted.

@@ -88,10 +88,10 @@ impl Queue {
     }
 
     /// Whether one more message of `cost` bytes would break a limit. A single message larger than the byte limit fits
-    /// an empty queue, otherwise it could never be delivered at all.
+    /// an empty queue, otherwise it could never be delivered at all; so does any message when the limit is 0.
     #[must_use]
     pub fn is_full_for(&self, cost: usize, limits: &Limits) -> bool {
-        self.entries.len() >= limits.max_queued_messages
+        self.entries.len() >= limits.max_queued_messages.max(1)
             || (!self.entries.is_empty() && self.bytes + cost > limits.max_queued_bytes)
     }
 

@@ -73,6 +73,8 @@ pub struct Traffic {
     pub window: Window,
     /// Packet ids in `window` whose next packet is due on this connection, in order.
     pub due: VecDeque<NonZeroU16>,
+    /// Packet ids whose PUBREL has not left yet, in the order of their PUBRECs [MQTT-4.6.0-4].
+    pub releases: VecDeque<NonZeroU16>,
     /// Inbound QoS 2 exchanges.
     pub received: Received,
     /// Retained messages still to be delivered.

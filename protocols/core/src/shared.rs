@@ -21,6 +21,7 @@ pub struct Shared {
     pub retained: Retained,
     seed: Seed,
     workers: u16,
+    peer_window: u32,
     next_session: AtomicU32,
     next_record: AtomicU64,
     congested_count: AtomicUsize,
@@ -28,6 +29,22 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Data messages that may be on their way from one worker to another unless stated otherwise.
+    pub const PEER_WINDOW: u32 = 8_192;
+
+    /// With another bound on the data messages on their way from one worker to another, at least 1: what a mailbox must
+    /// have room for. Beyond it publishers wait (a message that goes to many groups may exceed it once).
+    #[must_use]
+    pub fn with_peer_window(self, messages: u32) -> Self {
+        Self { peer_window: messages.max(1), ..self }
+    }
+
+    /// Data messages that may be on their way from one worker to another.
+    #[must_use]
+    pub fn peer_window(&self) -> u32 {
+        self.peer_window
+    }
+
     /// For a broker of `workers` engines whose hash tables are keyed by `seed`.
     #[must_use]
     pub fn new(seed: &Seed, workers: u16, retained: RetainedLimits) -> Self {
@@ -36,6 +53,7 @@ impl Shared {
             retained: Retained::new(retained),
             seed: seed.derive(2),
             workers: workers.max(1),
+            peer_window: Self::PEER_WINDOW,
             next_session: AtomicU32::new(1),
             next_record: AtomicU64::new(1),
             congested_count: AtomicUsize::new(0),

@@ -69,6 +69,13 @@ pub enum StoreOp {
         /// Our packet id.
         packet_id: u16,
     },
+    /// An outbound QoS 2 exchange is over (PUBCOMP came, or its message will not be sent): its packet id is free.
+    OutboundCompleted {
+        /// The recipient.
+        session: SessionNumber,
+        /// Our packet id.
+        packet_id: u16,
+    },
     /// A session that outlives its connection exists, with these attributes.
     SessionKept {
         /// The session.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, NO_SESSION};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
 use crate::id::{ConnId, Now, SessionId};
@@ -22,8 +22,6 @@ pub(super) struct Answers {
     /// Number of the first place.
     base: u64,
     places: VecDeque<Option<Reply>>,
-    /// How many of them are PUBACKs, for Receive Maximum.
-    pub_acks: usize,
 }
 
 /// A place in a connection's queue of answers.
@@ -37,52 +35,74 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// An answer may leave, when `left` more submissions are settled.
-    Answer { place: Place, reply: Reply, left: u32 },
+    Answer { place: Place, reply: Reply, left: u32, failed: bool, undo: Option<Box<Undo>> },
     /// An inbound QoS 2 message of a kept session goes to its recipients, then PUBREC.
-    Hold {
-        place: Place,
-        publisher: SessionId,
-        packet_id: NonZeroU16,
-        message: Arc<Message>,
-        set: Arc<MatchSet>,
-    },
+    Hold(Hold),
+    /// An inbound QoS 2 exchange is over: PUBCOMP.
+    Released { place: Place, session: SessionId, packet_id: NonZeroU16 },
     /// An outbound QoS 2 PUBLISH may be sent.
     Outbound { session: SessionId, packet_id: NonZeroU16 },
     /// PUBREL may be sent.
     Release { session: SessionId, packet_id: NonZeroU16 },
 }
 
-/// Whether a reply ends a QoS 1 exchange and so frees one of the client's sends (MQTT 5, section 4.9). A QoS 2 exchange
-/// is counted by its packet id until PUBREL.
-fn ends_qos_1(reply: &Reply) -> bool {
-    matches!(reply, Reply::Ack { kind: AckKind::PubAck, .. })
+/// An inbound QoS 2 message that nobody may see before it is stored.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) place: Place,
+    pub(super) publisher: SessionId,
+    pub(super) packet_id: NonZeroU16,
+    pub(super) message: Arc<Message>,
+    pub(super) set: Arc<MatchSet>,
+    /// Whether it was stored, once that is known; it may have to wait for an older one all the same.
+    pub(super) stored: Option<bool>,
+}
+
+/// Subscriptions that go again if the store can't keep them.
+#[derive(Debug)]
+pub(super) struct Undo {
+    pub(super) session: SessionId,
+    /// As the client wrote them.
+    pub(super) filters: Vec<Box<str>>,
+}
+
+/// Whether a reply ends an exchange that the client began, and so lets it send another (MQTT 5, section 4.9).
+fn ends_exchange(reply: &Reply) -> bool {
+    match reply {
+        Reply::Ack { kind: AckKind::PubAck | AckKind::PubComp, .. } => true,
+        Reply::Ack { kind: AckKind::PubRec, reason, .. } => *reason as u8 >= 0x80,
+        _ => false,
+    }
 }
 
 impl Engine {
     /// Answers now, or behind older answers that still wait.
     pub(super) fn answer(&mut self, conn: ConnId, reply: Reply, fx: &mut Effects) {
-        let Some(state) = self.conn(conn) else { return };
+        let Some(state) = self.conn(conn).filter(|state| state.session != NO_SESSION) else { return };
         match &mut state.answers {
-            Some(answers) if !answers.places.is_empty() => {
-                answers.pub_acks += usize::from(ends_qos_1(&reply));
-                answers.places.push_back(Some(reply));
+            Some(answers) if !answers.places.is_empty() => answers.places.push_back(Some(reply)),
+            _ => {
+                if ends_exchange(&reply) {
+                    state.unacknowledged = state.unacknowledged.saturating_sub(1);
+                }
+                fx.reply(conn, reply);
             }
-            _ => fx.reply(conn, reply),
         }
     }
 
-    /// Keeps a place for a PUBACK or for anything else.
-    pub(super) fn reserve_answer(&mut self, conn: ConnId, pub_ack: bool) -> Place {
-        let Some(state) = self.conn(conn) else { return Place { conn, number: u64::MAX } };
+    /// Keeps a place for an answer; it is nobody's if the connection has ended.
+    pub(super) fn reserve_answer(&mut self, conn: ConnId) -> Place {
+        let Some(state) = self.conn(conn).filter(|state| state.session != NO_SESSION) else {
+            return Place { conn, number: u64::MAX };
+        };
         let answers = state.answers.get_or_insert_default();
         let number = answers.base + answers.places.len() as u64;
         answers.places.push_back(None);
-        answers.pub_acks += usize::from(pub_ack);
         Place { conn, number }
     }
 
     /// Fills a place and lets leave what is ready.
-    fn fill(&mut self, place: Place, reply: Reply, fx: &mut Effects) {
+    pub(super) fn fill(&mut self, place: Place, reply: Reply, fx: &mut Effects) {
         let Some(state) = self.conn(place.conn) else { return };
         let Some(answers) = &mut state.answers else { return };
         let Some(index) = place.number.checked_sub(answers.base) else { return };
@@ -91,18 +111,15 @@ impl Engine {
         while let Some(Some(_)) = answers.places.front() {
             if let Some(Some(ready)) = answers.places.pop_front() {
                 answers.base += 1;
-                answers.pub_acks -= usize::from(ends_qos_1(&ready));
+                if ends_exchange(&ready) {
+                    state.unacknowledged = state.unacknowledged.saturating_sub(1);
+                }
                 fx.reply(place.conn, ready);
             }
         }
         if answers.places.is_empty() {
             state.answers = None;
         }
-    }
-
-    /// PUBACKs that a connection is owed.
-    pub(super) fn owed_pub_acks(&mut self, conn: ConnId) -> usize {
-        self.conn(conn).and_then(|state| state.answers.as_ref()).map_or(0, |answers| answers.pub_acks)
     }
 
     /// Answers when `ops` are stored; at once if there are none.
@@ -116,8 +133,9 @@ impl Engine {
         if ops.is_empty() {
             return self.answer(conn, reply, fx);
         }
-        let place = self.reserve_answer(conn, ends_qos_1(&reply));
-        let ticket = self.ticket(Waiting::Answer { place, reply, left: ops.len() as u32 });
+        let place = self.reserve_answer(conn);
+        let left = ops.len() as u32;
+        let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, undo: None });
         fx.list.extend(ops.into_iter().map(|op| Effect::Store(ticket, op)));
     }
 
@@ -127,39 +145,39 @@ impl Engine {
             StoreEvent::Settled(ticket) => (ticket, false),
             StoreEvent::Failed(ticket) => (ticket, true),
         };
-        if let Some(Waiting::Answer { left, reply, .. }) = self.waiting.get_mut(ticket.0 as usize) {
-            if failed {
-                refuse_in_reply(reply);
+        match self.waiting.get_mut(ticket.0 as usize) {
+            Some(Waiting::Answer { left, failed: any_failed, .. }) => {
+                *any_failed |= failed;
+                *left = left.saturating_sub(1);
+                if *left > 0 {
+                    return;
+                }
             }
-            *left = left.saturating_sub(1);
-            if *left > 0 {
-                return;
+            Some(Waiting::Hold(hold)) => {
+                hold.stored = Some(!failed);
+                let publisher = hold.publisher;
+                return self.let_holds_go(now, publisher, fx);
             }
+            _ => {}
         }
-        let Some(waiting) = self.take_waiting(ticket) else { return };
-        match waiting {
-            Waiting::Answer { place, reply, .. } => self.fill_or_withhold(now, place, reply, failed, fx),
-            Waiting::Hold { place, publisher, packet_id, message, set } => {
-                let reason = if failed {
-                    if let Some(slot) = self.slot_of(publisher)
-                        && let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut())
-                    {
-                        traffic.received.remove(packet_id);
-                    }
-                    Reason::QuotaExceeded
+        match self.take_waiting(ticket) {
+            Some(Waiting::Answer { place, reply, failed, undo, .. }) => {
+                if failed {
+                    self.answer_failed(now, place, reply, undo.as_deref(), fx);
                 } else {
-                    self.fan_out(now, &message, &set, fx);
-                    if set.is_empty() { Reason::NoMatchingSubscribers } else { Reason::Success }
-                };
-                let reply = Reply::Ack { kind: AckKind::PubRec, packet_id, reason };
-                self.fill_or_withhold(now, place, reply, failed, fx);
+                    self.fill(place, reply, fx);
+                }
             }
-            Waiting::Outbound { session, packet_id } => {
-                self.outbound_stored(now, session, packet_id, failed, fx)
+            Some(Waiting::Released { place, session, packet_id }) => {
+                self.release_settled(now, place, session, packet_id, failed, fx);
             }
-            Waiting::Release { session, packet_id } => {
-                self.release_stored(now, session, packet_id, failed, fx)
+            Some(Waiting::Outbound { session, packet_id }) => {
+                self.outbound_stored(now, session, packet_id, failed, fx);
             }
+            Some(Waiting::Release { session, packet_id }) => {
+                self.release_stored(now, session, packet_id, failed, fx);
+            }
+            Some(Waiting::Hold(_)) | None => {}
         }
     }
 
@@ -167,36 +185,141 @@ impl Engine {
         self.waiting.try_remove(usize::try_from(ticket.0).ok()?)
     }
 
-    /// Gives the answer; a 3.x client can't be told of a failure, so it gets none and is disconnected.
-    fn fill_or_withhold(&mut self, now: Now, place: Place, reply: Reply, failed: bool, fx: &mut Effects) {
-        let is_v5 = self.conn(place.conn).is_some_and(|state| state.is_v5);
-        if failed && let Reply::Ack { .. } = reply {
+    /// Waits with an inbound QoS 2 message until it is stored.
+    pub(super) fn hold(&mut self, hold: Hold) -> Ticket {
+        let publisher = hold.publisher;
+        let ticket = self.ticket(Waiting::Hold(hold));
+        self.holds.entry(publisher).or_default().push_back(ticket);
+        ticket
+    }
+
+    /// Sends on a publisher's held messages as far as they are stored, in the order in which they came
+    /// [MQTT-4.6.0-6], whatever the order in which the store settles them.
+    fn let_holds_go(&mut self, now: Now, publisher: SessionId, fx: &mut Effects) {
+        while let Some(&ticket) = self.holds.get(&publisher).and_then(VecDeque::front) {
+            match self.waiting.get(ticket.0 as usize) {
+                Some(Waiting::Hold(Hold { stored: Some(_), .. })) => {}
+                _ => return,
+            }
+            if let Some(queue) = self.holds.get_mut(&publisher) {
+                queue.pop_front();
+                if queue.is_empty() {
+                    self.holds.remove(&publisher);
+                }
+            }
+            match self.take_waiting(ticket) {
+                Some(Waiting::Hold(hold)) if hold.stored == Some(true) => self.hold_stored(now, hold, fx),
+                Some(Waiting::Hold(hold)) => {
+                    let reply = pub_rec(hold.packet_id, Reason::QuotaExceeded);
+                    self.forget_received(hold.publisher, hold.packet_id);
+                    self.answer_failed(now, hold.place, reply, None, fx);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An inbound QoS 2 exchange that came to nothing: its packet id may carry another message.
+    pub(super) fn forget_received(&mut self, session: SessionId, packet_id: NonZeroU16) {
+        if let Some(slot) = self.slot_of(session)
+            && let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut())
+        {
+            traffic.received.remove(packet_id);
+        }
+    }
+
+    /// The store could not take what the answer speaks of: the client is told. A publisher of MQTT 3 can't be told;
+    /// it gets no answer and is disconnected, so that it tries again.
+    fn answer_failed(
+        &mut self,
+        now: Now,
+        place: Place,
+        mut reply: Reply,
+        undo: Option<&Undo>,
+        fx: &mut Effects,
+    ) {
+        if let Reply::Ack { kind, packet_id, .. } = reply {
             self.count_drop(now, DropReason::StoreFailed, "store", fx);
-            if !is_v5 {
+            if kind == AckKind::PubRec
+                && let Some(slot) = self.session_slot(place.conn)
+            {
+                self.forget_received(self.session_id(slot), packet_id);
+            }
+            if self.conn(place.conn).is_some_and(|state| !state.is_v5) {
                 let detail =
                     "the message could not be stored and MQTT 3 can't be told; publish again later".into();
                 return self.refuse(now, place.conn, Kind::QuotaExceeded, detail, fx);
             }
         }
+        for filter in undo.into_iter().flat_map(|undo| &undo.filters) {
+            let session = undo.map_or(SessionId::NOBODY, |undo| undo.session);
+            self.undo_subscription(now, session, filter, fx);
+        }
+        refuse_in_reply(&mut reply);
         self.fill(place, reply, fx);
     }
 
-    /// A repeated QoS 2 PUBLISH whose first copy still waits for the store: the one PUBREC answers the new connection.
-    /// False if no such copy waits.
-    pub(super) fn rebind_hold(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16) -> bool {
-        let held = |waiting: &Waiting| matches!(waiting, Waiting::Hold { publisher, packet_id, .. } if *publisher == session && *packet_id == id);
-        let Some(key) = self.waiting.iter().find(|(_, waiting)| held(waiting)).map(|(key, _)| key) else {
-            return false;
-        };
-        let same = matches!(self.waiting.get(key), Some(Waiting::Hold { place, .. }) if place.conn == conn);
-        if !same {
-            let fresh = self.reserve_answer(conn, false);
-            if let Some(Waiting::Hold { place, .. }) = self.waiting.get_mut(key) {
-                *place = fresh;
+    /// The end of an inbound exchange is stored: PUBCOMP. Without the store it can't end; the client is disconnected
+    /// and sends PUBREL again.
+    fn release_settled(
+        &mut self,
+        now: Now,
+        place: Place,
+        session: SessionId,
+        packet_id: NonZeroU16,
+        failed: bool,
+        fx: &mut Effects,
+    ) {
+        if failed {
+            if self.session_slot(place.conn).is_some() {
+                let detail = "the store failed at the end of a QoS 2 exchange; send PUBREL again".into();
+                self.refuse(now, place.conn, Kind::ServerUnavailable, detail, fx);
             }
+            return;
+        }
+        self.forget_received(session, packet_id);
+        if let Some(slot) = self.slot_of(session) {
+            self.park_traffic(slot);
+        }
+        let reply = Reply::Ack { kind: AckKind::PubComp, packet_id, reason: Reason::Success };
+        self.fill(place, reply, fx);
+    }
+
+    /// A repeated PUBLISH or PUBREL of an inbound QoS 2 exchange whose first one still waits, for the store or for
+    /// room at another worker: the one answer goes to the connection that asked last. False if none waits.
+    pub(super) fn rebind(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16, kind: AckKind) -> bool {
+        let waits = |waiting: &Waiting| match waiting {
+            Waiting::Hold(hold) => {
+                kind == AckKind::PubRec && hold.publisher == session && hold.packet_id == id
+            }
+            Waiting::Released { session: whose, packet_id, .. } => {
+                kind == AckKind::PubComp && *whose == session && *packet_id == id
+            }
+            _ => false,
+        };
+        let Some(key) = self.waiting.iter().find(|(_, waiting)| waits(waiting)).map(|(key, _)| key) else {
+            return kind == AckKind::PubRec && self.rebind_parked(conn, session, id);
+        };
+        let fresh = match self.waiting.get(key) {
+            Some(Waiting::Hold(Hold { place, .. }) | Waiting::Released { place, .. })
+                if place.conn == conn =>
+            {
+                return true;
+            }
+            _ => self.reserve_answer(conn),
+        };
+        if let Some(Waiting::Hold(Hold { place, .. }) | Waiting::Released { place, .. }) =
+            self.waiting.get_mut(key)
+        {
+            *place = fresh;
         }
         true
     }
+}
+
+/// PUBREC.
+pub(super) fn pub_rec(packet_id: NonZeroU16, reason: Reason) -> Reply {
+    Reply::Ack { kind: AckKind::PubRec, packet_id, reason }
 }
 
 /// Turns a success into the refusal that a failed store means.
@@ -204,10 +327,10 @@ fn refuse_in_reply(reply: &mut Reply) {
     match reply {
         Reply::Ack { reason, .. } => *reason = Reason::QuotaExceeded,
         Reply::Subscribed { codes, .. } => {
-            codes.iter_mut().for_each(|code| *code = Err(Reason::QuotaExceeded))
+            codes.iter_mut().filter(|code| code.is_ok()).for_each(|code| *code = Err(Reason::QuotaExceeded));
         }
         Reply::Unsubscribed { codes, .. } => {
-            codes.iter_mut().for_each(|code| *code = Reason::UnspecifiedError)
+            codes.iter_mut().for_each(|code| *code = Reason::UnspecifiedError);
         }
         Reply::Connected { .. } | Reply::Pong => {}
     }

@@ -1,5 +1,6 @@
 //! Sessions come, stay and go: CONNECT, takeover, DISCONNECT, a lost connection, expiry, wills, shutdown.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::{Engine, NO_SESSION, SPARE_TRAFFIC, Timer};
@@ -16,8 +17,13 @@ use crate::trie::GroupKey;
 
 impl Engine {
     pub(super) fn connect(&mut self, now: Now, conn: ConnId, connect: &Connect<'_>, fx: &mut Effects) {
-        if self.conn(conn).is_none() {
-            return;
+        match self.conn(conn) {
+            None => return,
+            Some(state) if state.session != NO_SESSION => {
+                let detail = "a second CONNECT on the same connection [MQTT-3.1.0-2]".into();
+                return self.refuse(now, conn, Kind::ProtocolError, detail, fx);
+            }
+            Some(_) => {}
         }
         if let Some(will) = &connect.will
             && let Err(refusal) = self.check_will(connect, will)
@@ -58,7 +64,10 @@ impl Engine {
         session.window_max = window_max;
         session.will = will;
         if let Some(traffic) = &mut session.traffic {
-            traffic.due = traffic.window.reconnect().into();
+            // A PUBREL that waits for an older one leaves behind that one.
+            let releases = &traffic.releases;
+            traffic.due =
+                traffic.window.reconnect().into_iter().filter(|id| !releases.contains(id)).collect();
         }
         if let Some(state) = self.conn(conn) {
             state.session = slot;
@@ -72,6 +81,7 @@ impl Engine {
         }
         self.durability_changed(slot, was_durable, session_present, fx);
         self.presence(slot, true, fx);
+        self.store_again(slot, fx);
         fx.reply(
             conn,
             Reply::Connected {
@@ -179,8 +189,8 @@ impl Engine {
                 return self.refuse(now, conn, Kind::ProtocolError, detail, fx);
             }
             session.expiry_s = asked.min(ceiling);
+            self.durability_changed(slot, was_durable, true, fx);
         }
-        self.durability_changed(slot, was_durable, true, fx);
         self.detach(now, conn, !with_will, fx);
     }
 
@@ -237,32 +247,50 @@ impl Engine {
         }
     }
 
-    /// What an absent client is not kept: QoS 0, retained replays, and shared messages that were not sent yet, which
-    /// another member may get.
+    /// What an absent client is not kept: QoS 0, and shared messages that were not sent yet, which another member may
+    /// get.
     fn give_up_unsent(&mut self, now: Now, slot: u32, fx: &mut Effects) {
         let Some(session) = self.session(slot) else { return };
         let client_id = session.client_id.clone();
+        let durable = session.is_durable();
         let Some(traffic) = &mut session.traffic else { return };
         traffic.due.clear();
-        traffic.replays.clear();
+        traffic.replays.retain(|replay| durable && replay.qos > Qos::AtMostOnce);
         let mut given_up =
             traffic.queue.take_where(|entry| entry.qos == Qos::AtMostOnce || entry.lease().is_some());
         let unsent: Vec<_> = traffic
             .window
             .iter()
-            .filter(|flight| !flight.sent_before && flight.stage == Stage::Publishing)
+            // Whose packet id is being stored is looked at when that has happened.
+            .filter(|flight| {
+                matches!(flight.stage, Stage::Publishing | Stage::Stored) && !flight.sent_before
+                    || flight.stage == Stage::Storing && flight.unstored
+            })
             .filter(|flight| flight.entry.as_ref().is_some_and(|entry| entry.lease().is_some()))
             .map(|flight| flight.packet_id)
             .collect();
-        given_up.extend(unsent.into_iter().filter_map(|packet_id| traffic.window.abandon(packet_id)));
-        for entry in given_up {
+        for entry in given_up.drain(..) {
             match entry.lease() {
-                Some(lease) => self.lease_ended(lease, Outcome::Returned, fx),
+                Some(lease) => self.lease_ended(now, lease, Outcome::Returned, fx),
                 None => self.count_drop(now, DropReason::Offline, &client_id, fx),
             }
             self.pool.give_back(entry.message);
         }
+        for packet_id in unsent {
+            self.give_back_unsent(now, slot, packet_id, fx);
+        }
+        self.uncongest(slot);
         self.park_traffic(slot);
+    }
+
+    /// Returns a shared message that has a packet id, but was never sent.
+    pub(super) fn give_back_unsent(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
+        let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
+        let Some(entry) = traffic.window.abandon(packet_id) else { return };
+        self.exchange_over(slot, packet_id, entry.qos, fx);
+        if let Some(lease) = entry.lease() {
+            self.lease_ended(now, lease, Outcome::Returned, fx);
+        }
     }
 
     /// Gives a quiet session's traffic back to the pool.
@@ -356,6 +384,7 @@ impl Engine {
         if self.spare_traffic.len() < SPARE_TRAFFIC {
             traffic.queue.shrink();
             traffic.due.clear();
+            traffic.releases.clear();
             traffic.received.clear();
             traffic.replays.clear();
             self.spare_traffic.push(traffic);
@@ -377,12 +406,12 @@ impl Engine {
             entries.push((entry, Outcome::Returned));
         }
         for (entry, outcome) in entries {
-            match entry.lease() {
-                Some(lease) => self.lease_ended(lease, outcome, fx),
-                None => {
-                    lost += 1;
-                    self.count_drop(now, DropReason::SessionEnded, client_id, fx);
-                }
+            if let Some(lease) = entry.lease() {
+                self.lease_ended(now, lease, outcome, fx);
+            }
+            if entry.lease().is_none() || outcome == Outcome::Finished {
+                lost += 1;
+                self.count_drop(now, DropReason::SessionEnded, client_id, fx);
             }
             self.pool.give_back(entry.message);
         }
@@ -419,7 +448,7 @@ impl Engine {
             return;
         }
         // While we do not read, silence is ours, not the client's.
-        let since = if state.paused { now.mono_ms } else { state.heard_ms };
+        let since = if state.parked > 0 { now.mono_ms } else { state.heard_ms };
         let deadline = since + u64::from(state.silence_max_ms);
         if now.mono_ms < deadline {
             self.wheel.insert(deadline, Timer::KeepAlive(conn));

@@ -3,9 +3,10 @@
 //! [`Engine::handle`] takes what happened and says what is to be done; it never waits, reads no clock and draws no
 //! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
 //! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
-//! `publish` (messages come in), `outbound` (messages go out), `subscribe`, `share` (groups), `answers`
-//! (acknowledgements in order, and what waits for the store).
+//! `publish` (messages come in), `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`,
+//! `share` (groups), `answers` (acknowledgements in order, and what waits for the store).
 
+mod acknowledge;
 mod answers;
 mod connect;
 mod outbound;
@@ -38,11 +39,8 @@ use publish::Parked;
 use share::HomeGroup;
 pub use stats::Stats;
 
-/// Data messages that may be on their way to one other worker; beyond it publishers wait (RULES: Pressure).
-const PEER_WINDOW: u32 = 8_192;
-
-/// Credit is given back in portions of this size.
-const CREDIT_PORTION: u32 = PEER_WINDOW / 8;
+/// Credit is given back in portions of this part of the window.
+const CREDIT_PORTIONS: u32 = 8;
 
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
@@ -67,8 +65,11 @@ struct ConnState {
     is_v5: bool,
     /// Whether it stands in [`Effects::dirty`].
     dirty: bool,
-    /// Whether its reads are paused.
-    paused: bool,
+    /// Its messages that are parked; its reads are paused while there are any.
+    parked: u32,
+    /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
+    /// section 4.9).
+    unacknowledged: u32,
     /// Acknowledgements that wait for the store or for older ones; `None` when none waits.
     answers: Option<Box<Answers>>,
 }
@@ -82,7 +83,8 @@ impl ConnState {
         open: false,
         is_v5: false,
         dirty: false,
-        paused: false,
+        parked: 0,
+        unacknowledged: 0,
         answers: None,
     };
 }
@@ -114,6 +116,8 @@ pub struct Engine {
     /// Groups whose backlog may move; emptied at the end of every [`Engine::handle`].
     groups_to_drain: Vec<u32>,
     waiting: Slab<Waiting>,
+    /// Inbound QoS 2 messages that wait for the store, by publisher, in the order in which they go on.
+    holds: Map<SessionId, VecDeque<Ticket>>,
     cache: MatchCache,
     pool: MessagePool,
     #[allow(
@@ -122,8 +126,9 @@ pub struct Engine {
     )]
     spare_traffic: Vec<Box<Traffic>>,
     wheel: Wheel<Timer>,
-    /// Data messages that may still be sent to each worker.
-    credit: Vec<u32>,
+    /// Data messages that may still be sent to each worker. Below zero after one message to more groups than there
+    /// was credit for: what was sent is never forgotten.
+    credit: Vec<i64>,
     /// Data messages taken in from each worker and not yet credited.
     owed: Vec<u32>,
     parked: VecDeque<Parked>,
@@ -150,11 +155,12 @@ impl Engine {
             next_group: 0,
             groups_to_drain: Vec::new(),
             waiting: Slab::new(),
+            holds: Map::with_hasher(seed.derive(2)),
             cache: MatchCache::new(CacheLimits::default()),
             pool: MessagePool::default(),
             spare_traffic: Vec::new(),
             wheel,
-            credit: vec![PEER_WINDOW; workers],
+            credit: vec![i64::from(shared.peer_window()); workers],
             owed: vec![0; workers],
             parked: VecDeque::new(),
             drop_logged_ms: [0; DropReason::ALL.len()],
@@ -333,7 +339,7 @@ impl Engine {
             && let Some(owed) = self.owed.get_mut(from.index())
         {
             *owed += 1;
-            if *owed >= CREDIT_PORTION {
+            if *owed >= (self.shared.peer_window() / CREDIT_PORTIONS).max(1) {
                 fx.push(Effect::Peer(from, PeerMsg::Credit(std::mem::take(owed))));
             }
         }
@@ -343,7 +349,7 @@ impl Engine {
             PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease } => {
                 self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);
             }
-            PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(lease, outcome, fx),
+            PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(now, lease, outcome, fx),
             PeerMsg::Join { key, member, ticket } => {
                 self.join_here(&key, member);
                 fx.push(Effect::Peer(from, PeerMsg::Joined(ticket)));
@@ -355,7 +361,7 @@ impl Engine {
             }
             PeerMsg::Credit(count) => {
                 if let Some(credit) = self.credit.get_mut(from.index()) {
-                    *credit = credit.saturating_add(count).min(PEER_WINDOW);
+                    *credit += i64::from(count);
                 }
                 self.unpark(now, fx);
                 self.groups_to_drain.extend(self.groups.iter().map(|(slot, _)| slot as u32));
@@ -368,13 +374,9 @@ impl Engine {
         if message.is_data()
             && let Some(credit) = self.credit.get_mut(to.index())
         {
-            *credit = credit.saturating_sub(1);
+            *credit -= 1;
         }
         fx.push(Effect::Peer(to, message));
-    }
-
-    fn has_credit(&self, worker: WorkerId) -> bool {
-        worker == self.id || self.credit.get(worker.index()).is_some_and(|&credit| credit > 0)
     }
 
     fn tick(&mut self, now: Now, fx: &mut Effects) {

@@ -1,19 +1,18 @@
-//! Messages go out: into a session's queue, from there into its connection, and what the client acknowledges.
+//! Messages go out: into a session's queue and from there into its connection.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::ControlFlow;
 
 use super::Engine;
-use super::answers::Waiting;
-use crate::delivery::{AckKind, Acked, Stage, Window};
-use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Reason, Reply, Sent};
+use crate::delivery::{Stage, Window};
+use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Sent};
 use crate::group::Outcome;
-use crate::id::{ConnId, Now, Qos, SessionId};
+use crate::id::{ConnId, Now, Qos};
 use crate::policy::Overflow;
 use crate::queue::{Entry, Extra, Offered};
 use crate::refusal::Kind;
 use crate::retained::Progress;
-use crate::store::{SessionNumber, StoreOp, Ticket};
+use crate::store::{StoreOp, Ticket};
 
 /// Retained topics looked at in one step of a replay, under the lock.
 const REPLAY_PORTION: usize = 64;
@@ -86,25 +85,42 @@ impl Engine {
     }
 
     /// A message will not reach this session: counted, its lease and record closed.
-    fn drop_entry(&mut self, now: Now, slot: u32, entry: Entry, reason: DropReason, fx: &mut Effects) {
+    pub(super) fn drop_entry(
+        &mut self,
+        now: Now,
+        slot: u32,
+        entry: Entry,
+        reason: DropReason,
+        fx: &mut Effects,
+    ) {
         let client_id = self.session(slot).map(|session| session.client_id.clone()).unwrap_or_default();
         self.count_drop(now, reason, &client_id, fx);
-        self.finish_entry(slot, entry, fx);
+        self.finish_entry(now, slot, entry, fx);
     }
 
-    /// A message is done with: acknowledged or dropped. The store and the group are told.
-    fn finish_entry(&mut self, slot: u32, entry: Entry, fx: &mut Effects) {
-        if let Some(lease) = entry.lease() {
-            self.lease_ended(lease, Outcome::Finished, fx);
-        }
+    /// A message is done with: acknowledged or dropped. The store or the group is told.
+    pub(super) fn finish_entry(&mut self, now: Now, slot: u32, entry: Entry, fx: &mut Effects) {
         let record = entry.message.record();
-        if record != 0
+        if let Some(lease) = entry.lease() {
+            // The session may be a recipient of the same message in its own right: that record is not touched.
+            self.lease_ended(now, lease, Outcome::Finished, fx);
+        } else if record != 0
             && entry.qos > Qos::AtMostOnce
             && let Some(session) = self.sessions.get(slot as usize).filter(|session| session.is_durable())
         {
             fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session: session.number, record }));
         }
         self.pool.give_back(entry.message);
+    }
+
+    /// A packet id is free again; the store is told if it was.
+    pub(super) fn exchange_over(&mut self, slot: u32, packet_id: NonZeroU16, qos: Qos, fx: &mut Effects) {
+        if qos == Qos::ExactlyOnce
+            && let Some(session) = self.sessions.get(slot as usize).filter(|session| session.is_durable())
+        {
+            let op = StoreOp::OutboundCompleted { session: session.number, packet_id: packet_id.get() };
+            fx.push(Effect::Store(Ticket::NONE, op));
+        }
     }
 
     /// Writes what is due on a connection while `outlet` has room. Called once for each mark in [`Effects::dirty`],
@@ -122,10 +138,11 @@ impl Engine {
                 if let Some(state) = self.conn(conn) {
                     state.dirty = true;
                 }
+                self.uncongest(slot);
                 return Pulled::More;
             }
             match self.next(now, slot) {
-                Next::Due(packet_id) => self.send_due(now, conn, slot, packet_id, outlet, fx),
+                Next::Due(packet_id) => self.send_due(now, slot, packet_id, outlet, fx),
                 Next::Plain => self.send_plain(now, slot, outlet, fx),
                 Next::Exchange => {
                     if !self.begin_exchange(slot, fx) {
@@ -224,17 +241,13 @@ impl Engine {
             traffic.due.push_back(packet_id);
             return true;
         }
-        let session = self.session_id(slot);
-        let ticket = self.ticket(Waiting::Outbound { session, packet_id });
-        let op = StoreOp::OutboundSent { session: number, record, packet_id: packet_id.get() };
-        fx.push(Effect::Store(ticket, op));
+        self.store_outbound(slot, number, record, packet_id, fx);
         true
     }
 
     fn send_due(
         &mut self,
         now: Now,
-        conn: ConnId,
         slot: u32,
         packet_id: NonZeroU16,
         outlet: &mut impl Outlet,
@@ -244,6 +257,12 @@ impl Engine {
         let Some(flight) = window.find(packet_id) else { return };
         match (flight.stage, &flight.entry) {
             (Stage::Releasing, _) => outlet.release(packet_id),
+            // Nothing of it was ever sent, and now it is too late [MQTT-3.3.2-5].
+            (Stage::Publishing, Some(entry))
+                if !flight.sent_before && entry.message.is_expired(now.mono_ms) =>
+            {
+                self.give_up_exchange(now, slot, packet_id, DropReason::Expired, fx);
+            }
             (Stage::Publishing, Some(entry)) => {
                 let delivery = Delivery {
                     message: &entry.message,
@@ -264,10 +283,7 @@ impl Engine {
                         self.stats.payload_bytes_out += bytes as u64;
                     }
                     Sent::TooLarge => {
-                        if let Some(entry) = window.abandon(packet_id) {
-                            self.drop_entry(now, slot, entry, DropReason::TooLarge, fx);
-                        }
-                        self.mark_dirty(conn, fx);
+                        self.give_up_exchange(now, slot, packet_id, DropReason::TooLarge, fx);
                     }
                 }
             }
@@ -275,12 +291,26 @@ impl Engine {
         }
     }
 
-    fn window(&mut self, slot: u32) -> Option<&mut Window> {
+    fn give_up_exchange(
+        &mut self,
+        now: Now,
+        slot: u32,
+        packet_id: NonZeroU16,
+        reason: DropReason,
+        fx: &mut Effects,
+    ) {
+        if let Some(entry) = self.window(slot).and_then(|window| window.abandon(packet_id)) {
+            self.exchange_over(slot, packet_id, entry.qos, fx);
+            self.drop_entry(now, slot, entry, reason, fx);
+        }
+    }
+
+    pub(super) fn window(&mut self, slot: u32) -> Option<&mut Window> {
         Some(&mut self.session(slot)?.traffic.as_mut()?.window)
     }
 
     /// A session whose queue has drained below its limits may be published to again.
-    fn uncongest(&mut self, slot: u32) {
+    pub(super) fn uncongest(&mut self, slot: u32) {
         let limits = &self.policy.limits;
         let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.congested) else {
             return;
@@ -324,180 +354,8 @@ impl Engine {
             traffic.replays.pop_front();
         }
     }
-
-    /// A client's PUBACK, PUBREC, PUBREL or PUBCOMP.
-    pub(super) fn acknowledge(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        kind: AckKind,
-        packet_id: NonZeroU16,
-        failed: bool,
-        fx: &mut Effects,
-    ) {
-        let Some(slot) = self.session_slot(conn) else { return };
-        if kind == AckKind::PubRel {
-            return self.released(conn, slot, packet_id, fx);
-        }
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let (number, durable) = (session.number, session.is_durable());
-        let acked = match &mut session.traffic {
-            Some(traffic) => {
-                let stored = traffic
-                    .window
-                    .find(packet_id)
-                    .and_then(|flight| flight.entry.as_ref())
-                    .is_some_and(|entry| entry.message.record() != 0);
-                traffic.window.acknowledge(kind, packet_id, failed, durable && stored)
-            }
-            None => Acked::Unknown,
-        };
-        match acked {
-            Acked::Completed(entry) => {
-                if let Some(entry) = entry {
-                    if failed {
-                        let client_id = self.session(slot).map(|session| session.client_id.clone());
-                        let client_id = client_id.unwrap_or_default();
-                        self.count_drop(now, DropReason::RefusedByClient, &client_id, fx);
-                    }
-                    self.finish_entry(slot, entry, fx);
-                }
-                // The window is open again, if anything waited for it.
-                if self.window_awaited(slot) {
-                    self.mark_dirty(conn, fx);
-                } else {
-                    self.park_traffic(slot);
-                }
-            }
-            Acked::Received(entry) => self.received(conn, slot, number, packet_id, entry, fx),
-            Acked::ReleaseAgain => fx.reply(conn, release(packet_id, Reason::Success)),
-            Acked::Unknown => {
-                self.stats.stray_acks += 1;
-                if kind == AckKind::PubRec && !failed {
-                    fx.reply(conn, release(packet_id, Reason::PacketIdNotFound));
-                }
-            }
-            Acked::OutOfTurn => {
-                let detail = format!("{kind:?} {packet_id} does not fit the state of that exchange");
-                self.refuse(now, conn, Kind::ProtocolError, detail, fx);
-            }
-        }
-    }
-
-    fn window_awaited(&self, slot: u32) -> bool {
-        let traffic = self.sessions.get(slot as usize).and_then(|session| session.traffic.as_ref());
-        traffic.is_some_and(|traffic| {
-            !traffic.queue.is_empty() || !traffic.due.is_empty() || !traffic.replays.is_empty()
-        })
-    }
-
-    /// PUBREC was taken: PUBREL follows, for a kept session once that is stored.
-    fn received(
-        &mut self,
-        conn: ConnId,
-        slot: u32,
-        number: SessionNumber,
-        packet_id: NonZeroU16,
-        entry: Option<Entry>,
-        fx: &mut Effects,
-    ) {
-        let Some(entry) = entry else { return };
-        let storing = self.window(slot).and_then(|window| window.find(packet_id)).map(|flight| flight.stage);
-        if let Some(lease) = entry.lease() {
-            self.lease_ended(lease, Outcome::Finished, fx);
-        }
-        self.pool.give_back(entry.message);
-        if storing == Some(Stage::StoringRelease) {
-            let session = self.session_id(slot);
-            let ticket = self.ticket(Waiting::Release { session, packet_id });
-            let op = StoreOp::OutboundReceived { session: number, packet_id: packet_id.get() };
-            fx.push(Effect::Store(ticket, op));
-        } else {
-            fx.reply(conn, release(packet_id, Reason::Success));
-        }
-    }
-
-    /// The store has an outbound packet id: PUBLISH is due.
-    pub(super) fn outbound_stored(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        packet_id: NonZeroU16,
-        failed: bool,
-        fx: &mut Effects,
-    ) {
-        let Some(slot) = self.slot_of(session) else { return };
-        if failed {
-            return self.store_failed(now, slot, fx);
-        }
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let conn = session.conn;
-        let Some(traffic) = &mut session.traffic else { return };
-        if let Some(flight) = traffic.window.find(packet_id) {
-            flight.stage = Stage::Publishing;
-            if let Some(conn) = conn {
-                traffic.due.push_back(packet_id);
-                self.mark_dirty(conn, fx);
-            }
-        }
-    }
-
-    /// The store has a PUBREC: PUBREL is due.
-    pub(super) fn release_stored(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        packet_id: NonZeroU16,
-        failed: bool,
-        fx: &mut Effects,
-    ) {
-        let Some(slot) = self.slot_of(session) else { return };
-        if failed {
-            return self.store_failed(now, slot, fx);
-        }
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let conn = session.conn;
-        let Some(traffic) = &mut session.traffic else { return };
-        if let Some(flight) = traffic.window.find(packet_id) {
-            flight.stage = Stage::Releasing;
-            if let Some(conn) = conn {
-                fx.reply(conn, release(packet_id, Reason::Success));
-            }
-        }
-    }
-
-    /// Exactly once can't be kept up without the store: the client is disconnected and tries again later.
-    fn store_failed(&mut self, now: Now, slot: u32, fx: &mut Effects) {
-        if let Some(conn) = self.session(slot).and_then(|session| session.conn) {
-            let detail =
-                "the store failed in the middle of a QoS 2 exchange; it goes on when you reconnect".into();
-            self.refuse(now, conn, Kind::ServerUnavailable, detail, fx);
-        }
-    }
-
-    /// PUBREL: the inbound exchange is over [MQTT-4.3.3-11].
-    fn released(&mut self, conn: ConnId, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let (number, durable) = (session.number, session.is_durable());
-        let known = session.traffic.as_mut().is_some_and(|traffic| traffic.received.remove(packet_id));
-        let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
-        let reply = Reply::Ack { kind: AckKind::PubComp, packet_id, reason };
-        let mut ops = Vec::new();
-        if known && durable {
-            ops.push(StoreOp::InboundReleased { session: number, packet_id: packet_id.get() });
-        }
-        if !known {
-            self.stats.stray_acks += 1;
-        }
-        self.answer_when_stored(conn, reply, ops, fx);
-        self.park_traffic(slot);
-    }
 }
 
 fn ids(entry: &Entry) -> &[NonZeroU32] {
     entry.extra.as_ref().and_then(|extra| extra.subscription_ids.as_deref()).unwrap_or_default()
-}
-
-fn release(packet_id: NonZeroU16, reason: Reason) -> Reply {
-    Reply::Ack { kind: AckKind::PubRel, packet_id, reason }
 }

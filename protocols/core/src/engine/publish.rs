@@ -3,17 +3,17 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::answers::Waiting;
+use super::answers::{Hold, Place, pub_rec};
 use super::{Engine, NO_SESSION, Timer};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
-use crate::id::{ConnId, Now, Qos, SessionId};
+use crate::id::{ConnId, Now, Qos, SessionId, WorkerId};
 use crate::matches::MatchSet;
 use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
-use crate::store::{SessionNumber, StoreOp};
+use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::TopicName;
 
 /// A message that waits until every worker it goes to can take it; its publisher is not read meanwhile.
@@ -21,6 +21,10 @@ use crate::topic::TopicName;
 pub(super) struct Parked {
     message: Arc<Message>,
     origin: Origin,
+    /// The connection whose reads are paused for it.
+    paused: Option<ConnId>,
+    /// Where the answer goes and who gets it, if it was held and stored before.
+    held: Option<(Place, Arc<MatchSet>)>,
 }
 
 /// Whose message it is and how it is to be answered.
@@ -104,24 +108,23 @@ impl Engine {
         packet_id: NonZeroU16,
         fx: &mut Effects,
     ) -> bool {
-        let receive_maximum = usize::from(self.policy.limits.receive_maximum);
-        let owed = self.owed_pub_acks(conn);
-        let is_v5 = self.conn(conn).is_some_and(|state| state.is_v5);
+        let receive_maximum = u32::from(self.policy.limits.receive_maximum);
         let session_id = self.session_id(slot);
+        if let Some(state) = self.conn(conn) {
+            if state.is_v5 && state.unacknowledged >= receive_maximum {
+                let detail =
+                    format!("more than {receive_maximum} unacknowledged QoS 1 and 2 messages [MQTT-3.3.4-7]");
+                self.refuse(now, conn, Kind::ReceiveMaximumExceeded, detail, fx);
+                return false;
+            }
+            state.unacknowledged = state.unacknowledged.saturating_add(1);
+        }
         let traffic = self.sessions.get(slot as usize).and_then(|session| session.traffic.as_ref());
-        let received = traffic.map_or(0, |traffic| traffic.received.len());
         if qos == Qos::ExactlyOnce && traffic.is_some_and(|traffic| traffic.received.contains(packet_id)) {
             // Taken before: only the answer is due again [MQTT-4.3.3-10].
-            if !self.rebind_hold(conn, session_id, packet_id) {
-                let reply = Reply::Ack { kind: AckKind::PubRec, packet_id, reason: Reason::Success };
-                self.answer(conn, reply, fx);
+            if !self.rebind(conn, session_id, packet_id, AckKind::PubRec) {
+                self.answer(conn, pub_rec(packet_id, Reason::Success), fx);
             }
-            return false;
-        }
-        if is_v5 && owed + received >= receive_maximum {
-            let detail =
-                format!("more than {receive_maximum} unacknowledged QoS 1 and 2 messages [MQTT-3.3.4-7]");
-            self.refuse(now, conn, Kind::ReceiveMaximumExceeded, detail, fx);
             return false;
         }
         true
@@ -163,43 +166,141 @@ impl Engine {
     /// Parks the message if a worker it goes to has no room for it, else sends it on its way.
     fn take_in(&mut self, now: Now, source: Source<'_>, origin: Origin, fx: &mut Effects) {
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, source.topic()));
-        if self.shared.workers() > 1 && (!self.parked.is_empty() || !self.can_reach(&set)) {
-            let message = self.materialise(now, source, origin.publisher, 0);
-            if let Some(conn) = origin.conn
-                && let Some(state) = self.conn(conn)
+        if self.must_park(&set) {
+            if source.qos() == Qos::ExactlyOnce
+                && let (Some(slot), Some(packet_id)) = (self.slot_of(origin.publisher), origin.packet_id)
             {
-                state.paused = true;
-                fx.push(Effect::Pause(conn));
+                // So that a copy that comes over a new connection is known for what it is.
+                self.note_received(slot, packet_id);
             }
-            self.parked.push_back(Parked { message, origin });
-            return;
+            let message = self.materialise(now, source, origin.publisher, 0);
+            return self.park(message, origin, origin.conn, None, fx);
         }
         self.dispatch(now, source, set, origin, fx);
     }
 
-    fn can_reach(&self, set: &MatchSet) -> bool {
-        set.workers().all(|(worker, _)| self.has_credit(worker))
-            && set.groups().iter().all(|group| self.has_credit(group.home))
+    /// Whether a message for `set` has to wait: for room, or for others that wait.
+    fn must_park(&self, set: &MatchSet) -> bool {
+        self.shared.workers() > 1 && (!self.parked.is_empty() || !self.has_room_for(set))
+    }
+
+    fn park(
+        &mut self,
+        message: Arc<Message>,
+        origin: Origin,
+        conn: Option<ConnId>,
+        held: Option<(Place, Arc<MatchSet>)>,
+        fx: &mut Effects,
+    ) {
+        let paused = conn.filter(|&conn| match self.conn(conn) {
+            Some(state) => {
+                state.parked += 1;
+                if state.parked == 1 {
+                    fx.push(Effect::Pause(conn));
+                }
+                true
+            }
+            None => false,
+        });
+        self.parked.push_back(Parked { message, origin, paused, held });
+    }
+
+    /// Whether every other worker that `set` concerns has a place for each mail it would get.
+    fn has_room_for(&self, set: &MatchSet) -> bool {
+        let groups = set.groups();
+        let room = |worker: WorkerId| {
+            let mails = if groups.is_empty() {
+                1
+            } else {
+                i64::from(!set.for_worker(worker).is_empty())
+                    + groups.iter().filter(|group| group.home == worker).count() as i64
+            };
+            // What needs more than there ever is goes when there is all of it.
+            let needed = mails.min(i64::from(self.shared.peer_window()));
+            worker == self.id || self.credit.get(worker.index()).is_some_and(|&credit| credit >= needed)
+        };
+        set.workers().all(|(worker, _)| room(worker)) && groups.iter().all(|group| room(group.home))
     }
 
     /// Sends on what was parked, oldest first, as far as there is room now.
     pub(super) fn unpark(&mut self, now: Now, fx: &mut Effects) {
         while let Some(parked) = self.parked.front() {
-            let set = Arc::clone(self.cache.lookup(&self.shared.tree, parked.message.topic()));
-            if !self.can_reach(&set) {
+            let set = match &parked.held {
+                Some((_, set)) => Arc::clone(set),
+                None => Arc::clone(self.cache.lookup(&self.shared.tree, parked.message.topic())),
+            };
+            if !self.has_room_for(&set) {
                 return;
             }
-            let Some(parked) = self.parked.pop_front() else { return };
-            self.dispatch(now, Source::Owned(parked.message), set, parked.origin, fx);
-            if let Some(conn) = parked.origin.conn
-                && !self.parked.iter().any(|other| other.origin.conn == Some(conn))
-                && let Some(state) = self.conn(conn)
-                && state.paused
-            {
-                state.paused = false;
-                state.heard_ms = now.mono_ms;
-                fx.push(Effect::Resume(conn));
+            let Some(Parked { message, origin, paused, held }) = self.parked.pop_front() else { return };
+            match held {
+                Some((place, set)) => self.send_held(now, message, &set, origin.packet_id, place, fx),
+                None => self.dispatch(now, Source::Owned(message), set, origin, fx),
             }
+            if let Some(conn) = paused
+                && let Some(state) = self.conn(conn)
+            {
+                state.parked -= 1;
+                if state.parked == 0 {
+                    state.heard_ms = now.mono_ms;
+                    fx.push(Effect::Resume(conn));
+                }
+            }
+        }
+    }
+
+    /// A repeated QoS 2 PUBLISH whose first copy is parked: that one's answer goes to the new connection.
+    pub(super) fn rebind_parked(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16) -> bool {
+        let Some(index) = self.parked.iter().position(|parked| {
+            parked.origin.publisher == session
+                && parked.origin.packet_id == Some(id)
+                && parked.message.qos() == Qos::ExactlyOnce
+        }) else {
+            return false;
+        };
+        let waits_here = self.parked.get(index).and_then(|parked| parked.origin.conn) == Some(conn);
+        let fresh = (!waits_here).then(|| self.reserve_answer_if_held(index, conn)).flatten();
+        if let Some(parked) = self.parked.get_mut(index).filter(|_| !waits_here) {
+            parked.origin.conn = Some(conn);
+            if let (Some((place, _)), Some(fresh)) = (&mut parked.held, fresh) {
+                *place = fresh;
+            }
+        }
+        true
+    }
+
+    fn reserve_answer_if_held(&mut self, index: usize, conn: ConnId) -> Option<Place> {
+        self.parked.get(index)?.held.as_ref()?;
+        Some(self.reserve_answer(conn))
+    }
+
+    /// A held message is stored: it goes on, once there is room for it.
+    pub(super) fn hold_stored(&mut self, now: Now, hold: Hold, fx: &mut Effects) {
+        let Hold { place, publisher, packet_id, message, set, .. } = hold;
+        if self.must_park(&set) {
+            let origin = Origin { publisher, conn: Some(place.conn), packet_id: Some(packet_id) };
+            return self.park(message, origin, Some(place.conn), Some((place, set)), fx);
+        }
+        self.send_held(now, message, &set, Some(packet_id), place, fx);
+    }
+
+    fn send_held(
+        &mut self,
+        now: Now,
+        message: Arc<Message>,
+        set: &Arc<MatchSet>,
+        packet_id: Option<NonZeroU16>,
+        place: Place,
+        fx: &mut Effects,
+    ) {
+        if message.retain() {
+            let (set, _) = self.retain(now, &message, fx);
+            self.fan_out(now, message, &set, fx);
+        } else {
+            self.fan_out(now, message, set, fx);
+        }
+        if let Some(packet_id) = packet_id {
+            self.fill(place, pub_rec(packet_id, matched(set)), fx);
         }
     }
 
@@ -241,12 +342,6 @@ impl Engine {
         {
             return self.refuse_message(now, qos, origin, fx);
         }
-        let recipients: Vec<SessionNumber> = if qos == Qos::AtMostOnce {
-            Vec::new()
-        } else {
-            let durable = set.durable_targets(origin.publisher);
-            durable.map(|target| SessionNumber(target.session.incarnation)).collect()
-        };
         let slot = self.slot_of(origin.publisher);
         let kept_publisher =
             slot.and_then(|slot| self.sessions.get(slot as usize)).filter(|session| session.is_durable());
@@ -254,94 +349,75 @@ impl Engine {
             (Qos::ExactlyOnce, Some(packet_id), Some(session)) => Some((session.number, packet_id)),
             _ => None,
         };
-        let stores_retained = retain && qos > Qos::AtMostOnce;
-        let stored = !recipients.is_empty() || stores_retained || inbound.is_some();
-        let record = if stored { self.shared.next_record() } else { 0 };
+        let for_durable = qos > Qos::AtMostOnce && set.durable_targets(origin.publisher).next().is_some();
+        let record = if retain || for_durable || inbound.is_some() { self.shared.next_record() } else { 0 };
         let message = self.materialise(now, source, origin.publisher, record);
         if qos == Qos::ExactlyOnce
             && let (Some(slot), Some(packet_id)) = (slot, origin.packet_id)
         {
             self.note_received(slot, packet_id);
         }
-        let op = stored.then(|| StoreOp::Publish {
-            message: Arc::clone(&message),
-            recipients: recipients.into_boxed_slice(),
-            retained: retain,
-            inbound: inbound.map(|(number, packet_id)| (number, packet_id.get())),
-        });
-        if let (Some((_, packet_id)), Some(conn)) = (inbound, origin.conn) {
+        if let (Some((number, packet_id)), Some(conn)) = (inbound, origin.conn) {
             // Exactly once for a session that survives: stored before anybody else sees it.
-            let place = self.reserve_answer(conn, false);
+            let op = StoreOp::Publish {
+                message: Arc::clone(&message),
+                recipients: recipients(&message, &set),
+                retained: retain,
+                inbound: Some((number, packet_id.get())),
+            };
+            let place = self.reserve_answer(conn);
             let publisher = origin.publisher;
-            let ticket = self.ticket(Waiting::Hold { place, publisher, packet_id, message, set });
-            fx.list.extend(op.map(|op| Effect::Store(ticket, op)));
-            return;
+            let ticket = self.hold(Hold { place, publisher, packet_id, message, set, stored: None });
+            return fx.push(Effect::Store(ticket, op));
         }
-        let matched = !set.is_empty();
-        let set = if retain { self.retain(now, &message, set, fx) } else { set };
-        self.fan_out_live(now, message, &set, fx);
+        // Retained first: whoever subscribes meanwhile reads it or is among the recipients.
+        let (set, retained) = if retain { self.retain(now, &message, fx) } else { (set, false) };
+        let recipients = if record == 0 { Box::default() } else { recipients(&message, &set) };
+        let op = (retained || !recipients.is_empty()).then(|| StoreOp::Publish {
+            message: Arc::clone(&message),
+            recipients,
+            retained,
+            inbound: None,
+        });
+        self.fan_out(now, message, &set, fx);
         let (Some(conn), Some(packet_id)) = (origin.conn, origin.packet_id) else {
-            fx.list.extend(op.map(|op| Effect::Store(crate::store::Ticket::NONE, op)));
+            fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op)));
             return;
         };
-        let reason = if matched { Reason::Success } else { Reason::NoMatchingSubscribers };
-        match op {
-            Some(op) => self.answer_when_stored(conn, ack(qos, packet_id, reason), vec![op], fx),
-            None => self.answer(conn, ack(qos, packet_id, reason), fx),
-        }
+        self.answer_when_stored(conn, ack(qos, packet_id, matched(&set)), op.into_iter().collect(), fx);
     }
 
-    /// Stores or clears the topic's retained message, then matches again: a subscriber that came in between has either
-    /// read it already or is found now.
-    fn retain(
-        &mut self,
-        now: Now,
-        message: &Arc<Message>,
-        set: Arc<MatchSet>,
-        fx: &mut Effects,
-    ) -> Arc<MatchSet> {
-        if message.payload().is_empty() {
+    /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read
+    /// it already or is found now. Says whether that is to be stored.
+    fn retain(&mut self, now: Now, message: &Arc<Message>, fx: &mut Effects) -> (Arc<MatchSet>, bool) {
+        let done = if message.payload().is_empty() {
             self.shared.retained.remove(&message.topic());
-        } else if self.shared.retained.set(Arc::clone(message), now.mono_ms).is_err() {
-            self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
+            true
         } else {
-            let _ = set;
-            return Arc::clone(self.cache.lookup(&self.shared.tree, message.topic()));
+            self.shared.retained.set(Arc::clone(message), now.mono_ms).is_ok()
+        };
+        if !done {
+            self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
         }
-        set
+        (Arc::clone(self.cache.lookup(&self.shared.tree, message.topic())), done)
     }
 
-    /// What a held message does once it is stored.
-    pub(super) fn fan_out(
-        &mut self,
-        now: Now,
-        message: &Arc<Message>,
-        set: &Arc<MatchSet>,
-        fx: &mut Effects,
-    ) {
-        let set =
-            if message.retain() { self.retain(now, message, Arc::clone(set), fx) } else { Arc::clone(set) };
-        self.fan_out_live(now, Arc::clone(message), &set, fx);
-    }
-
-    fn fan_out_live(&mut self, now: Now, message: Arc<Message>, set: &Arc<MatchSet>, fx: &mut Effects) {
+    /// Sends a message to everybody whom it matches.
+    fn fan_out(&mut self, now: Now, message: Arc<Message>, set: &Arc<MatchSet>, fx: &mut Effects) {
+        let own = self.id;
         self.deliver_here(now, &message, set, fx);
         if self.shared.workers() > 1 {
-            for (worker, _) in set.workers().filter(|&(worker, _)| worker != self.id) {
-                if let Some(credit) = self.credit.get_mut(worker.index()) {
-                    *credit = credit.saturating_sub(1);
-                }
-                let peer = PeerMsg::Deliver(Arc::clone(&message), Arc::clone(set));
-                fx.list.push(Effect::Peer(worker, peer));
+            for (worker, _) in set.workers().filter(|&(worker, _)| worker != own) {
+                self.send_peer(worker, PeerMsg::Deliver(Arc::clone(&message), Arc::clone(set)), fx);
             }
-        }
-        for group in set.groups() {
-            if group.home == self.id {
-                self.group_message(now, &group.key, &message, fx);
-            } else {
+            // Before this worker's own groups, whose members may be anywhere: these places were made sure of.
+            for group in set.groups().iter().filter(|group| group.home != own) {
                 let peer = PeerMsg::GroupPublish(Arc::clone(&group.key), Arc::clone(&message));
                 self.send_peer(group.home, peer, fx);
             }
+        }
+        for group in set.groups().iter().filter(|group| group.home == own) {
+            self.group_message(now, &group.key, &message, fx);
         }
         self.pool.give_back(message);
     }
@@ -380,6 +456,9 @@ impl Engine {
             .map(|session| session.client_id.clone())
             .unwrap_or_default();
         self.count_drop(now, DropReason::QueueFull, &client_id, fx);
+        if let Some(packet_id) = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce) {
+            self.forget_received(origin.publisher, packet_id);
+        }
         let (Some(conn), Some(packet_id)) = (origin.conn, origin.packet_id) else { return };
         let Some(state) = self.conn(conn) else { return };
         if state.is_v5 {
@@ -390,6 +469,19 @@ impl Engine {
             self.wheel.insert(deadline, Timer::RefuseTimeout(conn));
         }
     }
+}
+
+/// The sessions for which the store keeps a message.
+fn recipients(message: &Message, set: &MatchSet) -> Box<[SessionNumber]> {
+    if message.qos() == Qos::AtMostOnce {
+        return Box::default();
+    }
+    set.durable_targets(message.publisher()).map(|target| SessionNumber(target.session.incarnation)).collect()
+}
+
+/// What a publisher is told of its message's recipients.
+fn matched(set: &MatchSet) -> Reason {
+    if set.is_empty() { Reason::NoMatchingSubscribers } else { Reason::Success }
 }
 
 /// The first answer to a PUBLISH of that QoS.

@@ -156,21 +156,26 @@ impl Engine {
                     .then(|| Box::new(Extra { subscription_ids, lease }));
                 self.enqueue(now, slot, Entry { message, extra, qos, retain }, fx);
             }
-            (_, Some(lease)) => self.lease_ended(lease, Outcome::Returned, fx),
+            (_, Some(lease)) => self.lease_ended(now, lease, Outcome::Returned, fx),
             (_, None) => self.count_drop(now, DropReason::NoGroupMember, message.topic().as_str(), fx),
         }
     }
 
     /// Reports a loan's end to the group's home.
-    pub(super) fn lease_ended(&mut self, lease: Lease, outcome: Outcome, fx: &mut Effects) {
+    pub(super) fn lease_ended(&mut self, now: Now, lease: Lease, outcome: Outcome, fx: &mut Effects) {
         if lease.home != self.id {
             return self.send_peer(lease.home, PeerMsg::LeaseEnded(lease, outcome), fx);
         }
-        if let Some(home) = self.groups.get_mut(lease.group as usize) {
-            home.group.settle(lease.number, outcome);
+        let known = self.groups.get_mut(lease.group as usize).is_some_and(|home| {
+            let known = home.group.settle(lease.number, outcome);
             if home.group.backlog() > 0 {
                 self.groups_to_drain.push(lease.group);
             }
+            known
+        });
+        if !known && outcome == Outcome::Returned {
+            // The last member has left meanwhile, and the group with it.
+            self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
         }
     }
 
@@ -196,6 +201,6 @@ impl Engine {
 }
 
 /// Whether a worker can be sent data now.
-fn can_reach(own: WorkerId, credit: &[u32], worker: WorkerId) -> bool {
+fn can_reach(own: WorkerId, credit: &[i64], worker: WorkerId) -> bool {
     worker == own || credit.get(worker.index()).is_some_and(|&credit| credit > 0)
 }

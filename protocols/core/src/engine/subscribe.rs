@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::Engine;
-use super::answers::Waiting;
+use super::answers::{Undo, Waiting};
 use crate::effects::{Effect, Effects, FilterRequest, PeerMsg, Reason, Reply, RetainHandling};
 use crate::group::Member;
 use crate::id::{ConnId, Now, SessionId};
@@ -47,8 +47,9 @@ impl Engine {
         if left == 0 {
             self.answer(conn, reply, fx);
         } else {
-            let place = self.reserve_answer(conn, false);
-            let ticket = self.ticket(Waiting::Answer { place, reply, left });
+            let place = self.reserve_answer(conn);
+            let undo = durable.then(|| Box::new(self.undo_of(slot, &waits)));
+            let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, undo });
             for (home, key, member) in joins {
                 fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket }));
             }
@@ -61,6 +62,24 @@ impl Engine {
         }
         if replays {
             self.mark_dirty(conn, fx);
+        }
+    }
+
+    /// What is undone if the store can't keep these subscriptions: those that are new.
+    fn undo_of(&self, slot: u32, admitted: &[Admitted]) -> Undo {
+        let subscriptions =
+            self.sessions.get(slot as usize).map_or(&[][..], |session| &session.subscriptions);
+        let new = admitted.iter().filter(|admitted| admitted.is_new);
+        let filters = new.filter_map(|admitted| subscriptions.get(admitted.index).map(written)).collect();
+        Undo { session: self.session_id(slot), filters }
+    }
+
+    /// Takes back a subscription that could not be stored.
+    pub(super) fn undo_subscription(&mut self, now: Now, session: SessionId, text: &str, fx: &mut Effects) {
+        if let Some(slot) = self.slot_of(session)
+            && let Some(subscription) = self.take_subscription(slot, text)
+        {
+            self.leave_subscription(now, session, &subscription, fx);
         }
     }
 
@@ -239,7 +258,7 @@ impl Engine {
             self.leave_subscription(now, name, &subscription, fx);
             codes.push(Reason::Success);
             let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-            if let Some(traffic) = &mut session.traffic {
+            if let Some(traffic) = session.traffic.as_mut().filter(|_| subscription.group.is_none()) {
                 traffic.replays.retain(|running| running.filter != subscription.filter);
             }
             if session.is_durable() {
