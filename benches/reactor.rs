@@ -16,9 +16,12 @@ use noctule_core::{
     message::{Fields, Message, MessagePool, Publish},
     topic::TopicName,
 };
+use noctule_mqtt::{
+    Direction, Frame, Framer, PacketType, PublishHead, Split, Version, decode_publish, encode_publish_head,
+};
 
 /// Largest packet accepted, in bytes.
-const MAX_PACKET_BYTES: usize = 1024 * 1024;
+const MAX_PACKET_BYTES: u32 = 1024 * 1024;
 
 type Seat = (WorkerId, ConnId);
 
@@ -31,6 +34,7 @@ enum Mail {
 
 struct Client {
     conn: ConnId,
+    framer: Framer,
     queue: VecDeque<Arc<Message>>,
     next_packet_id: NonZeroU16,
     /// Where its last topic led; a publisher tends to stay with one.
@@ -45,23 +49,6 @@ struct Spike {
     seed: Seed,
 }
 
-/// Fixed header of a whole packet: its first byte and where its body lies.
-fn packet(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, ()> {
-    let mut length = 0;
-    for place in 0..4 {
-        let (Some(first), Some(byte)) = (bytes.first(), bytes.get(1 + place)) else { return Ok(None) };
-        length |= usize::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            let body = 2 + place;
-            if length > MAX_PACKET_BYTES || (place > 0 && *byte == 0) {
-                return Err(());
-            }
-            return Ok((bytes.len() >= body + length).then_some((*first, body, body + length)));
-        }
-    }
-    Err(())
-}
-
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
@@ -73,32 +60,17 @@ fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     ))
 }
 
-/// A PUBLISH of MQTT 3.1.1, strictly.
-fn publish(first: u8, body: &[u8]) -> Option<Publish<'_>> {
-    let qos = Qos::from_level(first >> 1 & 3)?;
-    let (topic, rest) = text(body)?;
-    let wild = |byte: u8| byte == b'+' || byte == b'#';
-    if topic.is_empty()
-        || topic.bytes().fold(false, |any, byte| any | wild(byte))
-        || (qos == Qos::AtMostOnce && first & 8 != 0)
-    {
-        return None;
-    }
-    let (packet_id, payload) = match qos {
-        Qos::AtMostOnce => (None, rest),
-        Qos::AtLeastOnce | Qos::ExactlyOnce => {
-            let (id, rest) = rest.split_first_chunk::<2>()?;
-            (Some(NonZeroU16::new(u16::from_be_bytes(*id))?), rest)
-        }
-    };
+/// What the routes need of a PUBLISH of MQTT 3.1.1.
+fn publish<'a>(frame: &Frame<'a>) -> Option<Publish<'a>> {
+    let publish = decode_publish(Version::V311, Direction::ToServer, frame).ok()?;
     Some(Publish {
-        topic: TopicName::from_validated(topic),
+        topic: TopicName::from_validated(publish.topic),
         fields: Fields::default(),
-        payload,
-        qos,
-        retain: first & 1 != 0,
-        dup: first & 8 != 0,
-        packet_id,
+        payload: publish.payload,
+        qos: publish.qos,
+        retain: publish.retain,
+        dup: publish.dup,
+        packet_id: publish.packet_id,
         expiry_s: None,
     })
 }
@@ -119,7 +91,9 @@ impl Spike {
         if self.clients.len() <= slot {
             self.clients.resize_with(slot + 1, || None);
         }
-        let client = Client { conn, queue: VecDeque::new(), next_packet_id: NonZeroU16::MIN, route: None };
+        let framer = Framer::awaiting_connect(MAX_PACKET_BYTES);
+        let client =
+            Client { conn, framer, queue: VecDeque::new(), next_packet_id: NonZeroU16::MIN, route: None };
         self.clients[slot] = Some(Box::new(client));
     }
 
@@ -154,32 +128,37 @@ impl Spike {
         }
     }
 
-    fn packet(&mut self, io: &mut Io<Mail>, conn: ConnId, first: u8, body: &[u8]) -> Option<()> {
+    fn packet(&mut self, io: &mut Io<Mail>, conn: ConnId, frame: &Frame<'_>) -> Option<()> {
         let me = io.worker();
-        match first >> 4 {
-            1 => io.out(conn)?.put().extend_from_slice(&[0x20, 2, 0, 0]),
-            3 => {
-                let publish = publish(first, body)?;
+        match frame.packet_type()? {
+            PacketType::Connect => {
+                self.client(conn)?.framer = Framer::new(Version::V311, Direction::ToServer, MAX_PACKET_BYTES);
+                io.out(conn)?.put().extend_from_slice(&[0x20, 2, 0, 0]);
+            }
+            PacketType::Publish => {
+                let publish = publish(frame)?;
                 if let Some(id) = publish.packet_id {
                     let [high, low] = id.get().to_be_bytes();
                     io.out(conn)?.put().extend_from_slice(&[0x40, 2, high, low]);
                 }
                 if let Some(group) = self.route(conn, publish.topic.as_str().as_bytes()) {
                     let message = self.messages.take(&publish, SessionId::NOBODY, io.now().mono_ms);
-                    for member in 0..self.members[group].len() {
+                    // Moved to the last member: with one, which is most often, the count of owners is never touched.
+                    let count = self.members[group].len();
+                    let copies = std::iter::repeat_n(message, count);
+                    for (member, message) in copies.enumerate() {
                         let (worker, to) = self.members[group][member];
                         if worker == me {
-                            self.deliver(io, to, Arc::clone(&message));
+                            self.deliver(io, to, message);
                         } else {
-                            io.post(worker, Mail::Deliver { to, message: Arc::clone(&message) });
+                            io.post(worker, Mail::Deliver { to, message });
                         }
                     }
-                    self.messages.give_back(message);
                 }
             }
-            4 => {}
-            8 => {
-                let (id, rest) = body.split_first_chunk::<2>()?;
+            PacketType::PubAck => {}
+            PacketType::Subscribe => {
+                let (id, rest) = frame.body.split_first_chunk::<2>()?;
                 let (filter, _) = text(rest)?;
                 let key = filter.split(['+', '#']).next()?.as_bytes();
                 self.join(key, (me, conn));
@@ -188,8 +167,8 @@ impl Spike {
                 }
                 io.out(conn)?.put().extend_from_slice(&[0x90, 3, id[0], id[1], 1]);
             }
-            12 => io.out(conn)?.put().extend_from_slice(&[0xD0, 0]),
-            14 => io.close(conn, Close::Now),
+            PacketType::PingReq => io.out(conn)?.put().extend_from_slice(&[0xD0, 0]),
+            PacketType::Disconnect => io.close(conn, Close::Now),
             _ => return None,
         }
         Some(())
@@ -213,19 +192,19 @@ impl Handler for Spike {
 
     fn read(&mut self, io: &mut Io<Mail>, conn: ConnId, bytes: &[u8]) -> usize {
         let mut consumed = 0;
-        while let Some(rest) = bytes.get(consumed..) {
-            let (first, body, end) = match packet(rest) {
-                Ok(Some(packet)) => packet,
-                Ok(None) => break,
-                Err(()) => {
+        while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
+            let Some(framer) = self.client(conn).map(|client| client.framer) else { break };
+            let frame = match framer.split(rest) {
+                Ok(Split::Frame(frame)) => frame,
+                Ok(Split::Incomplete { .. }) => break,
+                Err(_) => {
                     io.close(conn, Close::Now);
                     break;
                 }
             };
-            let body = &rest[body..end];
-            if first >> 4 == 1
+            if frame.packet_type() == Some(PacketType::Connect)
                 && io.workers() > 1
-                && let Some(home) = self.home(io, body).filter(|home| *home != io.worker())
+                && let Some(home) = self.home(io, frame.body).filter(|home| *home != io.worker())
             {
                 self.clients[conn.slot as usize] = None;
                 if let Some(detached) = io.detach(conn, rest) {
@@ -233,11 +212,11 @@ impl Handler for Spike {
                 }
                 return bytes.len();
             }
-            if self.packet(io, conn, first, body).is_none() {
+            if self.packet(io, conn, &frame).is_none() {
                 io.close(conn, Close::Now);
                 break;
             }
-            consumed += end;
+            consumed += frame.len;
         }
         consumed
     }
@@ -302,29 +281,13 @@ impl Spike {
 }
 
 fn encode(client: &mut Client, message: &Arc<Message>, out: &mut OutBuf) {
-    let topic = message.wire_topic();
-    let id = (message.qos() > Qos::AtMostOnce).then(|| {
-        let id = client.next_packet_id;
-        client.next_packet_id = id.checked_add(1).unwrap_or(NonZeroU16::MIN);
-        id.get().to_be_bytes()
-    });
-    let mut length = topic.len() + id.map_or(0, |id| id.len()) + message.payload().len();
-    let put = out.put();
-    let mut header = [0x30 | message.qos().level() << 1, 0, 0, 0, 0];
-    let mut used = 1;
-    for byte in &mut header[1..] {
-        *byte = (length % 128) as u8;
-        length /= 128;
-        used += 1;
-        if length == 0 {
-            break;
-        }
-        *byte |= 0x80;
+    let qos = message.qos();
+    let packet_id = (qos > Qos::AtMostOnce).then_some(client.next_packet_id);
+    client.next_packet_id = client.next_packet_id.checked_add(1).unwrap_or(NonZeroU16::MIN);
+    let head = PublishHead { qos, packet_id, ..PublishHead::default() };
+    if encode_publish_head(Version::V311, message, &head, out.put()).is_ok() {
+        out.put_payload(message);
     }
-    put.extend_from_slice(&header[..used]);
-    put.extend_from_slice(topic);
-    put.extend_from_slice(id.as_ref().map_or(&[], |id| &id[..]));
-    out.put_payload(message);
 }
 
 fn main() {
