@@ -1,5 +1,6 @@
 //! The noctule binary: reads the command line and does what it says.
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -38,25 +39,32 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     if config.log.format == noctule::config::LogFormat::Human {
         banner::write(&mut io::stderr(), &config, broker.addresses(), arguments.config.as_deref())?;
     }
-    wait_for_signal()?;
+    if !wait_for_the_end(&broker)? {
+        // The panic or the error has been printed by whoever met it; what is kept is on the disk.
+        broker.stop()?;
+        anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
+    }
     tracing::info!("stopping: wills are published, clients are told, what waits is written");
     broker.stop()?;
     tracing::info!("stopped");
     Ok(Exit::Done)
 }
 
-/// Waits for SIGTERM or SIGINT.
-fn wait_for_signal() -> io::Result<()> {
+/// Waits for SIGTERM or SIGINT (true) or for the failure of a worker (false).
+fn wait_for_the_end(broker: &Broker) -> io::Result<bool> {
+    use std::task::Poll;
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        std::future::poll_fn(|cx| match terminate.poll_recv(cx) {
-            std::task::Poll::Ready(_) => std::task::Poll::Ready(()),
-            std::task::Poll::Pending => interrupt.poll_recv(cx).map(drop),
+        let mut failed = std::pin::pin!(broker.worker_ended());
+        Ok(std::future::poll_fn(|cx| {
+            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            failed.as_mut().poll(cx).map(|()| false)
         })
-        .await;
-        Ok(())
+        .await)
     })
 }

@@ -20,6 +20,7 @@ use noctule_core::id::{Now, WorkerId};
 use noctule_core::shared::Shared;
 pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::reactor::{self, Mailboxes, listen};
@@ -72,6 +73,7 @@ pub struct Broker {
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
     started: Instant,
+    ended: Arc<Notify>,
 }
 
 /// 64 bits of the system's entropy.
@@ -105,7 +107,10 @@ impl Broker {
         }
         let count = config.server.workers.max(1);
         let started = Instant::now();
-        let mut broker = Self { addresses, workers: Vec::new(), mailboxes: Mailboxes::new(count), started };
+        let ended = Arc::new(Notify::new());
+        let mailboxes = Mailboxes::new(count);
+        let mut broker =
+            Self { addresses, workers: Vec::new(), mailboxes, started, ended: Arc::clone(&ended) };
         let settings = Arc::new(Settings::new(config, methods));
         let limits = &config.limits;
         let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
@@ -124,9 +129,11 @@ impl Broker {
                 ..reactor::Config::default()
             };
             let mailboxes = broker.mailboxes.clone();
+            let ending = Ending(Arc::clone(&ended));
             let thread = std::thread::Builder::new()
                 .name(format!("noctule-{worker}"))
                 .spawn(move || {
+                    let _ending = ending;
                     let handler = reactor::run(id, reactor, mailboxes, listeners, handler)?;
                     Ok(handler.stats())
                 })
@@ -140,6 +147,12 @@ impl Broker {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Comes back when a worker has ended, which without [`Broker::stop`] means that it failed: the process should end
+    /// too, since a part of its sessions is gone.
+    pub async fn worker_ended(&self) {
+        self.ended.notified().await;
     }
 
     /// Ends the broker: wills are published, MQTT 5 clients are told (0x8B), what waits is written for at most three
@@ -165,6 +178,15 @@ impl Broker {
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
             .collect()
+    }
+}
+
+/// Tells that a worker's thread ends, however it does.
+struct Ending(Arc<Notify>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

@@ -6,7 +6,7 @@ use noctule_core::id::Qos;
 use noctule_core::policy::{self, Policy};
 use noctule_core::retained::RetainedLimits;
 use noctule_core::topic::TopicLimits;
-use noctule_mqtt::server::{AuthMethods, ServerLimits};
+use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 
 use crate::config::{self, Anonymous, Config};
 
@@ -37,6 +37,11 @@ impl Settings {
             methods,
             anonymous: config.listener.iter().map(|listener| listener.anonymous).collect(),
         }
+    }
+
+    /// What the protocol machines need of it.
+    pub(super) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { server: &self.mqtt, core: &self.policy.limits, methods: &self.methods }
     }
 }
 

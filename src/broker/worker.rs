@@ -2,24 +2,32 @@
 //!
 //! Nothing is decided here about messages or sessions; this is where the pure crates meet the reactor.
 
+mod door;
+mod journal;
+mod wire;
+
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use noctule_core::effects::{Delivery, Effect, Effects, Event, Input, Outlet, PeerMsg, Sent};
+use noctule_core::effects::{Effect, Effects, Input, PeerMsg};
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{MemoryStore, Store, StoreEvent};
-use noctule_mqtt::server::{Server, Step, Surroundings};
-use noctule_mqtt::{Connect, Split};
+use noctule_mqtt::Split;
+use noctule_mqtt::server::{Server, Step};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
-use crate::logging::{Limited, Verdict};
+use crate::logging::Limited;
 use crate::reactor::{self, Accept, Close, Closed, Detached, Handler, OutBuf, Pull};
+use door::Verified;
+use wire::Wire;
 
 /// Lines of one kind that clients can cause, per second and worker.
 const LOG_LINES_PER_SECOND: u32 = 20;
@@ -120,31 +128,41 @@ impl Worker {
     fn packet(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> Result<usize, Reading> {
         let now = io.now();
         let settings = Arc::clone(&self.settings);
-        let around = Surroundings {
-            server: &settings.mqtt,
-            core: &settings.policy.limits,
-            methods: &settings.methods,
-        };
+        let around = settings.surroundings();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
-        let frame = match peer.server.split(bytes) {
-            Ok(Split::Frame(frame)) => frame,
-            Ok(Split::Incomplete { .. }) => return Err(Reading::Wait),
-            Err(refusal) => {
-                self.refuse(io, conn, &refusal);
-                return Err(Reading::Over);
-            }
+        let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
+        let in_engine = Cell::new(false);
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let frame = match peer.server.split(bytes)? {
+                Split::Frame(frame) => frame,
+                Split::Incomplete { .. } => return Ok(None),
+            };
+            let step = peer.server.packet(conn, &frame, around, words, |input| {
+                in_engine.set(true);
+                engine.handle(now, input, fx);
+                in_engine.set(false);
+            })?;
+            Ok(Some((step, frame.len)))
+        }));
+        let step = match read {
+            Ok(Ok(None)) => return Err(Reading::Wait),
+            Ok(Ok(Some(step))) => Ok(step),
+            Ok(Err(refusal)) => Err(refusal),
+            // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
+            Err(panic) if in_engine.get() => resume_unwind(panic),
+            // A bug in the protocol machine has touched this connection alone.
+            Err(_) => Err(Refusal::new(Kind::Internal, "a packet met a bug in the broker; please report it")),
         };
-        let (engine, fx) = (&mut self.engine, &mut self.fx);
-        let step =
-            peer.server.packet(conn, &frame, around, &mut self.words, |input| engine.handle(now, input, fx));
-        match step {
-            Ok(Step::Done) => {}
-            Ok(Step::Connect(connect)) => return self.connect(io, conn, &connect, None, bytes, frame.len),
-            Ok(Step::Authenticated { user, again }) => {
-                self.send_words(io, conn);
-                self.authenticated(io, conn, user.as_deref(), again);
+        let len = match step {
+            Ok((Step::Done, len)) => len,
+            Ok((Step::Connect(connect), len)) => {
+                return self.connect(io, conn, &connect, Verified::No, bytes, len);
             }
-            Ok(Step::Farewell) => {
+            Ok((Step::Authenticated { user }, len)) => {
+                self.send_words(io, conn);
+                return self.authenticated(io, conn, user.as_deref(), len);
+            }
+            Ok((Step::Farewell, _)) => {
                 self.apply(io);
                 io.close(conn, Close::AfterFlush);
                 return Err(Reading::Over);
@@ -154,11 +172,9 @@ impl Worker {
                 self.refuse(io, conn, &refusal);
                 return Err(Reading::Over);
             }
-        }
-        if !self.words.is_empty() {
-            self.send_words(io, conn);
-        }
-        Ok(frame.len)
+        };
+        self.send_words(io, conn);
+        Ok(len)
     }
 
     fn send_words(&mut self, io: &mut Io, conn: ConnId) {
@@ -167,99 +183,6 @@ impl Worker {
                 out.put().extend_from_slice(&self.words);
             }
             self.words.clear();
-        }
-    }
-
-    /// A CONNECT: to the worker where its session lives, then through authentication to the engine.
-    fn connect(
-        &mut self,
-        io: &mut Io,
-        conn: ConnId,
-        connect: &Connect<'_>,
-        user: Option<&str>,
-        unread: &[u8],
-        len: usize,
-    ) -> Result<usize, Reading> {
-        let assigned;
-        let client_id = if connect.client_id.is_empty() {
-            assigned = self.assign_client_id();
-            &assigned
-        } else {
-            connect.client_id
-        };
-        let home = self.engine.shared().home_of_client(client_id);
-        if home != self.engine.id() {
-            self.hand_over(io, conn, home, unread);
-            return Err(Reading::Over);
-        }
-        if let Err(refusal) = self.authenticate(conn, connect, user) {
-            self.refuse(io, conn, &refusal);
-            return Err(Reading::Over);
-        }
-        let settings = Arc::clone(&self.settings);
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
-        let request = peer.server.begin(connect, client_id, user, &settings.mqtt);
-        self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
-        Ok(len)
-    }
-
-    /// Who may come in. Password files, certificates and tokens will ask here as well.
-    fn authenticate(
-        &mut self,
-        conn: ConnId,
-        connect: &Connect<'_>,
-        user: Option<&str>,
-    ) -> Result<(), Refusal> {
-        let settings = Arc::clone(&self.settings);
-        let Some(peer) = self.peer(conn) else { return Ok(()) };
-        let admits = settings
-            .anonymous
-            .get(usize::from(peer.listener))
-            .is_some_and(|anonymous| anonymous.admits(peer.address.ip()));
-        if user.is_some() || admits {
-            return Ok(());
-        }
-        let (kind, what) = match connect.user_name {
-            Some(_) => (Kind::BadCredentials, "no user can be verified here yet"),
-            None => (Kind::NotAuthorized, "no credentials were given"),
-        };
-        let address = peer.address.ip();
-        Err(Refusal::new(
-            kind,
-            format!("{what}, and this listener does not admit anonymous clients from {address}"),
-        ))
-    }
-
-    /// Enhanced authentication has succeeded.
-    fn authenticated(&mut self, io: &mut Io, conn: ConnId, user: Option<&str>, again: bool) {
-        if again {
-            return;
-        }
-        let Some(kept) = self.peer(conn).and_then(|peer| peer.server.take_pending()) else { return };
-        let Some(connect) = Server::pending_connect(&kept) else { return };
-        // The connection moved home before the exchange began, so there is nothing unread to take along.
-        let _ = self.connect(io, conn, &connect, user.or(Some("")), &[], 0);
-    }
-
-    /// An id that nobody can guess and whose session lives here.
-    fn assign_client_id(&self) -> String {
-        loop {
-            let id = format!("auto-{:016x}{:016x}", super::entropy(), super::entropy());
-            if self.engine.shared().home_of_client(&id) == self.engine.id() {
-                return id;
-            }
-        }
-    }
-
-    fn hand_over(&mut self, io: &mut Io, conn: ConnId, home: WorkerId, unread: &[u8]) {
-        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
-        let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) else { return };
-        match io.detach(conn, unread) {
-            Some(detached) => {
-                let moved = Moved { detached, peer: peer.address, listener: peer.listener };
-                io.post(home, Mail::Adopt(Box::new(moved)));
-            }
-            None => self.admission.leave(peer.address.ip()),
         }
     }
 
@@ -279,7 +202,7 @@ impl Worker {
             let detail = &refusal.detail;
             match row.fault {
                 Fault::Nobody => {
-                    info!(peer = %address, reason = row.label, more, "connection ended: {detail}")
+                    info!(peer = %address, reason = row.label, more, "connection ended: {detail}");
                 }
                 Fault::Peer | Fault::Broker => {
                     warn!(peer = %address, reason = row.label, more, "connection refused: {detail}");
@@ -289,15 +212,6 @@ impl Worker {
         // The engine learns of the end first, so that nothing more is queued; its own refusals tell it nothing new.
         self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
         io.close(conn, if silent && io.waiting_bytes(conn) == 0 { Close::Now } else { Close::AfterFlush });
-    }
-
-    /// Whether a line of this kind may be written now, and how many were left out before it.
-    fn line(&mut self, kind: &'static str, now_ms: u64) -> Option<u64> {
-        match self.log.admit(kind, now_ms) {
-            Verdict::Write => Some(0),
-            Verdict::WriteAfter(more) => Some(more),
-            Verdict::Skip => None,
-        }
     }
 
     /// Carries out what the engine has asked for, until it asks for nothing more.
@@ -326,11 +240,7 @@ impl Worker {
         match effect {
             Effect::Reply(conn, reply) => {
                 let settings = Arc::clone(&self.settings);
-                let around = Surroundings {
-                    server: &settings.mqtt,
-                    core: &settings.policy.limits,
-                    methods: &settings.methods,
-                };
+                let around = settings.surroundings();
                 let Some(peer) = self.peer(conn) else { return };
                 let Some(out) = io.out(conn) else { return };
                 if let Err(error) = peer.server.reply(&reply, around, out.put()) {
@@ -349,35 +259,6 @@ impl Worker {
             Effect::Pause(conn) => io.pause_reads(conn),
             Effect::Resume(conn) => io.resume_reads(conn),
             Effect::Log(event) => self.log_event(io, event),
-        }
-    }
-
-    fn log_event(&mut self, io: &Io, event: Event) {
-        let now_ms = io.now().mono_ms;
-        match event {
-            Event::Connected { conn, client_id, session_present } => {
-                if let Some(more) = self.line("connected", now_ms) {
-                    let address = self.peer(conn).map(|peer| peer.address);
-                    let version = self.peer(conn).and_then(|peer| peer.server.version());
-                    info!(client = %client_id, peer = ?address, ?version, session_present, more, "client connected");
-                }
-            }
-            Event::Disconnected { client_id, graceful, .. } => {
-                if let Some(more) = self.line("disconnected", now_ms) {
-                    info!(client = %client_id, graceful, more, "client disconnected");
-                }
-            }
-            Event::TakenOver { client_id, .. } => {
-                if let Some(more) = self.line("taken_over", now_ms) {
-                    warn!(client = %client_id, more, "session taken over by a newer connection");
-                }
-            }
-            Event::SessionEnded { client_id, lost } => {
-                warn!(client = %client_id, lost, "session ended with messages still waiting");
-            }
-            Event::Dropped { whose, reason } => {
-                warn!(whose = %whose, reason = reason.label(), "message dropped");
-            }
         }
     }
 
@@ -535,29 +416,5 @@ impl Worker {
             out.put().extend_from_slice(&words);
         }
         io.close(conn, Close::AfterFlush);
-    }
-}
-
-/// The writing end of a connection: its protocol machine over its out buffer.
-struct Wire<'a> {
-    server: &'a mut Server,
-    out: &'a mut OutBuf,
-}
-
-impl Outlet for Wire<'_> {
-    fn has_room(&self) -> bool {
-        self.out.has_room()
-    }
-
-    fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent {
-        let sent = self.server.deliver(delivery, self.out.put());
-        if let Sent::Written(_) = sent {
-            self.out.put_payload(delivery.message);
-        }
-        sent
-    }
-
-    fn release(&mut self, packet_id: std::num::NonZeroU16) {
-        self.server.release(packet_id, self.out.put());
     }
 }

@@ -72,15 +72,14 @@ pub struct Surroundings<'a> {
 pub enum Step<'a> {
     /// It has been handed to the engine, or meant nothing to it.
     Done,
-    /// A client asks to be connected: choose the worker, authenticate, then call [`Server::begin`].
+    /// A client asks to be connected: choose the worker, authenticate (with [`Server::exchange`] if it names a method),
+    /// then call [`Server::begin`].
     Connect(Box<Connect<'a>>),
-    /// Enhanced authentication has ended well, as this user. `true`: the client is connected already, so only
-    /// [`Server::reauthenticated`] follows; else the CONNECT that [`Server::pending_connect`] gives is to go on.
+    /// Enhanced authentication before CONNACK has ended well: the CONNECT that [`Server::take_pending`] gives is to go
+    /// on, with [`Server::begin`].
     Authenticated {
         /// Who the client turned out to be.
         user: Option<Box<str>>,
-        /// Whether it was connected before.
-        again: bool,
     },
     /// The client has said good-bye: close when what waits is written.
     Farewell,
@@ -109,6 +108,8 @@ struct Cold {
     /// Method of enhanced authentication of this connection, for re-authentication [MQTT-4.12.1-1].
     method: Option<Box<str>>,
     reauthentication: Option<Box<dyn Exchange>>,
+    /// Who enhanced authentication found the client to be; another one it can't become.
+    user: Option<Box<str>>,
     /// Data for the CONNACK that ends enhanced authentication.
     final_data: Option<Box<[u8]>>,
     assigned_client_id: Option<Box<str>>,
@@ -190,7 +191,7 @@ impl Server {
         engine: impl FnOnce(Input<'_>),
     ) -> Result<Step<'a>, Refusal> {
         match self.phase {
-            Phase::Fresh => self.connect(frame, around, out),
+            Phase::Fresh => self.connect(frame, around),
             Phase::Authenticating(_) => self.authenticating(frame, around, out),
             Phase::Deciding => {
                 Err(Refusal::new(Kind::ProtocolError, "a packet before CONNACK that may not come before it"))
@@ -203,12 +204,7 @@ impl Server {
         }
     }
 
-    fn connect<'a>(
-        &mut self,
-        frame: &Frame<'a>,
-        around: Surroundings<'_>,
-        out: &mut BytesMut,
-    ) -> Result<Step<'a>, Refusal> {
+    fn connect<'a>(&mut self, frame: &Frame<'a>, around: Surroundings<'_>) -> Result<Step<'a>, Refusal> {
         let connect = match decode_connect(frame) {
             Ok(connect) => connect,
             Err(error) => return Err(self.connect_refusal(&error)),
@@ -220,17 +216,7 @@ impl Server {
             check_fields(will.fields(), around.server)?;
             topic(will.topic, around.core)?;
         }
-        let Some(name) = connect.auth_method else { return Ok(Step::Connect(Box::new(connect))) };
-        let Some(method) = around.methods.find(name) else {
-            let detail = format!("authentication method {name:?} is not known here");
-            return Err(Refusal::new(Kind::BadAuthenticationMethod, detail));
-        };
-        // The CONNECT is judged when the exchange has ended; its bytes are kept until then, bounded by the limit on
-        // its size.
-        let pending = auth::Pending::new(name, method.begin(), frame);
-        let data = connect.auth_data.unwrap_or_default().to_vec();
-        self.phase = Phase::Authenticating(Box::new(pending));
-        self.auth_step(&data, out)
+        Ok(Step::Connect(Box::new(connect)))
     }
 
     /// The rest of the way for a CONNECT: what the engine is asked. `client_id` is the client's or an assigned one,
@@ -257,6 +243,7 @@ impl Server {
         }
         if let Some(method) = connect.auth_method {
             self.cold().method = Some(method.into());
+            self.cold().user = user.map(Into::into);
         }
         if connect.request_response_information {
             self.cold().response_information = Some(format!("$reply/{client_id}").into());

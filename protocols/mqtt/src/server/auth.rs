@@ -10,7 +10,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use super::{Phase, Server, Step, Surroundings, check_user_properties, refusal};
 use crate::connect::{Connect, decode_connect};
 use crate::farewell::Auth;
-use crate::framing::Frame;
+use crate::framing::{Frame, Framer, MAX_PACKET, Split};
 use crate::packet::{Packet, decode};
 use crate::reason::Reason;
 use crate::version::{Direction, PacketType, Version};
@@ -67,35 +67,39 @@ impl AuthMethods {
 pub(super) struct Pending {
     method: Box<str>,
     exchange: Box<dyn Exchange>,
-    connect_first: u8,
-    connect_body: Box<[u8]>,
-}
-
-impl Pending {
-    pub(super) fn new(method: &str, exchange: Box<dyn Exchange>, connect: &Frame<'_>) -> Self {
-        Self {
-            method: method.into(),
-            exchange,
-            connect_first: connect.first,
-            connect_body: connect.body.into(),
-        }
-    }
+    /// The whole packet; its size is bounded by the limit on CONNECT.
+    connect: KeptConnect,
 }
 
 impl Server {
-    /// The CONNECT whose enhanced authentication has just succeeded; decode it, then go on as after
-    /// [`Step::Connect`]. It was valid when it came, so `None` means that there is none.
-    pub fn pending_connect<'a>(kept: &'a KeptConnect) -> Option<Box<Connect<'a>>> {
-        let frame = Frame { first: kept.first, body: &kept.body, len: kept.body.len() };
-        decode_connect(&frame).ok().map(Box::new)
+    /// Begins the enhanced authentication that `connect` asks for; `packet` is that CONNECT as it came. It is judged
+    /// when the exchange has ended, and kept until then.
+    ///
+    /// # Errors
+    /// When the method is not known (0x8C) or its first step fails.
+    pub fn exchange(
+        &mut self,
+        connect: &Connect<'_>,
+        packet: &[u8],
+        around: Surroundings<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Step<'static>, Refusal> {
+        let name = connect.auth_method.unwrap_or_default();
+        let Some(method) = around.methods.find(name) else {
+            let detail = format!("authentication method {name:?} is not known here");
+            return Err(Refusal::new(Kind::BadAuthenticationMethod, detail));
+        };
+        let connect_packet = KeptConnect { packet: packet.into() };
+        let pending = Pending { method: name.into(), exchange: method.begin(), connect: connect_packet };
+        self.phase = Phase::Authenticating(Box::new(pending));
+        self.framer = Framer::new(Version::V5, Direction::ToServer, around.server.max_connect_size);
+        self.auth_step(connect.auth_data.unwrap_or_default(), out)
     }
 
-    /// Takes the kept CONNECT out, after [`Step::Authenticated`] with `again: false`.
+    /// Takes the CONNECT out that waited for its authentication, after [`Step::Authenticated`].
     pub fn take_pending(&mut self) -> Option<KeptConnect> {
         match std::mem::replace(&mut self.phase, Phase::Deciding) {
-            Phase::Authenticating(pending) => {
-                Some(KeptConnect { first: pending.connect_first, body: pending.connect_body })
-            }
+            Phase::Authenticating(pending) => Some(pending.connect),
             other => {
                 self.phase = other;
                 None
@@ -130,7 +134,7 @@ impl Server {
     }
 
     /// Hands the client's data to the exchange before CONNACK.
-    pub(super) fn auth_step<'a>(&mut self, data: &[u8], out: &mut BytesMut) -> Result<Step<'a>, Refusal> {
+    fn auth_step(&mut self, data: &[u8], out: &mut BytesMut) -> Result<Step<'static>, Refusal> {
         let Phase::Authenticating(pending) = &mut self.phase else { return Ok(Step::Done) };
         match pending.exchange.step(data) {
             AuthStep::Continue(data) => {
@@ -140,7 +144,7 @@ impl Server {
             }
             AuthStep::Success { user, data } => {
                 self.cold().final_data = data.map(Vec::into_boxed_slice);
-                Ok(Step::Authenticated { user, again: false })
+                Ok(Step::Authenticated { user })
             }
             AuthStep::Failure(why) => Err(Refusal::new(Kind::NotAuthorized, why)),
         }
@@ -178,8 +182,12 @@ impl Server {
             }
             AuthStep::Success { user, data } => {
                 cold.reauthentication = None;
+                if user != cold.user {
+                    let detail = format!("re-authentication as {user:?} on a connection of {:?}", cold.user);
+                    return Err(Refusal::new(Kind::NotAuthorized, detail));
+                }
                 send(Reason::SUCCESS, &name, data.as_deref(), out)?;
-                Ok(Step::Authenticated { user, again: true })
+                Ok(Step::Done)
             }
             AuthStep::Failure(why) => Err(Refusal::new(Kind::NotAuthorized, why)),
         }
@@ -189,8 +197,18 @@ impl Server {
 /// The bytes of a CONNECT that waited for its authentication.
 #[derive(Debug)]
 pub struct KeptConnect {
-    first: u8,
-    body: Box<[u8]>,
+    packet: Box<[u8]>,
+}
+
+impl KeptConnect {
+    /// The CONNECT; it was valid when it came, so `None` does not happen.
+    #[must_use]
+    pub fn connect(&self) -> Option<Box<Connect<'_>>> {
+        match Framer::awaiting_connect(MAX_PACKET).split(&self.packet) {
+            Ok(Split::Frame(frame)) => decode_connect(&frame).ok().map(Box::new),
+            _ => None,
+        }
+    }
 }
 
 /// [MQTT-4.12.0-5]: every AUTH names the method that CONNECT named.

@@ -1,0 +1,150 @@
+//! How a client comes in: to the worker where its session lives, through authentication, to the engine.
+
+use std::sync::Arc;
+
+use noctule_core::effects::Input;
+use noctule_core::id::{ConnId, WorkerId};
+use noctule_core::refusal::{Kind, Refusal};
+use noctule_mqtt::Connect;
+use noctule_mqtt::server::Step;
+
+use super::{Io, Mail, Moved, Reading, Worker};
+use crate::broker::entropy;
+
+/// What enhanced authentication has found before.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verified<'a> {
+    /// Nothing: it was not used.
+    No,
+    /// The client is this user.
+    As(Option<&'a str>),
+}
+
+impl Worker {
+    /// A CONNECT: to the worker where its session lives, then through authentication to the engine. Its packet is the
+    /// first `len` bytes of `unread`, which go along if the connection moves.
+    pub(super) fn connect(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        verified: Verified<'_>,
+        unread: &[u8],
+        len: usize,
+    ) -> Result<usize, Reading> {
+        let assigned;
+        let client_id = if connect.client_id.is_empty() {
+            assigned = self.assign_client_id();
+            &assigned
+        } else {
+            connect.client_id
+        };
+        let home = self.engine.shared().home_of_client(client_id);
+        if home != self.engine.id() {
+            self.hand_over(io, conn, home, unread);
+            return Err(Reading::Over);
+        }
+        if connect.auth_method.is_some() && matches!(verified, Verified::No) {
+            return self.exchange(io, conn, connect, unread, len);
+        }
+        let user = match self.authenticate(conn, connect, verified) {
+            Ok(user) => user,
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                return Err(Reading::Over);
+            }
+        };
+        let settings = Arc::clone(&self.settings);
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let request = peer.server.begin(connect, client_id, user, &settings.mqtt);
+        self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
+        Ok(len)
+    }
+
+    /// Begins the enhanced authentication that a CONNECT asks for; one step may be all it takes.
+    pub(super) fn exchange(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        unread: &[u8],
+        len: usize,
+    ) -> Result<usize, Reading> {
+        let settings = Arc::clone(&self.settings);
+        let around = settings.surroundings();
+        let packet = unread.get(..len).unwrap_or_default();
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let step = peer.server.exchange(connect, packet, around, &mut self.words);
+        self.send_words(io, conn);
+        match step {
+            Ok(Step::Authenticated { user }) => self.authenticated(io, conn, user.as_deref(), len),
+            Ok(_) => Ok(len),
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                Err(Reading::Over)
+            }
+        }
+    }
+
+    /// Who may come in, and as which user. Password files, certificates and tokens will ask here as well.
+    pub(super) fn authenticate<'a>(
+        &mut self,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        verified: Verified<'a>,
+    ) -> Result<Option<&'a str>, Refusal> {
+        if let Verified::As(user) = verified {
+            return Ok(user);
+        }
+        let settings = Arc::clone(&self.settings);
+        let Some(peer) = self.peer(conn) else { return Ok(None) };
+        let address = peer.address.ip();
+        let anonymous = settings.anonymous.get(usize::from(peer.listener));
+        if anonymous.is_some_and(|anonymous| anonymous.admits(address)) {
+            return Ok(None);
+        }
+        let (kind, what) = match connect.user_name {
+            Some(_) => (Kind::BadCredentials, "no user is known here"),
+            None => (Kind::NotAuthorized, "no credentials were given"),
+        };
+        let detail = format!("{what}, and this listener does not admit anonymous clients from {address}");
+        Err(Refusal::new(kind, detail))
+    }
+
+    /// Enhanced authentication has succeeded: the CONNECT that waited for it goes on.
+    pub(super) fn authenticated(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        user: Option<&str>,
+        len: usize,
+    ) -> Result<usize, Reading> {
+        let kept = self.peer(conn).and_then(|peer| peer.server.take_pending());
+        let Some(kept) = kept else { return Ok(len) };
+        let Some(connect) = kept.connect() else { return Ok(len) };
+        // Its connection is at home already: it moved before the exchange began.
+        self.connect(io, conn, &connect, Verified::As(user), &[], len)
+    }
+
+    /// An id that nobody can guess and whose session lives here.
+    pub(super) fn assign_client_id(&self) -> String {
+        loop {
+            let id = format!("auto-{:016x}{:016x}", entropy(), entropy());
+            if self.engine.shared().home_of_client(&id) == self.engine.id() {
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, io: &mut Io, conn: ConnId, home: WorkerId, unread: &[u8]) {
+        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
+        let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) else { return };
+        match io.detach(conn, unread) {
+            Some(detached) => {
+                let moved = Moved { detached, peer: peer.address, listener: peer.listener };
+                io.post(home, Mail::Adopt(Box::new(moved)));
+            }
+            None => self.admission.leave(peer.address.ip()),
+        }
+    }
+}

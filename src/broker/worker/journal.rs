@@ -1,0 +1,47 @@
+//! What the worker writes to the log, at a rate that a flood of clients does not set.
+
+use noctule_core::effects::Event;
+use tracing::{info, warn};
+
+use super::{Io, Worker};
+use crate::logging::Verdict;
+
+impl Worker {
+    /// Whether a line of this kind may be written now, and how many were left out before it.
+    pub(super) fn line(&mut self, kind: &'static str, now_ms: u64) -> Option<u64> {
+        match self.log.admit(kind, now_ms) {
+            Verdict::Write => Some(0),
+            Verdict::WriteAfter(more) => Some(more),
+            Verdict::Skip => None,
+        }
+    }
+
+    pub(super) fn log_event(&mut self, io: &Io, event: Event) {
+        let now_ms = io.now().mono_ms;
+        match event {
+            Event::Connected { conn, client_id, session_present } => {
+                if let Some(more) = self.line("connected", now_ms) {
+                    let address = self.peer(conn).map(|peer| peer.address);
+                    let version = self.peer(conn).and_then(|peer| peer.server.version());
+                    info!(client = %client_id, peer = ?address, ?version, session_present, more, "client connected");
+                }
+            }
+            Event::Disconnected { client_id, graceful, .. } => {
+                if let Some(more) = self.line("disconnected", now_ms) {
+                    info!(client = %client_id, graceful, more, "client disconnected");
+                }
+            }
+            Event::TakenOver { client_id, .. } => {
+                if let Some(more) = self.line("taken_over", now_ms) {
+                    warn!(client = %client_id, more, "session taken over by a newer connection");
+                }
+            }
+            Event::SessionEnded { client_id, lost } => {
+                warn!(client = %client_id, lost, "session ended with messages still waiting");
+            }
+            Event::Dropped { whose, reason } => {
+                warn!(whose = %whose, reason = reason.label(), "message dropped");
+            }
+        }
+    }
+}
