@@ -1,3 +1,5 @@
+//! Merging of overlapping subscriptions, No Local, and the cache's validity and bounds.
+
 use super::*;
 use crate::hash::Seed;
 use crate::topic::{TopicFilter, TopicLimits, TopicName};

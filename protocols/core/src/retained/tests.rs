@@ -1,3 +1,5 @@
+//! The retained tree against a naive model: look-up, paced replay, caps, expiry.
+
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;

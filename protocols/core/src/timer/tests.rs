@@ -1,3 +1,5 @@
+//! The wheel against an ordered map: never early, at most one tick late.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! One test per statement about topic names and filters (section 4.7, section 4.8.2).
+
 use proptest::prelude::*;
 
 use super::*;

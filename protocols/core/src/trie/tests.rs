@@ -1,3 +1,5 @@
+//! The topic tree against the naive matcher, alone and under concurrent change.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
