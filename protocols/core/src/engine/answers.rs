@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::publish::recipients;
 use super::{Engine, NO_SESSION};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
@@ -14,7 +15,7 @@ use crate::id::{ConnId, Now, SessionId};
 use crate::matches::MatchSet;
 use crate::message::Message;
 use crate::refusal::Kind;
-use crate::store::{StoreEvent, StoreOp, Ticket};
+use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
 
 /// A connection's answers that can't leave yet.
 #[derive(Debug, Default)]
@@ -56,6 +57,8 @@ pub(super) struct Hold {
     pub(super) set: Arc<MatchSet>,
     /// Whether it was stored, once that is known; it may have to wait for an older one all the same.
     pub(super) stored: Option<bool>,
+    /// An older one failed and will come again, so this one has to come again behind it.
+    pub(super) cancelled: bool,
 }
 
 /// Subscriptions that go again if the store can't keep them.
@@ -208,14 +211,47 @@ impl Engine {
                 }
             }
             match self.take_waiting(ticket) {
+                Some(Waiting::Hold(hold)) if hold.cancelled => {
+                    if hold.stored == Some(true) {
+                        self.unstore(&hold, fx);
+                    }
+                }
                 Some(Waiting::Hold(hold)) if hold.stored == Some(true) => self.hold_stored(now, hold, fx),
                 Some(Waiting::Hold(hold)) => {
-                    let reply = pub_rec(hold.packet_id, Reason::QuotaExceeded);
+                    let told = self.conn(hold.place.conn).is_some_and(|state| state.is_v5);
                     self.forget_received(hold.publisher, hold.packet_id);
+                    if !told {
+                        self.cancel_holds(publisher);
+                    }
+                    let reply = pub_rec(hold.packet_id, Reason::QuotaExceeded);
                     self.answer_failed(now, hold.place, reply, None, fx);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A publisher that can't be told of a failure sends everything again that has no PUBREC: what it had sent behind
+    /// the failed message must not get ahead of it [MQTT-4.6.0-6].
+    fn cancel_holds(&mut self, publisher: SessionId) {
+        for ticket in self.holds.get(&publisher).cloned().unwrap_or_default() {
+            if let Some(Waiting::Hold(hold)) = self.waiting.get_mut(ticket.0 as usize) {
+                hold.cancelled = true;
+                let packet_id = hold.packet_id;
+                self.forget_received(publisher, packet_id);
+            }
+        }
+    }
+
+    /// The store is to forget a message that was stored and does not go on.
+    fn unstore(&mut self, hold: &Hold, fx: &mut Effects) {
+        let record = hold.message.record();
+        for session in recipients(&hold.message, &hold.set) {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session, record }));
+        }
+        if hold.publisher.worker == self.id {
+            let (session, packet_id) = (SessionNumber(hold.publisher.incarnation), hold.packet_id.get());
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::InboundReleased { session, packet_id }));
         }
     }
 
@@ -290,7 +326,10 @@ impl Engine {
     pub(super) fn rebind(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16, kind: AckKind) -> bool {
         let waits = |waiting: &Waiting| match waiting {
             Waiting::Hold(hold) => {
-                kind == AckKind::PubRec && hold.publisher == session && hold.packet_id == id
+                kind == AckKind::PubRec
+                    && !hold.cancelled
+                    && hold.publisher == session
+                    && hold.packet_id == id
             }
             Waiting::Released { session: whose, packet_id, .. } => {
                 kind == AckKind::PubComp && *whose == session && *packet_id == id

@@ -82,6 +82,7 @@ impl Engine {
         self.durability_changed(slot, was_durable, session_present, fx);
         self.presence(slot, true, fx);
         self.store_again(slot, fx);
+        self.uncongest(slot);
         fx.reply(
             conn,
             Reply::Connected {

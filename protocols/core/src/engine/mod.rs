@@ -65,6 +65,12 @@ struct ConnState {
     is_v5: bool,
     /// Whether it stands in [`Effects::dirty`].
     dirty: bool,
+    /// Whether its queue has stood below its limits since it came: a client whose queue filled up in its absence is
+    /// not a slow consumer.
+    caught_up: bool,
+    /// Whether a message of this MQTT 3 client was refused, which it can't be told: until it is disconnected nothing of
+    /// it is accepted, or what it sends again would come behind what it sent later.
+    withholding: bool,
     /// Its messages that are parked; its reads are paused while there are any.
     parked: u32,
     /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
@@ -83,6 +89,8 @@ impl ConnState {
         open: false,
         is_v5: false,
         dirty: false,
+        caught_up: false,
+        withholding: false,
         parked: 0,
         unacknowledged: 0,
         answers: None,
@@ -195,8 +203,21 @@ impl Engine {
         Stats {
             sessions: self.sessions.len() as u64,
             connected: self.sessions.iter().filter(|(_, session)| session.conn.is_some()).count() as u64,
+            queued: (self.groups.iter().map(|(_, home)| home.backlog()).sum::<usize>()
+                + self.traffic().map(|traffic| traffic.queue.len()).sum::<usize>())
+                as u64,
+            in_flight: self.traffic().map(|traffic| traffic.window.len() as u64).sum(),
+            loans: self.groups.iter().map(|(_, home)| home.loans() as u64).sum(),
+            parked: self.parked.len() as u64,
+            awaited: self.waiting.len() as u64,
+            mail_out: self.credit.iter().map(|&credit| i64::from(self.shared.peer_window()) - credit).sum(),
+            mail_in: self.owed.iter().map(|&owed| i64::from(owed)).sum(),
             ..self.stats
         }
+    }
+
+    fn traffic(&self) -> impl Iterator<Item = &Traffic> {
+        self.sessions.iter().filter_map(|(_, session)| session.traffic.as_deref())
     }
 
     /// When [`Input::Tick`] is next needed, monotonic ms.

@@ -72,7 +72,9 @@ impl Engine {
             Offered::Rejected(entry) => return self.drop_entry(now, slot, entry, DropReason::QueueFull, fx),
             Offered::Disconnect(entry) => {
                 self.drop_entry(now, slot, entry, DropReason::QueueFull, fx);
-                if let Some(conn) = conn {
+                if let Some(conn) = conn
+                    && self.conn(conn).is_some_and(|state| state.caught_up)
+                {
                     let detail = "the client reads slower than its messages come (max_queued_messages, max_queued_bytes)";
                     self.refuse(now, conn, Kind::SlowConsumer, detail.into(), fx);
                 }
@@ -309,17 +311,19 @@ impl Engine {
         Some(&mut self.session(slot)?.traffic.as_mut()?.window)
     }
 
-    /// A session whose queue has drained below its limits may be published to again.
+    /// A session whose queue stands below its limits may be published to again, and counts as fast enough.
     pub(super) fn uncongest(&mut self, slot: u32) {
         let limits = &self.policy.limits;
-        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.congested) else {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if session.traffic.as_ref().is_some_and(|traffic| traffic.queue.is_full_for(0, limits)) {
             return;
-        };
-        let full = session.traffic.as_ref().is_some_and(|traffic| traffic.queue.is_full_for(0, limits));
-        if !full {
-            session.congested = false;
-            let id = self.session_id(slot);
-            self.shared.set_congested(id, false);
+        }
+        let conn = session.conn;
+        if std::mem::take(&mut session.congested) {
+            self.shared.set_congested(self.session_id(slot), false);
+        }
+        if let Some(state) = conn.and_then(|conn| self.conn(conn)) {
+            state.caught_up = true;
         }
     }
 

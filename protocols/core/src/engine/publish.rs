@@ -336,9 +336,10 @@ impl Engine {
         if qos == Qos::AtMostOnce && !retain && set.is_empty() {
             return;
         }
-        if self.policy.limits.overflow == Overflow::Refuse
-            && qos > Qos::AtMostOnce
-            && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+        if qos > Qos::AtMostOnce
+            && (origin.conn.and_then(|conn| self.conn(conn)).is_some_and(|state| state.withholding)
+                || self.policy.limits.overflow == Overflow::Refuse
+                    && self.shared.any_congested(set.targets().iter().map(|target| target.session)))
         {
             return self.refuse_message(now, qos, origin, fx);
         }
@@ -367,7 +368,8 @@ impl Engine {
             };
             let place = self.reserve_answer(conn);
             let publisher = origin.publisher;
-            let ticket = self.hold(Hold { place, publisher, packet_id, message, set, stored: None });
+            let ticket =
+                self.hold(Hold { place, publisher, packet_id, message, set, stored: None, cancelled: false });
             return fx.push(Effect::Store(ticket, op));
         }
         // Retained first: whoever subscribes meanwhile reads it or is among the recipients.
@@ -463,7 +465,7 @@ impl Engine {
         let Some(state) = self.conn(conn) else { return };
         if state.is_v5 {
             self.answer(conn, ack(qos, packet_id, Reason::QuotaExceeded), fx);
-        } else if state.session != NO_SESSION {
+        } else if state.session != NO_SESSION && !std::mem::replace(&mut state.withholding, true) {
             // No answer, so that the client keeps the message; a silent broker is a broken one, so not for ever.
             let deadline = now.mono_ms + self.policy.limits.refuse_timeout_ms;
             self.wheel.insert(deadline, Timer::RefuseTimeout(conn));
@@ -472,7 +474,7 @@ impl Engine {
 }
 
 /// The sessions for which the store keeps a message.
-fn recipients(message: &Message, set: &MatchSet) -> Box<[SessionNumber]> {
+pub(super) fn recipients(message: &Message, set: &MatchSet) -> Box<[SessionNumber]> {
     if message.qos() == Qos::AtMostOnce {
         return Box::default();
     }

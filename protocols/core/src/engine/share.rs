@@ -20,6 +20,18 @@ pub(super) struct HomeGroup {
     group: Group,
 }
 
+impl HomeGroup {
+    /// Messages that wait for a member.
+    pub(super) fn backlog(&self) -> usize {
+        self.group.backlog()
+    }
+
+    /// Messages lent to members.
+    pub(super) fn loans(&self) -> usize {
+        self.group.loans()
+    }
+}
+
 /// The filter of a group was checked when a member's session took it; here it is only taken apart again.
 const CHECKED_BEFORE: TopicLimits = TopicLimits { max_bytes: u16::MAX, max_levels: u16::MAX };
 

@@ -27,6 +27,20 @@ pub struct Stats {
     pub sessions: u64,
     /// Sessions with a connection.
     pub connected: u64,
+    /// Messages waiting in sessions' queues and groups.
+    pub queued: u64,
+    /// Outbound exchanges of QoS 1 and 2 that are not over.
+    pub in_flight: u64,
+    /// Shared messages whose outcome a member still owes.
+    pub loans: u64,
+    /// Publications that wait for room at another worker.
+    pub parked: u64,
+    /// Answers and packets that wait for the store or for another worker.
+    pub awaited: u64,
+    /// Mail to other workers for which no credit has come back.
+    pub mail_out: i64,
+    /// Mail of other workers for which no credit was given back.
+    pub mail_in: i64,
 }
 
 impl Stats {

@@ -1,0 +1,237 @@
+//! The seeded simulation: one to four engines, model clients and a hostile world.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check ends the run")]
+
+#[path = "sim/client.rs"]
+mod client;
+#[path = "sim/ledger.rs"]
+mod ledger;
+#[path = "sim/rng.rs"]
+mod rng;
+#[path = "sim/verdict.rs"]
+mod verdict;
+#[path = "sim/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use noctule_core::id::Qos;
+use noctule_core::policy::{Limits, Overflow, ShareStrategy};
+
+use client::{Client, Sub, Up};
+use rng::Rng;
+use world::{Plan, World};
+
+fn plan(seed: u64, workers: u16) -> Plan {
+    let mut rng = Rng::new(seed ^ 0x5EED);
+    let mut limits = Limits {
+        max_inflight: 2 + rng.below(4) as u16,
+        receive_maximum: 2 + rng.below(6) as u16,
+        share_strategy: rng.pick(&[
+            ShareStrategy::RoundRobin,
+            ShareStrategy::LeastInflight,
+            ShareStrategy::Sticky,
+        ]),
+        ..Limits::default()
+    };
+    if rng.chance(35) {
+        limits.max_queued_messages = 3 + rng.below(8);
+        limits.overflow =
+            rng.pick(&[Overflow::DropOldest, Overflow::DropNewest, Overflow::Refuse, Overflow::Disconnect]);
+    }
+    Plan {
+        seed,
+        workers,
+        limits,
+        peer_window: 1 + rng.below(12) as u32,
+        store_fails: rng.chance(25),
+        expiry: rng.chance(20),
+        drifters: rng.below(4),
+        keepers: 3 + rng.below(4),
+        steps: 1_500,
+    }
+}
+
+fn clients(plan: &Plan) -> Vec<Client> {
+    let mut rng = Rng::new(plan.seed ^ 0xC11E);
+    let mut clients = Vec::new();
+    for at in 0..plan.keepers + plan.drifters {
+        let keeper = at < plan.keepers;
+        let mut client = Client::new(format!("client-{at}-{}", rng.below(1_000)), rng.chance(50), keeper);
+        if client.v5 {
+            client.receive_maximum = 1 + rng.below(6) as u16;
+        }
+        if !keeper {
+            client.expiry_s = rng.pick(&[0, 0, 3]);
+            client.keep_alive_s = rng.pick(&[0, 5]);
+            if !client.v5 {
+                client.expiry_s = rng.pick(&[0, u32::MAX]);
+            }
+        }
+        let plain = |filter: &str, rng: &mut Rng| Sub {
+            filter: filter.to_owned(),
+            group: None,
+            qos: rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce]),
+            no_local: client.v5 && rng.chance(20),
+        };
+        if at % 3 == 1 {
+            let filter = "s/#".to_owned();
+            client.subs = vec![Sub { filter, group: Some("g"), qos: Qos::ExactlyOnce, no_local: false }];
+        } else {
+            let mut subs = Vec::new();
+            for _ in 0..1 + rng.below(3) {
+                let filter = rng.pick(&["a/#", "a/+", "a/0", "+/1", "#", "w/#", "r/+"]);
+                if subs.iter().all(|sub: &Sub| sub.filter != filter) {
+                    subs.push(plain(filter, &mut rng));
+                }
+            }
+            client.subs = subs;
+        }
+        clients.push(client);
+    }
+    clients
+}
+
+/// A decision of some client.
+fn decide(world: &mut World) {
+    let client = world.rng.below(world.clients.len());
+    let who = &world.clients[client];
+    let (keeper, connected) = (who.keeper, who.connected);
+    if who.conn.is_none() {
+        if world.rng.chance(20) {
+            let clean = !keeper && world.rng.chance(30) || who_is_clean(world, client);
+            world.open(client, clean);
+        }
+        return;
+    }
+    match world.rng.below(100) {
+        0..55 => world.publish(client),
+        55..60 => world.cut(client),
+        60 if connected => world.send(client, [Up::Disconnect { with_will: false }]),
+        61 if connected => world.send(client, [Up::Disconnect { with_will: true }]),
+        62..66 if connected => world.send(client, [Up::Ping]),
+        66 => {
+            // A second connection of the same client, while the broker still believes in the first.
+            world.cut(client);
+            let clean = who_is_clean(world, client);
+            world.open(client, clean);
+        }
+        _ => {}
+    }
+}
+
+fn who_is_clean(world: &World, client: usize) -> bool {
+    let who = &world.clients[client];
+    !who.v5 && who.expiry_s == 0
+}
+
+fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
+    let plan = plan(seed, workers);
+    let clients = clients(&plan);
+    let steps = plan.steps;
+    let (max_steps, store_fails) = (400_000, plan.store_fails);
+    let mut world = World::new(plan, clients);
+    // Everybody who stays is there and subscribed before the first message.
+    world.plan.store_fails = false;
+    for client in 0..world.clients.len() {
+        if world.clients[client].keeper {
+            let clean = who_is_clean(&world, client);
+            world.open(client, clean);
+        }
+    }
+    rest(&mut world, max_steps);
+    assert!(world.clients.iter().all(|client| !client.keeper || client.subscribed), "SUBACK is missing");
+
+    world.plan.store_fails = store_fails;
+    for _ in 0..steps {
+        if world.rng.chance(25) {
+            decide(&mut world);
+        }
+        for _ in 0..3 {
+            world.step();
+        }
+        if world.rng.chance(10) {
+            let ms = world.rng.pick(&[1, 10, 200, 1_500]);
+            world.pass(ms);
+        }
+    }
+
+    // The storm is over: those who stay come back and stay, the others go.
+    world.plan.store_fails = false;
+    let drifters: Vec<_> = (0..world.clients.len()).filter(|&at| !world.clients[at].keeper).collect();
+    for &client in &drifters {
+        world.cut(client);
+        world.clients[client].expiry_s = 0;
+        world.open(client, true);
+    }
+    rest(&mut world, max_steps);
+    for &client in &drifters {
+        world.cut(client);
+    }
+    rest(&mut world, max_steps);
+    verdict::check(&world);
+    (world.steps, world.ledger.deliveries, world.ledger.redeliveries)
+}
+
+/// Goes on without new decisions until nothing is on its way.
+fn rest(world: &mut World, max_steps: u64) {
+    let end = world.steps + max_steps;
+    world.refusals.clear();
+    loop {
+        for _ in 0..200 {
+            world.step();
+        }
+        for client in 0..world.clients.len() {
+            if world.clients[client].keeper && world.clients[client].conn.is_none() {
+                let clean = who_is_clean(world, client);
+                world.open(client, clean);
+            }
+        }
+        if world.is_quiet() {
+            return;
+        }
+        // Timers may be what is waited for: refusals to MQTT 3, expiry.
+        world.pass(300);
+        assert!(world.steps < end, "it never comes to rest: {:#?}", world.unquiet());
+    }
+}
+
+fn seeds(workers: u16) {
+    let only = std::env::var("NOCTULE_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
+    let range = only.map_or(0..count, |seed| seed..seed + 1);
+    let (mut steps, mut deliveries, mut again) = (0, 0, 0);
+    for seed in range {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, workers))) {
+            Ok(done) => {
+                steps += done.0;
+                deliveries += done.1;
+                again += done.2;
+            }
+            Err(_) => panic!("{workers} workers, seed {seed}: run it alone with NOCTULE_SIM_SEED={seed}"),
+        }
+    }
+    #[allow(clippy::print_stdout, reason = "shown with --nocapture")]
+    {
+        println!("{workers} workers: {steps} steps, {deliveries} deliveries, {again} of them again");
+    }
+}
+
+#[test]
+fn one_engine() {
+    seeds(1);
+}
+
+#[test]
+fn two_engines() {
+    seeds(2);
+}
+
+#[test]
+fn three_engines() {
+    seeds(3);
+}
+
+#[test]
+fn four_engines() {
+    seeds(4);
+}

@@ -1,0 +1,299 @@
+//! What the world knows: every message and its fate, what the stores have settled, which packet ids are in use. It
+//! objects at once when a packet leaves that must not leave yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+
+use noctule_core::delivery::AckKind;
+use noctule_core::effects::{Reason, Reply};
+use noctule_core::id::{ConnId, Qos};
+use noctule_core::store::{StoreOp, Ticket};
+
+use crate::client::{Client, Down, Fate};
+use crate::world::{Conn, number};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) publisher: usize,
+    pub(crate) topic: String,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) will: bool,
+    pub(crate) fate: Fate,
+    /// For wills: it may be cancelled.
+    pub(crate) delayed: bool,
+    /// For wills: its connection has ended, and whether with a good-bye.
+    pub(crate) ended: Option<bool>,
+}
+
+/// What a submission to a store was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Publish { msg: u32, held: bool },
+    Sent { session: u32, pid: u16 },
+    Received { session: u32, pid: u16 },
+    Released { session: u32, pid: u16 },
+    Other,
+}
+
+/// A packet id that the broker uses towards a client.
+#[derive(Clone, Debug)]
+struct Use {
+    msg: u32,
+    conn: ConnId,
+    released: bool,
+    /// The exchange has to be stored step by step.
+    stored: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    messages: Vec<Message>,
+    submitted: BTreeSet<u32>,
+    pub(crate) stored: BTreeSet<u32>,
+    /// What the stores know of outbound exchanges; true once PUBREC is known.
+    outbound: BTreeMap<(u32, u16), bool>,
+    numbers: BTreeMap<String, u32>,
+    in_use: BTreeMap<String, BTreeMap<u16, Use>>,
+    pub(crate) deliveries: u64,
+    pub(crate) redeliveries: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new_message(
+        &mut self,
+        publisher: usize,
+        topic: String,
+        qos: Qos,
+        retain: bool,
+        will: bool,
+    ) -> u32 {
+        let fate = Fate::Unknown;
+        self.messages.push(Message {
+            publisher,
+            topic,
+            qos,
+            retain,
+            will,
+            fate,
+            delayed: false,
+            ended: None,
+        });
+        self.messages.len() as u32 - 1
+    }
+
+    pub(crate) fn message(&self, msg: u32) -> &Message {
+        &self.messages[msg as usize]
+    }
+
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (u32, &Message)> {
+        (0..).zip(&self.messages)
+    }
+
+    pub(crate) fn fate(&mut self, msg: u32, fate: Fate) {
+        let known = &mut self.messages[msg as usize].fate;
+        if *known != Fate::Accepted {
+            *known = fate;
+        }
+    }
+
+    pub(crate) fn will_delayed(&mut self, msg: u32, delayed: bool) {
+        self.messages[msg as usize].delayed = delayed;
+    }
+
+    pub(crate) fn connection_ended(&mut self, will: u32, goodbye: bool) {
+        self.messages[will as usize].ended = Some(goodbye);
+    }
+
+    /// A copy of a message reaches the broker: what was submitted for an earlier copy says nothing about it.
+    pub(crate) fn taken_in(&mut self, msg: u32) {
+        if self.message(msg).qos == Qos::AtLeastOnce {
+            self.submitted.remove(&msg);
+        }
+    }
+
+    pub(crate) fn submitted(&mut self, op: &StoreOp, ticket: Ticket) -> Record {
+        match op {
+            StoreOp::Publish { message, inbound, .. } => {
+                let msg = number(message.payload());
+                if ticket == Ticket::NONE {
+                    self.stored.insert(msg);
+                } else {
+                    self.submitted.insert(msg);
+                }
+                Record::Publish { msg, held: inbound.is_some() }
+            }
+            StoreOp::OutboundSent { session, packet_id, .. } => {
+                Record::Sent { session: session.0, pid: *packet_id }
+            }
+            StoreOp::OutboundReceived { session, packet_id } => {
+                Record::Received { session: session.0, pid: *packet_id }
+            }
+            StoreOp::InboundReleased { session, packet_id } => {
+                Record::Released { session: session.0, pid: *packet_id }
+            }
+            StoreOp::OutboundCompleted { session, packet_id } => {
+                self.outbound.remove(&(session.0, *packet_id));
+                Record::Other
+            }
+            StoreOp::SessionKept { session, client_id, .. } => {
+                self.numbers.insert(client_id.to_string(), session.0);
+                Record::Other
+            }
+            StoreOp::SessionEnded { session } => {
+                self.outbound.retain(|(whose, _), _| *whose != session.0);
+                Record::Other
+            }
+            _ => Record::Other,
+        }
+    }
+
+    pub(crate) fn settled(&mut self, record: Record) {
+        match record {
+            Record::Publish { msg, .. } => {
+                self.stored.insert(msg);
+            }
+            Record::Sent { session, pid } => {
+                self.outbound.insert((session, pid), false);
+            }
+            Record::Received { session, pid } => {
+                self.outbound.insert((session, pid), true);
+            }
+            Record::Released { .. } | Record::Other => {}
+        }
+    }
+
+    fn session(&self, client: &Client) -> Option<u32> {
+        if client.expiry_s == 0 { None } else { self.numbers.get(&client.id).copied() }
+    }
+
+    pub(crate) fn reply(
+        &mut self,
+        conn: &Conn,
+        client: &Client,
+        reply: &Reply,
+        pending: &[(Ticket, Record)],
+    ) {
+        match reply {
+            Reply::Connected { session_present: false, .. } => {
+                self.in_use.remove(&client.id);
+            }
+            Reply::Ack { kind: AckKind::PubAck | AckKind::PubRec, packet_id, reason }
+                if (*reason as u8) < 0x80 =>
+            {
+                let msg = conn.publishes[&packet_id.get()];
+                assert!(
+                    !self.submitted.contains(&msg) || self.stored.contains(&msg),
+                    "message {msg} is acknowledged before it is stored [MQTT-4.3.2-4, 4.3.3-8]"
+                );
+            }
+            Reply::Ack { kind: AckKind::PubComp, packet_id, .. } => {
+                let Some(session) = self.session(client) else { return };
+                let record = Record::Released { session, pid: packet_id.get() };
+                assert!(
+                    pending.iter().all(|(_, other)| *other != record),
+                    "PUBCOMP {packet_id} to {} before the release is stored",
+                    client.id
+                );
+            }
+            Reply::Ack { kind: AckKind::PubRel, packet_id, reason: Reason::Success } => {
+                self.released(client, *packet_id);
+                let place = conn.recs.iter().position(|rec| rec == packet_id);
+                assert!(
+                    place.is_none_or(|place| place == 0),
+                    "PUBREL {packet_id} out of order [MQTT-4.6.0-4]"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// PUBREL leaves.
+    fn released(&self, client: &Client, pid: NonZeroU16) {
+        let known = self.in_use.get(&client.id).and_then(|ids| ids.get(&pid.get()));
+        let known = known.unwrap_or_else(|| panic!("PUBREL {pid} to {} without an exchange", client.id));
+        assert!(known.released, "PUBREL {pid} to {} before PUBREC", client.id);
+        if known.stored
+            && let Some(session) = self.session(client)
+        {
+            assert_eq!(
+                self.outbound.get(&(session, pid.get())),
+                Some(&true),
+                "PUBREL {pid} to {} before PUBREC is stored",
+                client.id
+            );
+        }
+    }
+
+    /// A packet leaves for a connection.
+    pub(crate) fn written(
+        &mut self,
+        client: &Client,
+        conn: ConnId,
+        packet: &Down,
+        record: u64,
+        window: u16,
+        pending: &[(Ticket, Record)],
+    ) {
+        let (pid, msg, qos, dup) = match packet {
+            Down::Publish { pid, msg, qos, dup, .. } => (*pid, *msg, *qos, *dup),
+            Down::Release(pid) => return self.released(client, *pid),
+            _ => return,
+        };
+        self.deliveries += 1;
+        self.redeliveries += u64::from(dup);
+        assert!(
+            pending.iter().all(|(_, record)| *record != Record::Publish { msg, held: true }),
+            "QoS 2 message {msg} goes on before it is stored"
+        );
+        let Some(pid) = pid else { return };
+        let stored = record != 0 && qos == Qos::ExactlyOnce && client.expiry_s > 0;
+        let session = self.session(client);
+        let ids = self.in_use.entry(client.id.clone()).or_default();
+        match ids.get_mut(&pid.get()) {
+            None => {
+                assert!(!dup, "DUP on the first PUBLISH {pid} to {}", client.id);
+                ids.insert(pid.get(), Use { msg, conn, released: false, stored });
+            }
+            Some(known) => {
+                assert_eq!(known.msg, msg, "packet id {pid} to {} is in use", client.id);
+                assert!(dup, "PUBLISH {pid} to {} again without DUP [MQTT-3.3.1-1]", client.id);
+                assert!(!known.released, "PUBLISH {pid} to {} after PUBREC [MQTT-4.3.3-6]", client.id);
+                assert_ne!(known.conn, conn, "PUBLISH {pid} again on the same connection [MQTT-4.4.0-1]");
+                known.conn = conn;
+            }
+        }
+        let under_way = ids.values().filter(|known| known.conn == conn).count();
+        assert!(under_way <= usize::from(window), "{under_way} messages under way to {}", client.id);
+        if stored && let Some(session) = session {
+            assert_eq!(
+                self.outbound.get(&(session, pid.get())),
+                Some(&false),
+                "PUBLISH {pid} to {} before its packet id is stored",
+                client.id
+            );
+        }
+    }
+
+    /// An acknowledgement reaches the broker. Says whether it is a PUBREC that PUBREL must follow.
+    pub(crate) fn acknowledged(
+        &mut self,
+        client: &Client,
+        kind: AckKind,
+        pid: NonZeroU16,
+        failed: bool,
+    ) -> bool {
+        let Some(ids) = self.in_use.get_mut(&client.id) else { return false };
+        match kind {
+            AckKind::PubRec if !failed => match ids.get_mut(&pid.get()) {
+                Some(known) => !std::mem::replace(&mut known.released, true),
+                None => false,
+            },
+            AckKind::PubRel => false,
+            _ => {
+                ids.remove(&pid.get());
+                false
+            }
+        }
+    }
+}
