@@ -14,11 +14,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use noctule_core::effects::{Effect, Effects, Input, PeerMsg};
 use noctule_core::engine::{Engine, Pulled};
-use noctule_core::id::{ConnId, WorkerId};
+use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{MemoryStore, Store, StoreEvent};
 use noctule_mqtt::Split;
-use noctule_mqtt::server::{Server, Step};
+use noctule_mqtt::server::{Server, Step, Surroundings};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
@@ -124,57 +124,71 @@ impl Worker {
         self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
     }
 
-    /// Reads one packet; returns how far it got in `bytes`, `None` if nothing more is to be read now.
-    fn packet(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> Result<usize, Reading> {
-        let now = io.now();
-        let settings = Arc::clone(&self.settings);
-        let around = settings.surroundings();
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+    /// Hands packet after packet to the engine, as long as that is all there is to do.
+    fn run<'a>(&mut self, now: Now, conn: ConnId, bytes: &'a [u8], around: Surroundings<'_>) -> Run<'a> {
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else {
+            return Run { used: bytes.len(), stop: Stop::Wait };
+        };
         let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
         let in_engine = Cell::new(false);
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let frame = match peer.server.split(bytes)? {
-                Split::Frame(frame) => frame,
-                Split::Incomplete { .. } => return Ok(None),
-            };
-            let step = peer.server.packet(conn, &frame, around, words, |input| {
-                in_engine.set(true);
-                engine.handle(now, input, fx);
-                in_engine.set(false);
-            })?;
-            Ok(Some((step, frame.len)))
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let mut used = 0;
+            loop {
+                let rest = bytes.get(used..).unwrap_or_default();
+                let frame = match peer.server.split(rest) {
+                    Ok(Split::Frame(frame)) => frame,
+                    Ok(Split::Incomplete { .. }) => return Run { used, stop: Stop::Wait },
+                    Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+                };
+                let step = peer.server.packet(conn, &frame, around, words, |input| {
+                    in_engine.set(true);
+                    engine.handle(now, input, fx);
+                    in_engine.set(false);
+                });
+                match step {
+                    Ok(Step::Done) => used += frame.len,
+                    Ok(step) => return Run { used, stop: Stop::Step(step, frame.len) },
+                    Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+                }
+                if fx.urgent {
+                    return Run { used, stop: Stop::Effects };
+                }
+            }
         }));
-        let step = match read {
-            Ok(Ok(None)) => return Err(Reading::Wait),
-            Ok(Ok(Some(step))) => Ok(step),
-            Ok(Err(refusal)) => Err(refusal),
+        match run {
+            Ok(run) => run,
             // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
             Err(panic) if in_engine.get() => resume_unwind(panic),
             // A bug in the protocol machine has touched this connection alone.
-            Err(_) => Err(Refusal::new(Kind::Internal, "a packet met a bug in the broker; please report it")),
-        };
-        let len = match step {
-            Ok((Step::Done, len)) => len,
-            Ok((Step::Connect(connect), len)) => {
-                return self.connect(io, conn, &connect, Verified::No, bytes, len);
+            Err(_) => {
+                let detail = "a packet met a bug in the broker; please report it";
+                Run { used: 0, stop: Stop::Refused(Refusal::new(Kind::Internal, detail)) }
             }
-            Ok((Step::Authenticated { user }, len)) => {
+        }
+    }
+
+    /// Does what only this room can do for a packet of `len` bytes, the first of `rest`.
+    fn step(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        step: Step<'_>,
+        rest: &[u8],
+        len: usize,
+    ) -> Result<usize, Over> {
+        match step {
+            Step::Done => Ok(len),
+            Step::Connect(connect) => self.connect(io, conn, &connect, Verified::No, rest, len),
+            Step::Authenticated { user } => {
                 self.send_words(io, conn);
-                return self.authenticated(io, conn, user.as_deref(), len);
+                self.authenticated(io, conn, user.as_deref(), len)
             }
-            Ok((Step::Farewell, _)) => {
+            Step::Farewell => {
                 self.apply(io);
                 io.close(conn, Close::AfterFlush);
-                return Err(Reading::Over);
+                Err(Over)
             }
-            Err(refusal) => {
-                self.send_words(io, conn);
-                self.refuse(io, conn, &refusal);
-                return Err(Reading::Over);
-            }
-        };
-        self.send_words(io, conn);
-        Ok(len)
+        }
     }
 
     fn send_words(&mut self, io: &mut Io, conn: ConnId) {
@@ -216,7 +230,8 @@ impl Worker {
 
     /// Carries out what the engine has asked for, until it asks for nothing more.
     fn apply(&mut self, io: &mut Io) {
-        loop {
+        while !self.fx.list.is_empty() {
+            self.fx.urgent = false;
             let mut list = std::mem::take(&mut self.fx.list);
             for effect in list.drain(..) {
                 self.effect(io, effect);
@@ -226,9 +241,6 @@ impl Worker {
             }
             while let Some(event) = self.store.poll() {
                 self.engine.handle(io.now(), Input::Store(event), &mut self.fx);
-            }
-            if self.fx.list.is_empty() {
-                break;
             }
         }
         for conn in self.fx.dirty.drain(..) {
@@ -273,13 +285,26 @@ impl Worker {
     }
 }
 
-/// Why reading a connection's bytes stops before their end.
-enum Reading {
+/// How far a run of packets came, and why it stopped there.
+struct Run<'a> {
+    used: usize,
+    stop: Stop<'a>,
+}
+
+enum Stop<'a> {
     /// The next packet is not whole yet.
     Wait,
-    /// The connection is closed or moved.
-    Over,
+    /// Something must be carried out before the next packet.
+    Effects,
+    /// A packet that is not the engine's alone, and its length; it is not among the used.
+    Step(Step<'a>, usize),
+    /// The connection ends.
+    Refused(Refusal),
 }
+
+/// The connection is closed or moved: nothing more is to be read from it.
+#[derive(Debug)]
+struct Over;
 
 impl Handler for Worker {
     type Mail = Mail;
@@ -299,23 +324,35 @@ impl Handler for Worker {
     }
 
     fn read(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> usize {
+        // Once per read, not per packet: the count is shared with the other workers.
+        let settings = Arc::clone(&self.settings);
         let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            match self.packet(io, conn, rest) {
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let run = self.run(io.now(), conn, rest, settings.surroundings());
+            used += run.used;
+            let rest = rest.get(run.used..).unwrap_or_default();
+            let went_on = match run.stop {
+                Stop::Wait => break,
+                Stop::Effects => Ok(0),
+                Stop::Step(step, len) => self.step(io, conn, step, rest, len),
+                Stop::Refused(refusal) => {
+                    self.send_words(io, conn);
+                    self.refuse(io, conn, &refusal);
+                    Err(Over)
+                }
+            };
+            self.send_words(io, conn);
+            self.apply(io);
+            match went_on {
                 Ok(len) => used += len,
-                Err(Reading::Wait) => break,
-                Err(Reading::Over) => {
-                    self.apply(io);
-                    return bytes.len();
-                }
+                Err(Over) => return bytes.len(),
             }
-            if !self.fx.list.is_empty() {
-                self.apply(io);
-                if !io.is_readable(conn) {
-                    break;
-                }
+            if !io.is_readable(conn) {
+                return used;
             }
         }
+        self.send_words(io, conn);
         self.apply(io);
         used
     }
@@ -371,6 +408,10 @@ impl Handler for Worker {
             self.admission.leave(peer.address.ip());
         }
         self.apply(io);
+        // Connections are buried after the turn's own look at them; nothing would wake the loop again.
+        if self.stop_at_ms.is_some() && io.is_empty() {
+            io.stop();
+        }
     }
 
     fn turn(&mut self, io: &mut Io) -> Option<u64> {
