@@ -114,8 +114,9 @@ pub struct Policy {
     pub limits: Limits,
 }
 
-/// First levels that are the broker's own: no client publishes there as to a plain topic.
-const RESERVED: [&str; 5] = ["$SYS", "$share", "$queue", "$stream", "$reply"];
+/// First levels that are the broker's own: no client publishes there as to a plain topic. `$reply` is not among them:
+/// Response Information gives each client a topic there, and answers are published to it (MQTT 5, section 4.10).
+const RESERVED: [&str; 4] = ["$SYS", "$share", "$queue", "$stream"];
 
 impl Policy {
     /// The one authorisation function, asked at every entrance and every exit.
@@ -140,10 +141,10 @@ mod tests {
     fn nobody_publishes_to_the_brokers_own_topics() {
         let policy = Policy::default();
         let who = Identity { user: None, client_id: "c" };
-        for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue/q", "$stream/s", "$reply/x"] {
+        for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue/q", "$stream/s"] {
             assert!(!policy.allows(who, Action::Publish(topic)), "{topic}");
         }
-        for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x"] {
+        for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x", "$reply/asker"] {
             assert!(policy.allows(who, Action::Publish(topic)), "{topic}");
         }
         assert!(policy.allows(who, Action::Subscribe("$SYS/#")));
