@@ -37,6 +37,7 @@
 
 mod ack;
 mod carrier;
+pub mod client;
 mod connack;
 mod connect;
 mod cursor;
