@@ -1,0 +1,175 @@
+//! What goes wrong in `pub` and `sub`, in words that say what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use noctule_core::id::Qos;
+use noctule_mqtt::client::{ClientError, RequestError};
+use noctule_mqtt::{EncodeError, Reason, Version};
+use thiserror::Error;
+
+/// A broker's address as it is shown, with what is known about who asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) version: Version,
+    pub(super) has_user: bool,
+}
+
+impl Place {
+    /// Whether the broker would be on this machine.
+    fn is_here(&self) -> bool {
+        self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Why a command fails.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// A file that the command line names.
+    #[error("{flag} {}: cannot be read: {error}", .file.display())]
+    Unreadable { flag: &'static str, file: PathBuf, error: io::Error },
+    /// The command line asks for what MQTT cannot say.
+    #[error("the command line asks for something impossible: {0}")]
+    Impossible(EncodeError),
+    #[error("can't find the host {:?}: {error}; is the name right?", .place.host)]
+    NoSuchHost { place: Place, error: io::Error },
+    #[error("{}", unreachable(.place, .error))]
+    Unreachable { place: Place, error: io::Error },
+    #[error("no connection to {place} within {} s; is the address right, and does a firewall let it through?", .after.as_secs())]
+    ConnectTimeout { place: Place, after: Duration },
+    /// The broker said no, or one side broke the rules.
+    #[error("{}", ended(.place, .error))]
+    Ended { place: Place, error: ClientError },
+    /// It closed the connection instead of an answer to CONNECT.
+    #[error("{place} closed the connection without an answer{}", another_version(.place))]
+    NoAnswer { place: Place },
+    /// The connection went away without a word.
+    #[error("connection to {place} lost: {}", .error.as_ref().map_or("the broker closed it".to_owned(), io::Error::to_string))]
+    Lost { place: Place, error: Option<io::Error> },
+    /// A request that could not be sent.
+    #[error("{what}: {error}")]
+    Request { what: &'static str, error: RequestError },
+    /// Not one filter was granted.
+    #[error("the broker grants none of the subscriptions")]
+    NothingGranted,
+    #[error("{refused} of {published} messages were not taken")]
+    NotTaken { refused: u64, published: u64 },
+    #[error("stopped before the broker had acknowledged everything: {waiting} of {published} are missing")]
+    Stopped { waiting: usize, published: u64 },
+    #[error("standard input cannot be read: {0}")]
+    Input(io::Error),
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+}
+
+impl Failure {
+    /// Whether the command line is at fault.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::Impossible(_))
+    }
+
+    /// Whether another attempt may succeed without anybody's doing anything.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoSuchHost { .. }
+            | Self::Unreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::Lost { .. } => true,
+            Self::Ended { error, .. } => match error.verdict() {
+                Some(verdict) => matches!(
+                    verdict.reason,
+                    // A DISCONNECT with 0x00 ends it without a complaint.
+                    Reason::SUCCESS
+                        | Reason::UNSPECIFIED_ERROR
+                        | Reason::SERVER_UNAVAILABLE
+                        | Reason::SERVER_BUSY
+                        | Reason::SERVER_SHUTTING_DOWN
+                        | Reason::KEEP_ALIVE_TIMEOUT
+                        | Reason::MESSAGE_RATE_TOO_HIGH
+                        | Reason::QUOTA_EXCEEDED
+                        | Reason::CONNECTION_RATE_EXCEEDED
+                        | Reason::MAXIMUM_CONNECT_TIME
+                ),
+                None => matches!(error, ClientError::NoAnswer(_) | ClientError::NoPong(_)),
+            },
+            _ => false,
+        }
+    }
+}
+
+fn unreachable(place: &Place, error: &io::Error) -> String {
+    let what = match error.kind() {
+        io::ErrorKind::ConnectionRefused if place.is_here() => {
+            return format!(
+                "connection refused at {place}: is the broker running? start one with `noctule run`"
+            );
+        }
+        io::ErrorKind::ConnectionRefused => {
+            return format!("connection refused at {place}: is the broker running there, and on that port?");
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            "; is this machine on the right network?"
+        }
+        _ => "",
+    };
+    format!("can't connect to {place}: {error}{what}")
+}
+
+fn another_version(place: &Place) -> &'static str {
+    match place.version {
+        Version::V5 => "; if it does not know MQTT 5, try --protocol 3.1.1",
+        Version::V31 | Version::V311 => "; does it speak MQTT on this port?",
+    }
+}
+
+fn ended(place: &Place, error: &ClientError) -> String {
+    let ClientError::Refused(verdict) = error else {
+        return match error.verdict() {
+            Some(verdict) => format!("{place} ended the connection: {verdict}"),
+            None => format!("{place}: {error}"),
+        };
+    };
+    let hint = match verdict.reason {
+        Reason::BAD_USER_NAME_OR_PASSWORD | Reason::NOT_AUTHORIZED if !place.has_user => {
+            "; say who you are with --user and --password-file"
+        }
+        Reason::BAD_USER_NAME_OR_PASSWORD => "; are user name and password right?",
+        Reason::CLIENT_IDENTIFIER_NOT_VALID => "; choose another --client-id",
+        Reason::UNSUPPORTED_PROTOCOL_VERSION => "; try another --protocol, such as 3.1.1",
+        _ => "",
+    };
+    format!("{place} refuses the connection: {verdict}{hint}")
+}
+
+/// What SUBACK says about one filter, if it is not what was asked.
+pub(super) fn grant_in_words(filter: &str, asked: Qos, granted: Result<Qos, Reason>) -> Option<String> {
+    match granted {
+        Ok(granted) if granted >= asked => None,
+        Ok(granted) => {
+            let (granted, asked) = (granted.level(), asked.level());
+            Some(format!("the broker grants QoS {granted} on {filter}, not {asked}"))
+        }
+        // MQTT 3 has one number for every refusal.
+        Err(Reason::UNSPECIFIED_ERROR) => Some(format!("the broker refuses the subscription to {filter}")),
+        Err(reason) => Some(format!("the broker refuses the subscription to {filter}: {reason}")),
+    }
+}
