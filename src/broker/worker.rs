@@ -337,8 +337,12 @@ impl Handler for Worker {
                 Stop::Effects => Ok(0),
                 Stop::Step(step, len) => self.step(io, conn, step, rest, len),
                 Stop::Refused(refusal) => {
+                    // The answers to the packets before it come first, and may close the connection themselves.
                     self.send_words(io, conn);
-                    self.refuse(io, conn, &refusal);
+                    self.apply(io);
+                    if io.is_readable(conn) {
+                        self.refuse(io, conn, &refusal);
+                    }
                     Err(Over)
                 }
             };

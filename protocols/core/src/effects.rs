@@ -386,10 +386,14 @@ pub struct Effects {
     pub list: Vec<Effect>,
     /// Connections with something to pull; each at most once until it is pulled.
     pub dirty: Vec<ConnId>,
+    /// Whether the list closes or pauses a connection, so that it is to be carried out before another packet is read.
+    /// Whoever carries it out resets it.
+    pub urgent: bool,
 }
 
 impl Effects {
     pub(crate) fn push(&mut self, effect: Effect) {
+        self.urgent |= matches!(effect, Effect::Close(..) | Effect::Pause(..));
         self.list.push(effect);
     }
 

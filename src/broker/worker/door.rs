@@ -8,7 +8,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
 
-use super::{Io, Mail, Moved, Reading, Worker};
+use super::{Io, Mail, Moved, Over, Worker};
 use crate::broker::entropy;
 
 /// What enhanced authentication has found before.
@@ -31,7 +31,7 @@ impl Worker {
         verified: Verified<'_>,
         unread: &[u8],
         len: usize,
-    ) -> Result<usize, Reading> {
+    ) -> Result<usize, Over> {
         let assigned;
         let client_id = if connect.client_id.is_empty() {
             assigned = self.assign_client_id();
@@ -42,7 +42,7 @@ impl Worker {
         let home = self.engine.shared().home_of_client(client_id);
         if home != self.engine.id() {
             self.hand_over(io, conn, home, unread);
-            return Err(Reading::Over);
+            return Err(Over);
         }
         if connect.auth_method.is_some() && matches!(verified, Verified::No) {
             return self.exchange(io, conn, connect, unread, len);
@@ -51,11 +51,11 @@ impl Worker {
             Ok(user) => user,
             Err(refusal) => {
                 self.refuse(io, conn, &refusal);
-                return Err(Reading::Over);
+                return Err(Over);
             }
         };
         let settings = Arc::clone(&self.settings);
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let request = peer.server.begin(connect, client_id, user, &settings.mqtt);
         self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
         Ok(len)
@@ -69,11 +69,11 @@ impl Worker {
         connect: &Connect<'_>,
         unread: &[u8],
         len: usize,
-    ) -> Result<usize, Reading> {
+    ) -> Result<usize, Over> {
         let settings = Arc::clone(&self.settings);
         let around = settings.surroundings();
         let packet = unread.get(..len).unwrap_or_default();
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Reading::Over) };
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let step = peer.server.exchange(connect, packet, around, &mut self.words);
         self.send_words(io, conn);
         match step {
@@ -81,7 +81,7 @@ impl Worker {
             Ok(_) => Ok(len),
             Err(refusal) => {
                 self.refuse(io, conn, &refusal);
-                Err(Reading::Over)
+                Err(Over)
             }
         }
     }
@@ -118,7 +118,7 @@ impl Worker {
         conn: ConnId,
         user: Option<&str>,
         len: usize,
-    ) -> Result<usize, Reading> {
+    ) -> Result<usize, Over> {
         let kept = self.peer(conn).and_then(|peer| peer.server.take_pending());
         let Some(kept) = kept else { return Ok(len) };
         let Some(connect) = kept.connect() else { return Ok(len) };
