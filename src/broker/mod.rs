@@ -31,6 +31,9 @@ use worker::{Mail, Worker};
 /// How long clients have to take their last messages when the broker stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// How long the publication of all wills may take before the good-byes begin anyway.
+const WILLS: Duration = Duration::from_secs(1);
+
 /// Why the broker can't start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -162,8 +165,17 @@ impl Broker {
     /// What ended a worker before its time.
     pub fn stop(self) -> io::Result<Vec<Stats>> {
         let count = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
+        let (published, all_published) = std::sync::mpsc::channel();
         for worker in 0..count {
-            self.mailboxes.post(WorkerId(worker), Mail::PublishWills);
+            self.mailboxes.post(WorkerId(worker), Mail::PublishWills(published.clone()));
+        }
+        drop(published);
+        // Wills cross workers: nobody is told good-bye before all of them are on their way. A worker that has ended
+        // drops its end of the channel and is not waited for.
+        for _ in 0..count {
+            if all_published.recv_timeout(WILLS).is_err() {
+                break;
+            }
         }
         let deadline_ms = now(self.started).mono_ms + DRAIN.as_millis() as u64;
         for worker in 0..count {

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use bytes::BytesMut;
 use noctule_core::effects::{Effect, Effects, Input, PeerMsg};
@@ -42,8 +43,8 @@ pub(super) enum Mail {
     Peer(PeerMsg),
     /// A connection whose session lives here.
     Adopt(Box<Moved>),
-    /// The broker stops: wills first.
-    PublishWills,
+    /// The broker stops: wills first. Tells when they are on their way to the other workers.
+    PublishWills(Sender<()>),
     /// Say good-bye to everybody, then stop when all is written or at this monotonic millisecond.
     Stop { deadline_ms: u64 },
 }
@@ -81,8 +82,28 @@ pub(super) struct Worker {
     log: Limited,
     reporter: Reporter,
     reported_ms: u64,
-    /// Set while stopping: when to give up on connections that do not drain.
-    stop_at_ms: Option<u64>,
+    end: End,
+    /// Whether a turn has passed since the wills were published.
+    wills_posted: bool,
+}
+
+/// How far the end of the broker has come.
+#[derive(Debug)]
+enum End {
+    /// It serves.
+    NotYet,
+    /// Wills are published; what they mean to other workers leaves with this turn, so the next one tells.
+    WillsPublished(Option<Sender<()>>),
+    /// Everybody is told after the mail of this turn.
+    Goodbye {
+        /// When to give up on connections that do not drain, monotonic ms.
+        deadline_ms: u64,
+    },
+    /// What waits is being written.
+    Draining {
+        /// When to give up.
+        deadline_ms: u64,
+    },
 }
 
 impl Worker {
@@ -98,7 +119,8 @@ impl Worker {
             log: Limited::new(LOG_LINES_PER_SECOND),
             reporter: Reporter::default(),
             reported_ms: 0,
-            stop_at_ms: None,
+            end: End::NotYet,
+            wills_posted: false,
         }
     }
 
@@ -371,20 +393,12 @@ impl Handler for Worker {
                     self.admission.leave(moved.peer.ip());
                 }
             },
-            Mail::PublishWills => {
+            Mail::PublishWills(published) => {
                 io.stop_accepting();
                 self.engine.handle(io.now(), Input::Shutdown, &mut self.fx);
+                self.end = End::WillsPublished(Some(published));
             }
-            Mail::Stop { deadline_ms } => {
-                self.stop_at_ms = Some(deadline_ms);
-                let open: Vec<_> = io.open().collect();
-                let refusal = Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
-                for conn in open {
-                    // What waits in the session's queue goes out before the good-bye, as far as the budget allows.
-                    self.drain_queue(io, conn);
-                    self.say_goodbye(io, conn, &refusal);
-                }
-            }
+            Mail::Stop { deadline_ms } => self.end = End::Goodbye { deadline_ms },
         }
         self.apply(io);
     }
@@ -413,7 +427,7 @@ impl Handler for Worker {
         }
         self.apply(io);
         // Connections are buried after the turn's own look at them; nothing would wake the loop again.
-        if self.stop_at_ms.is_some() && io.is_empty() {
+        if matches!(self.end, End::Draining { .. }) && io.is_empty() {
             io.stop();
         }
     }
@@ -426,11 +440,31 @@ impl Handler for Worker {
         }
         self.report(now.mono_ms);
         let next = self.engine.next_wake_ms();
-        let Some(stop_at) = self.stop_at_ms else { return next };
-        if io.is_empty() || now.mono_ms >= stop_at {
-            io.stop();
+        match &mut self.end {
+            End::NotYet => next,
+            End::WillsPublished(published) => {
+                // The turn in which they were published ends with the posting; this one, or the next, comes after it.
+                let ripe = std::mem::replace(&mut self.wills_posted, true);
+                if ripe && let Some(published) = published.take() {
+                    // Nobody listens any more when the main thread has given up waiting.
+                    let _ = published.send(());
+                }
+                Some(if ripe { next.unwrap_or(u64::MAX) } else { now.mono_ms })
+            }
+            End::Goodbye { deadline_ms } => {
+                let deadline_ms = *deadline_ms;
+                self.end = End::Draining { deadline_ms };
+                self.say_goodbye_to_all(io);
+                Some(now.mono_ms)
+            }
+            End::Draining { deadline_ms } => {
+                let deadline_ms = *deadline_ms;
+                if io.is_empty() || now.mono_ms >= deadline_ms {
+                    io.stop();
+                }
+                Some(next.map_or(deadline_ms, |next| next.min(deadline_ms)))
+            }
         }
-        Some(next.map_or(stop_at, |next| next.min(stop_at)))
     }
 
     fn accept_failed(&mut self, io: &mut Io, listener: usize, error: &std::io::Error) {
@@ -442,6 +476,16 @@ impl Handler for Worker {
 }
 
 impl Worker {
+    /// What waits in the sessions' queues goes out before the good-bye, as far as the budget allows.
+    fn say_goodbye_to_all(&mut self, io: &mut Io) {
+        let open: Vec<_> = io.open().collect();
+        let refusal = Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
+        for conn in open {
+            self.drain_queue(io, conn);
+            self.say_goodbye(io, conn, &refusal);
+        }
+    }
+
     fn drain_queue(&mut self, io: &mut Io, conn: ConnId) {
         let now = io.now();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
