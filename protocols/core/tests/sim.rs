@@ -143,7 +143,7 @@ fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
 
     world.plan.store_fails = store_fails;
     for _ in 0..steps {
-        if world.rng.chance(25) {
+        if world.rng.chance(40) {
             decide(&mut world);
         }
         for _ in 0..3 {
@@ -197,7 +197,7 @@ fn rest(world: &mut World, max_steps: u64) {
 
 fn seeds(workers: u16) {
     let only = std::env::var("NOCTULE_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
+    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     let range = only.map_or(0..count, |seed| seed..seed + 1);
     let (mut steps, mut deliveries, mut again) = (0, 0, 0);
     for seed in range {

@@ -22,7 +22,16 @@ use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
 pub(super) struct Answers {
     /// Number of the first place.
     base: u64,
-    places: VecDeque<Option<Reply>>,
+    places: VecDeque<Slot>,
+}
+
+/// What stands at a place.
+#[derive(Debug)]
+enum Slot {
+    Waiting,
+    Ready(Reply),
+    /// There will be no answer.
+    Void,
 }
 
 /// A place in a connection's queue of answers.
@@ -57,7 +66,7 @@ pub(super) struct Hold {
     pub(super) set: Arc<MatchSet>,
     /// Whether it was stored, once that is known; it may have to wait for an older one all the same.
     pub(super) stored: Option<bool>,
-    /// An older one failed and will come again, so this one has to come again behind it.
+    /// An older one failed and may come again: this one fails too, so that it comes again behind it.
     pub(super) cancelled: bool,
 }
 
@@ -83,7 +92,7 @@ impl Engine {
     pub(super) fn answer(&mut self, conn: ConnId, reply: Reply, fx: &mut Effects) {
         let Some(state) = self.conn(conn).filter(|state| state.session != NO_SESSION) else { return };
         match &mut state.answers {
-            Some(answers) if !answers.places.is_empty() => answers.places.push_back(Some(reply)),
+            Some(answers) if !answers.places.is_empty() => answers.places.push_back(Slot::Ready(reply)),
             _ => {
                 if ends_exchange(&reply) {
                     state.unacknowledged = state.unacknowledged.saturating_sub(1);
@@ -100,20 +109,29 @@ impl Engine {
         };
         let answers = state.answers.get_or_insert_default();
         let number = answers.base + answers.places.len() as u64;
-        answers.places.push_back(None);
+        answers.places.push_back(Slot::Waiting);
         Place { conn, number }
     }
 
     /// Fills a place and lets leave what is ready.
     pub(super) fn fill(&mut self, place: Place, reply: Reply, fx: &mut Effects) {
+        self.settle_place(place, Slot::Ready(reply), fx);
+    }
+
+    /// Gives a place up: its packet is not answered.
+    pub(super) fn vacate(&mut self, place: Place, fx: &mut Effects) {
+        self.settle_place(place, Slot::Void, fx);
+    }
+
+    fn settle_place(&mut self, place: Place, slot: Slot, fx: &mut Effects) {
         let Some(state) = self.conn(place.conn) else { return };
         let Some(answers) = &mut state.answers else { return };
         let Some(index) = place.number.checked_sub(answers.base) else { return };
         let Some(waiting) = answers.places.get_mut(index as usize) else { return };
-        *waiting = Some(reply);
-        while let Some(Some(_)) = answers.places.front() {
-            if let Some(Some(ready)) = answers.places.pop_front() {
-                answers.base += 1;
+        *waiting = slot;
+        while let Some(Slot::Ready(_) | Slot::Void) = answers.places.front() {
+            answers.base += 1;
+            if let Some(Slot::Ready(ready)) = answers.places.pop_front() {
                 if ends_exchange(&ready) {
                     state.unacknowledged = state.unacknowledged.saturating_sub(1);
                 }
@@ -125,18 +143,22 @@ impl Engine {
         }
     }
 
-    /// Answers when `ops` are stored; at once if there are none.
+    /// Answers when `ops` are stored, at once if there are none; at `place` if one was kept before.
     pub(super) fn answer_when_stored(
         &mut self,
         conn: ConnId,
+        place: Option<Place>,
         reply: Reply,
         ops: Vec<StoreOp>,
         fx: &mut Effects,
     ) {
         if ops.is_empty() {
-            return self.answer(conn, reply, fx);
+            return match place {
+                Some(place) => self.fill(place, reply, fx),
+                None => self.answer(conn, reply, fx),
+            };
         }
-        let place = self.reserve_answer(conn);
+        let place = place.unwrap_or_else(|| self.reserve_answer(conn));
         let left = ops.len() as u32;
         let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, undo: None });
         fx.list.extend(ops.into_iter().map(|op| Effect::Store(ticket, op)));
@@ -211,16 +233,14 @@ impl Engine {
                 }
             }
             match self.take_waiting(ticket) {
-                Some(Waiting::Hold(hold)) if hold.cancelled => {
+                Some(Waiting::Hold(hold)) if hold.stored == Some(true) && !hold.cancelled => {
+                    self.hold_stored(now, hold, fx);
+                }
+                Some(Waiting::Hold(hold)) => {
                     if hold.stored == Some(true) {
                         self.unstore(&hold, fx);
-                    }
-                }
-                Some(Waiting::Hold(hold)) if hold.stored == Some(true) => self.hold_stored(now, hold, fx),
-                Some(Waiting::Hold(hold)) => {
-                    let told = self.conn(hold.place.conn).is_some_and(|state| state.is_v5);
-                    self.forget_received(hold.publisher, hold.packet_id);
-                    if !told {
+                    } else if !hold.cancelled {
+                        self.forget_received(publisher, hold.packet_id);
                         self.cancel_holds(publisher);
                     }
                     let reply = pub_rec(hold.packet_id, Reason::QuotaExceeded);
@@ -231,8 +251,9 @@ impl Engine {
         }
     }
 
-    /// A publisher that can't be told of a failure sends everything again that has no PUBREC: what it had sent behind
-    /// the failed message must not get ahead of it [MQTT-4.6.0-6].
+    /// A publisher that is not told of a failure, because its connection is lost or speaks MQTT 3, sends everything again
+    /// that has no PUBREC. What it had sent behind the failed message must not get ahead of it [MQTT-4.6.0-6]: it fails
+    /// as well.
     fn cancel_holds(&mut self, publisher: SessionId) {
         for ticket in self.holds.get(&publisher).cloned().unwrap_or_default() {
             if let Some(Waiting::Hold(hold)) = self.waiting.get_mut(ticket.0 as usize) {

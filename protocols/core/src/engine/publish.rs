@@ -23,8 +23,8 @@ pub(super) struct Parked {
     origin: Origin,
     /// The connection whose reads are paused for it.
     paused: Option<ConnId>,
-    /// Where the answer goes and who gets it, if it was held and stored before.
-    held: Option<(Place, Arc<MatchSet>)>,
+    /// Who gets it, if it was held and stored before.
+    held: Option<Arc<MatchSet>>,
 }
 
 /// Whose message it is and how it is to be answered.
@@ -35,6 +35,8 @@ struct Origin {
     conn: Option<ConnId>,
     /// Present for QoS 1 and 2 from a connection.
     packet_id: Option<NonZeroU16>,
+    /// Where the answer goes, once a place was kept for it.
+    place: Option<Place>,
 }
 
 /// A message either still in the read buffer or already in memory of its own.
@@ -93,8 +95,8 @@ impl Engine {
         if !self.policy.allows(who, Action::Publish(publish.topic.as_str())) {
             return self.forbidden(now, conn, slot, publish, fx);
         }
-        let origin =
-            Origin { publisher: self.session_id(slot), conn: Some(conn), packet_id: publish.packet_id };
+        let publisher = self.session_id(slot);
+        let origin = Origin { publisher, conn: Some(conn), packet_id: publish.packet_id, place: None };
         self.take_in(now, Source::Borrowed(publish), origin, fx);
     }
 
@@ -160,11 +162,12 @@ impl Engine {
         publisher: SessionId,
         fx: &mut Effects,
     ) {
-        self.take_in(now, Source::Owned(message), Origin { publisher, conn: None, packet_id: None }, fx);
+        let origin = Origin { publisher, conn: None, packet_id: None, place: None };
+        self.take_in(now, Source::Owned(message), origin, fx);
     }
 
     /// Parks the message if a worker it goes to has no room for it, else sends it on its way.
-    fn take_in(&mut self, now: Now, source: Source<'_>, origin: Origin, fx: &mut Effects) {
+    fn take_in(&mut self, now: Now, source: Source<'_>, mut origin: Origin, fx: &mut Effects) {
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, source.topic()));
         if self.must_park(&set) {
             if source.qos() == Qos::ExactlyOnce
@@ -173,8 +176,10 @@ impl Engine {
                 // So that a copy that comes over a new connection is known for what it is.
                 self.note_received(slot, packet_id);
             }
+            let answered = origin.conn.filter(|_| origin.packet_id.is_some());
+            origin.place = answered.map(|conn| self.reserve_answer(conn));
             let message = self.materialise(now, source, origin.publisher, 0);
-            return self.park(message, origin, origin.conn, None, fx);
+            return self.park(message, origin, None, fx);
         }
         self.dispatch(now, source, set, origin, fx);
     }
@@ -184,15 +189,8 @@ impl Engine {
         self.shared.workers() > 1 && (!self.parked.is_empty() || !self.has_room_for(set))
     }
 
-    fn park(
-        &mut self,
-        message: Arc<Message>,
-        origin: Origin,
-        conn: Option<ConnId>,
-        held: Option<(Place, Arc<MatchSet>)>,
-        fx: &mut Effects,
-    ) {
-        let paused = conn.filter(|&conn| match self.conn(conn) {
+    fn park(&mut self, message: Arc<Message>, origin: Origin, held: Option<Arc<MatchSet>>, fx: &mut Effects) {
+        let paused = origin.conn.filter(|&conn| match self.conn(conn) {
             Some(state) => {
                 state.parked += 1;
                 if state.parked == 1 {
@@ -226,7 +224,7 @@ impl Engine {
     pub(super) fn unpark(&mut self, now: Now, fx: &mut Effects) {
         while let Some(parked) = self.parked.front() {
             let set = match &parked.held {
-                Some((_, set)) => Arc::clone(set),
+                Some(set) => Arc::clone(set),
                 None => Arc::clone(self.cache.lookup(&self.shared.tree, parked.message.topic())),
             };
             if !self.has_room_for(&set) {
@@ -234,7 +232,7 @@ impl Engine {
             }
             let Some(Parked { message, origin, paused, held }) = self.parked.pop_front() else { return };
             match held {
-                Some((place, set)) => self.send_held(now, message, &set, origin.packet_id, place, fx),
+                Some(set) => self.send_held(now, message, &set, origin, fx),
                 None => self.dispatch(now, Source::Owned(message), set, origin, fx),
             }
             if let Some(conn) = paused
@@ -258,30 +256,25 @@ impl Engine {
         }) else {
             return false;
         };
-        let waits_here = self.parked.get(index).and_then(|parked| parked.origin.conn) == Some(conn);
-        let fresh = (!waits_here).then(|| self.reserve_answer_if_held(index, conn)).flatten();
-        if let Some(parked) = self.parked.get_mut(index).filter(|_| !waits_here) {
-            parked.origin.conn = Some(conn);
-            if let (Some((place, _)), Some(fresh)) = (&mut parked.held, fresh) {
-                *place = fresh;
+        if self.parked.get(index).and_then(|parked| parked.origin.conn) != Some(conn) {
+            let fresh = self.reserve_answer(conn);
+            if let Some(parked) = self.parked.get_mut(index) {
+                parked.origin.conn = Some(conn);
+                parked.origin.place = Some(fresh);
             }
         }
         true
     }
 
-    fn reserve_answer_if_held(&mut self, index: usize, conn: ConnId) -> Option<Place> {
-        self.parked.get(index)?.held.as_ref()?;
-        Some(self.reserve_answer(conn))
-    }
-
     /// A held message is stored: it goes on, once there is room for it.
     pub(super) fn hold_stored(&mut self, now: Now, hold: Hold, fx: &mut Effects) {
         let Hold { place, publisher, packet_id, message, set, .. } = hold;
+        let origin =
+            Origin { publisher, conn: Some(place.conn), packet_id: Some(packet_id), place: Some(place) };
         if self.must_park(&set) {
-            let origin = Origin { publisher, conn: Some(place.conn), packet_id: Some(packet_id) };
-            return self.park(message, origin, Some(place.conn), Some((place, set)), fx);
+            return self.park(message, origin, Some(set), fx);
         }
-        self.send_held(now, message, &set, Some(packet_id), place, fx);
+        self.send_held(now, message, &set, origin, fx);
     }
 
     fn send_held(
@@ -289,8 +282,7 @@ impl Engine {
         now: Now,
         message: Arc<Message>,
         set: &Arc<MatchSet>,
-        packet_id: Option<NonZeroU16>,
-        place: Place,
+        origin: Origin,
         fx: &mut Effects,
     ) {
         if message.retain() {
@@ -299,7 +291,7 @@ impl Engine {
         } else {
             self.fan_out(now, message, set, fx);
         }
-        if let Some(packet_id) = packet_id {
+        if let (Some(packet_id), Some(place)) = (origin.packet_id, origin.place) {
             self.fill(place, pub_rec(packet_id, matched(set)), fx);
         }
     }
@@ -366,7 +358,7 @@ impl Engine {
                 retained: retain,
                 inbound: Some((number, packet_id.get())),
             };
-            let place = self.reserve_answer(conn);
+            let place = origin.place.unwrap_or_else(|| self.reserve_answer(conn));
             let publisher = origin.publisher;
             let ticket =
                 self.hold(Hold { place, publisher, packet_id, message, set, stored: None, cancelled: false });
@@ -386,7 +378,8 @@ impl Engine {
             fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op)));
             return;
         };
-        self.answer_when_stored(conn, ack(qos, packet_id, matched(&set)), op.into_iter().collect(), fx);
+        let reply = ack(qos, packet_id, matched(&set));
+        self.answer_when_stored(conn, origin.place, reply, op.into_iter().collect(), fx);
     }
 
     /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read
@@ -464,11 +457,16 @@ impl Engine {
         let (Some(conn), Some(packet_id)) = (origin.conn, origin.packet_id) else { return };
         let Some(state) = self.conn(conn) else { return };
         if state.is_v5 {
-            self.answer(conn, ack(qos, packet_id, Reason::QuotaExceeded), fx);
-        } else if state.session != NO_SESSION && !std::mem::replace(&mut state.withholding, true) {
+            let reply = ack(qos, packet_id, Reason::QuotaExceeded);
+            return self.answer_when_stored(conn, origin.place, reply, Vec::new(), fx);
+        }
+        if state.session != NO_SESSION && !std::mem::replace(&mut state.withholding, true) {
             // No answer, so that the client keeps the message; a silent broker is a broken one, so not for ever.
             let deadline = now.mono_ms + self.policy.limits.refuse_timeout_ms;
             self.wheel.insert(deadline, Timer::RefuseTimeout(conn));
+        }
+        if let Some(place) = origin.place {
+            self.vacate(place, fx);
         }
     }
 }

@@ -266,7 +266,7 @@ impl Engine {
             }
         }
         let reply = Reply::Unsubscribed { packet_id, codes: codes.into_boxed_slice() };
-        self.answer_when_stored(conn, reply, ops, fx);
+        self.answer_when_stored(conn, None, reply, ops, fx);
     }
 
     fn take_subscription(&mut self, slot: u32, text: &str) -> Option<Subscription> {

@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.out.clear();
         self.held.clear();
         self.subscribed = false;

@@ -20,6 +20,13 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     pub(crate) will: bool,
     pub(crate) fate: Fate,
+    /// Whether its publisher sent it more than once.
+    pub(crate) again: bool,
+    /// Whether the broker has refused a copy of it.
+    pub(crate) refused: bool,
+    /// Whether its publisher's session ended before it knew the fate: if that CONNACK gets lost, it can't know that what
+    /// it sends again is new to the broker.
+    pub(crate) orphan: bool,
     /// For wills: it may be cancelled.
     pub(crate) delayed: bool,
     /// For wills: its connection has ended, and whether with a good-bye.
@@ -68,14 +75,16 @@ impl Ledger {
         retain: bool,
         will: bool,
     ) -> u32 {
-        let fate = Fate::Unknown;
         self.messages.push(Message {
             publisher,
             topic,
             qos,
             retain,
             will,
-            fate,
+            fate: Fate::Unknown,
+            again: false,
+            refused: false,
+            orphan: false,
             delayed: false,
             ended: None,
         });
@@ -106,7 +115,8 @@ impl Ledger {
     }
 
     /// A copy of a message reaches the broker: what was submitted for an earlier copy says nothing about it.
-    pub(crate) fn taken_in(&mut self, msg: u32) {
+    pub(crate) fn taken_in(&mut self, msg: u32, dup: bool) {
+        self.messages[msg as usize].again |= dup;
         if self.message(msg).qos == Qos::AtLeastOnce {
             self.submitted.remove(&msg);
         }
@@ -177,6 +187,8 @@ impl Ledger {
         match reply {
             Reply::Connected { session_present: false, .. } => {
                 self.in_use.remove(&client.id);
+                let own = self.messages.iter_mut().filter(|message| message.publisher == conn.client);
+                own.filter(|message| message.fate == Fate::Unknown).for_each(|message| message.orphan = true);
             }
             Reply::Ack { kind: AckKind::PubAck | AckKind::PubRec, packet_id, reason }
                 if (*reason as u8) < 0x80 =>
@@ -186,6 +198,9 @@ impl Ledger {
                     !self.submitted.contains(&msg) || self.stored.contains(&msg),
                     "message {msg} is acknowledged before it is stored [MQTT-4.3.2-4, 4.3.3-8]"
                 );
+            }
+            Reply::Ack { kind: AckKind::PubAck | AckKind::PubRec, packet_id, .. } => {
+                self.messages[conn.publishes[&packet_id.get()] as usize].refused = true;
             }
             Reply::Ack { kind: AckKind::PubComp, packet_id, .. } => {
                 let Some(session) = self.session(client) else { return };

@@ -277,6 +277,10 @@ impl World {
             recs: VecDeque::new(),
         });
         let who = &mut self.clients[client];
+        if clean_start {
+            // Now, not when CONNACK comes: it may get lost [MQTT-3.1.2-4].
+            who.forget();
+        }
         who.conn = Some((worker, id));
         who.will = will;
         let (name, v5, expiry_s) = (who.id.clone(), who.v5, who.expiry_s);
@@ -398,7 +402,7 @@ impl World {
                 if let Some(pid) = pid {
                     conn.publishes.insert(pid.get(), msg);
                 }
-                self.ledger.taken_in(msg);
+                self.ledger.taken_in(msg, dup);
                 let sent = self.ledger.message(msg);
                 let (topic, qos, retain) = (sent.topic.clone(), sent.qos, sent.retain);
                 let expiry_s = (self.plan.expiry && msg.is_multiple_of(3)).then_some(2);
