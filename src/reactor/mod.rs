@@ -80,8 +80,9 @@ pub trait Handler {
     /// `conn` is gone, its id is void.
     fn closed(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, why: Closed);
 
-    /// Once per turn, after mail and reads and before flushing. Does what is due at [`Io::now`] and returns when to be
-    /// called at the latest, in monotonic milliseconds.
+    /// Once per turn, after mail and reads and before flushing, and again behind the flush if a connection's end was
+    /// told since. Does what is due at [`Io::now`] and returns when to be called at the latest, in monotonic
+    /// milliseconds.
     fn turn(&mut self, io: &mut Io<Self::Mail>) -> Option<u64>;
 
     /// No connection could be accepted for want of descriptors or memory; accepting rests for

@@ -67,6 +67,7 @@ pub fn run<H: Handler>(
             ready: Vec::new(),
             inbox: Lanes::default(),
             deadline_ms: None,
+            buried: false,
         };
         worker.start_accepting();
         let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), armed_ms: None };
@@ -107,6 +108,8 @@ struct Worker<H: Handler> {
     ready: Vec<u32>,
     inbox: Lanes<H::Mail>,
     deadline_ms: Option<u64>,
+    /// Whether the handler has heard of a connection's end since it last named its deadline.
+    buried: bool,
 }
 
 impl<H: Handler> Worker<H> {
@@ -136,10 +139,15 @@ impl<H: Handler> Worker<H> {
         }
         self.take_mail();
         self.read_ready();
+        self.buried = false;
         self.deadline_ms = self.handler.turn(&mut self.io);
         // Before the flush, so that other workers begin while this one talks to the kernel.
         self.post();
         self.flush_dirty();
+        if self.buried {
+            // A connection's end sets deadlines (a will's delay), or is the last thing that was waited for.
+            self.deadline_ms = self.handler.turn(&mut self.io);
+        }
         // Flushing and burying may have posted too. Mail that stays behind here is lost to a receiver that sleeps.
         self.post();
     }
@@ -448,6 +456,7 @@ impl<H: Handler> Worker<H> {
                 }
                 let id = conn.id(slot);
                 drop(conn);
+                self.buried = true;
                 self.handler.closed(&mut self.io, id, why);
             }
         }
