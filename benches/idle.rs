@@ -88,7 +88,8 @@ fn rss_bytes(pid: u64) -> Result<u64, Box<dyn Error>> {
 fn cpu_ticks(pid: u64) -> Result<u64, Box<dyn Error>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<_> = stat.rsplit(')').next().ok_or("no fields")?.split_whitespace().collect();
-    let field = |place: usize| fields.get(place).ok_or("too few fields")?.parse::<u64>().map_err(|_| "no number");
+    let field =
+        |place: usize| fields.get(place).ok_or("too few fields")?.parse::<u64>().map_err(|_| "no number");
     Ok(field(11)? + field(12)?)
 }
 
@@ -97,7 +98,8 @@ fn voluntary_switches(pid: u64) -> Result<u64, Box<dyn Error>> {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = std::fs::read_to_string(task?.path().join("status"))?;
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).ok_or("no switches")?;
+        let line =
+            status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).ok_or("no switches")?;
         sum += line.split_whitespace().nth(1).ok_or("no number")?.parse::<u64>()?;
     }
     Ok(sum)

@@ -6,9 +6,9 @@
 pub mod banner;
 #[cfg(not(loom))]
 pub mod broker;
+pub mod cli;
 #[cfg(not(loom))]
 pub mod client;
-pub mod cli;
 pub mod config;
 pub mod logging;
 pub mod reactor;

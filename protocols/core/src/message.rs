@@ -284,8 +284,9 @@ impl Message {
     /// Message Expiry Interval to send on: what remains, in whole seconds rounded up [MQTT-3.3.2-6].
     #[must_use]
     pub fn remaining_s(&self, mono_ms: u64) -> Option<u32> {
-        (self.expires_ms != u64::MAX)
-            .then(|| u32::try_from(self.expires_ms.saturating_sub(mono_ms).div_ceil(1000)).unwrap_or(u32::MAX))
+        (self.expires_ms != u64::MAX).then(|| {
+            u32::try_from(self.expires_ms.saturating_sub(mono_ms).div_ceil(1000)).unwrap_or(u32::MAX)
+        })
     }
 
     /// Memory it is charged with, in bytes.
