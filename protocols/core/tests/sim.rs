@@ -1,4 +1,16 @@
 //! The seeded simulation: one to four engines, model clients and a hostile world.
+//!
+//! Mail between engines keeps its order per lane and pair, everything else is permuted: settlements (some fail),
+//! connections cut at any step with what is on the wires, half-open connections, takeovers, expiry, full queues. Checked
+//! at every packet: acknowledgements and their order, windows and packet ids, DUP, what must be stored first; and at
+//! rest: nothing acknowledged is lost, exactly once, order, counted drops, idle engines, all credits on the books.
+//! `NOCTULE_SIM_SEED=n` runs one seed, `NOCTULE_SIM_SEEDS=n` the first n of each test.
+//!
+//! It was seen to fail when the engine was broken in each of these ways: acknowledge before the store; PUBCOMP before the
+//! release is stored; QoS 2 of a kept session not held; a repeated PUBLISH not bound to the held or to the parked
+//! first one; nothing sent again on reconnect; no DUP; outbound QoS 2 not stored first; held messages let go in the order
+//! of settlement; answers out of order; a window one too large; every 40th mail lost; credits ignored; a credit
+//! forgotten; a loan never settled; a message for an absent client dropped uncounted; a will lost at takeover.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check ends the run")]
 
 #[path = "sim/client.rs"]
@@ -42,7 +54,7 @@ fn plan(seed: u64, workers: u16) -> Plan {
         seed,
         workers,
         limits,
-        peer_window: 1 + rng.below(12) as u32,
+        peer_window: rng.pick(&[1, 2, 3, 5, 8, 12, 17, 33]),
         store_fails: rng.chance(25),
         expiry: rng.chance(20),
         drifters: rng.below(4),

@@ -1,0 +1,242 @@
+//! Who gets a shared message, what waits for whom, and how loans end.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::message::{Fields, Publish};
+use crate::topic::TopicName;
+
+const LIMITS: GroupLimits = GroupLimits { max_messages: 3, max_bytes: 1 << 20, max_outstanding: 2 };
+
+fn session(slot: u32) -> SessionId {
+    SessionId { worker: WorkerId((slot % 2) as u16), slot, incarnation: 1 }
+}
+
+fn member(slot: u32) -> Member {
+    Member {
+        session: session(slot),
+        qos: Qos::ExactlyOnce,
+        online: true,
+        durable: false,
+        retain_as_published: false,
+        subscription_ids: None,
+        outstanding: 0,
+    }
+}
+
+fn group(slots: std::ops::Range<u32>) -> Group {
+    let mut group = Group::new(1);
+    slots.for_each(|slot| group.join(member(slot)));
+    group
+}
+
+fn message(topic: &str, qos: Qos, expiry_s: Option<u32>) -> Arc<Message> {
+    let publish = Publish {
+        topic: TopicName::from_validated(topic),
+        fields: Fields::default(),
+        payload: topic.as_bytes(),
+        qos,
+        retain: false,
+        dup: false,
+        packet_id: None,
+        expiry_s,
+    };
+    Message::new(&publish, SessionId::NOBODY, 0)
+}
+
+fn offer_as(group: &mut Group, strategy: ShareStrategy, topic: &str) -> Choice {
+    let message = message(topic, Qos::AtLeastOnce, None);
+    group.offer(&message, strategy, LIMITS, &Seed::new(7), |_| true)
+}
+
+fn offer(group: &mut Group, topic: &str) -> Choice {
+    offer_as(group, ShareStrategy::RoundRobin, topic)
+}
+
+fn chosen(group: &Group, choice: &Choice) -> u32 {
+    let Choice::Send(place, _) = choice else { panic!("{choice:?}") };
+    group.members()[*place].session.slot
+}
+
+fn loan(choice: &Choice) -> u64 {
+    let Choice::Send(_, Some(loan)) = choice else { panic!("{choice:?}") };
+    *loan
+}
+
+fn next(group: &mut Group) -> Option<(String, u64)> {
+    let (message, _, loan) =
+        group.next_from_backlog(ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true)?;
+    Some((message.topic().as_str().to_owned(), loan.unwrap()))
+}
+
+#[test]
+fn round_robin_goes_round_and_passes_over_the_absent() {
+    let mut group = group(0..3);
+    let mut turn = |group: &mut Group| {
+        let choice = offer(group, "t");
+        group.settle(loan(&choice), Outcome::Finished);
+        chosen(group, &choice)
+    };
+    assert_eq!([turn(&mut group), turn(&mut group), turn(&mut group), turn(&mut group)], [0, 1, 2, 0]);
+    group.set_presence(session(1), false, true);
+    assert_eq!([turn(&mut group), turn(&mut group), turn(&mut group)], [2, 0, 2]);
+    assert!(!group.leave(session(0)));
+    assert_eq!([turn(&mut group), turn(&mut group)], [2, 2]);
+}
+
+#[test]
+fn least_inflight_prefers_whoever_has_least() {
+    let mut group = group(0..2);
+    let first = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
+    let second = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
+    assert_ne!(chosen(&group, &first), chosen(&group, &second));
+    group.settle(loan(&second), Outcome::Finished);
+    for _ in 0..2 {
+        let third = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
+        assert_eq!(chosen(&group, &third), chosen(&group, &second));
+        group.settle(loan(&third), Outcome::Finished);
+    }
+}
+
+#[test]
+fn sticky_keeps_a_topic_and_a_leaving_member_moves_only_its_own() {
+    let mut group = group(0..4);
+    let mut owners = |group: &mut Group| -> BTreeMap<String, u32> {
+        (0..64)
+            .map(|number| {
+                let topic = format!("t/{number}");
+                let choice = offer_as(group, ShareStrategy::Sticky, &topic);
+                group.settle(loan(&choice), Outcome::Finished);
+                (topic, chosen(group, &choice))
+            })
+            .collect()
+    };
+    let before = owners(&mut group);
+    assert_eq!(before, owners(&mut group));
+    for slot in 0..4 {
+        assert!(before.values().filter(|&&owner| owner == slot).count() > 4, "member {slot} has too few");
+    }
+    group.leave(session(2));
+    for (topic, owner) in owners(&mut group) {
+        assert!(before[&topic] == owner || before[&topic] == 2, "{topic} moved without need");
+    }
+}
+
+#[test]
+fn a_sticky_topic_waits_for_its_busy_member() {
+    let mut group = group(0..2);
+    for _ in 0..2 {
+        assert!(matches!(offer_as(&mut group, ShareStrategy::Sticky, "t"), Choice::Send(..)));
+    }
+    assert!(matches!(offer_as(&mut group, ShareStrategy::Sticky, "t"), Choice::Kept));
+}
+
+#[test]
+fn a_member_with_as_much_as_it_may_have_is_passed_over_and_waited_for() {
+    let mut group = group(0..1);
+    let first = offer(&mut group, "1");
+    offer(&mut group, "2");
+    assert!(matches!(offer(&mut group, "3"), Choice::Kept));
+    assert_eq!(next(&mut group), None);
+    assert!(group.settle(loan(&first), Outcome::Finished));
+    assert_eq!(next(&mut group).unwrap().0, "3");
+}
+
+#[test]
+fn a_worker_that_can_not_be_reached_is_passed_over() {
+    let mut group = group(0..2);
+    for _ in 0..2 {
+        let choice = group.offer(
+            &message("t", Qos::AtMostOnce, None),
+            ShareStrategy::RoundRobin,
+            LIMITS,
+            &Seed::new(7),
+            |worker| worker == WorkerId(1),
+        );
+        assert_eq!(chosen(&group, &choice), 1);
+        assert!(matches!(choice, Choice::Send(_, None)), "QoS 0 is not lent");
+    }
+}
+
+#[test]
+fn without_anybody_online_only_a_durable_member_keeps_messages_within_bounds() {
+    let mut group = group(0..2);
+    group.set_presence(session(0), false, false);
+    group.set_presence(session(1), false, false);
+    assert!(matches!(offer(&mut group, "t"), Choice::Dropped));
+    group.set_presence(session(1), false, true);
+    for _ in 0..LIMITS.max_messages {
+        assert!(matches!(offer(&mut group, "t"), Choice::Kept));
+    }
+    assert!(matches!(offer(&mut group, "t"), Choice::Dropped), "one past the bound");
+    let qos_0 = message("t", Qos::AtMostOnce, None);
+    let choice = group.offer(&qos_0, ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true);
+    assert!(matches!(choice, Choice::Dropped), "QoS 0 is not kept");
+}
+
+#[test]
+fn the_bound_on_bytes_holds_too() {
+    let mut group = group(0..1);
+    group.set_presence(session(0), false, true);
+    let cost = message("t", Qos::AtLeastOnce, None).cost();
+    let tight = GroupLimits { max_bytes: 2 * cost, ..LIMITS };
+    let mut offer = || {
+        let message = message("t", Qos::AtLeastOnce, None);
+        group.offer(&message, ShareStrategy::RoundRobin, tight, &Seed::new(7), |_| true)
+    };
+    assert!(matches!((offer(), offer()), (Choice::Kept, Choice::Kept)));
+    assert!(matches!(offer(), Choice::Dropped));
+}
+
+#[test]
+fn returned_loans_come_back_in_their_order_before_what_was_never_lent() {
+    let mut group = group(0..1);
+    let loans = [offer(&mut group, "1"), offer(&mut group, "2")].map(|choice| loan(&choice));
+    group.set_presence(session(0), false, true);
+    assert!(matches!(offer(&mut group, "3"), Choice::Kept));
+    assert!(group.settle(loans[1], Outcome::Returned));
+    assert!(group.settle(loans[0], Outcome::Returned));
+    assert_eq!(group.loans(), 0);
+    group.set_presence(session(0), true, true);
+    let (first, again) = next(&mut group).unwrap();
+    assert_eq!((first.as_str(), next(&mut group).unwrap().0.as_str()), ("1", "2"));
+    // Lent and returned once more, it is still the oldest.
+    assert!(group.settle(again, Outcome::Returned));
+    assert_eq!(next(&mut group).unwrap().0, "1");
+}
+
+#[test]
+fn a_loan_ends_once_and_only_in_its_own_group() {
+    let mut group = group(0..1);
+    let number = loan(&offer(&mut group, "t"));
+    assert_eq!(group.members()[0].outstanding, 1);
+    assert!(!Group::new(2).settle(number, Outcome::Returned));
+    assert!(group.settle(number, Outcome::Finished));
+    assert!(!group.settle(number, Outcome::Returned));
+    assert_eq!((group.members()[0].outstanding, group.backlog()), (0, 0));
+}
+
+#[test]
+fn who_leaves_and_joins_again_still_holds_its_loans() {
+    let mut group = group(0..2);
+    let choice = offer(&mut group, "t");
+    let who = chosen(&group, &choice);
+    group.leave(session(who));
+    group.join(member(who));
+    assert_eq!(group.members().last().unwrap().outstanding, 1);
+    let again = Member { qos: Qos::AtLeastOnce, ..member(who) };
+    group.join(again);
+    assert_eq!(group.members().len(), 2);
+    assert_eq!(group.members().last().unwrap().outstanding, 1, "new options forget nothing");
+}
+
+#[test]
+fn what_has_expired_at_the_front_is_taken_out() {
+    let mut group = group(0..1);
+    group.set_presence(session(0), false, true);
+    let short = message("short", Qos::AtLeastOnce, Some(1));
+    group.offer(&short, ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true);
+    assert!(group.pop_expired(999).is_none());
+    assert!(group.pop_expired(1_000).is_some());
+    assert_eq!((group.backlog(), group.backlog_bytes), (0, 0));
+}

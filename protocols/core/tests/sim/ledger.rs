@@ -126,7 +126,9 @@ impl Ledger {
         match op {
             StoreOp::Publish { message, inbound, .. } => {
                 let msg = number(message.payload());
-                if ticket == Ticket::NONE {
+                let sent = self.message(msg);
+                if ticket == Ticket::NONE && (sent.will || sent.qos == Qos::AtMostOnce) {
+                    // Nobody waits for it, so nobody is told of a failure either.
                     self.stored.insert(msg);
                 } else {
                     self.submitted.insert(msg);
