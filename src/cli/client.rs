@@ -75,7 +75,7 @@ impl ConnectArgs {
     /// The user name; the flag wins over the URL.
     #[must_use]
     pub fn user_name(&self) -> Option<&str> {
-        self.user.as_deref().or(self.url.as_ref()?.user.as_deref())
+        self.user.as_deref().or_else(|| self.url.as_ref()?.user.as_deref())
     }
 
     /// The flags given that only MQTT 5 can express.

@@ -80,7 +80,7 @@ pub struct PayloadArgs {
     #[arg(short, long)]
     file: Option<PathBuf>,
 
-    /// Publish each line of standard input as a message of its own
+    /// Publish each line of standard input as a message of its own; empty lines are left out
     #[arg(short, long)]
     lines: bool,
 

@@ -166,6 +166,15 @@ fn what_a_version_cannot_say_is_refused_not_dropped() {
 }
 
 #[test]
+fn the_user_comes_from_the_flag_or_the_url() {
+    let user = |line: &str| publish(line).connect.user_name().map(str::to_owned);
+    assert_eq!(user("noctule pub -t a -n"), None);
+    assert_eq!(user("noctule pub -t a -n -u anna").as_deref(), Some("anna"));
+    assert_eq!(user("noctule pub -t a -n --url mqtt://bert@b").as_deref(), Some("bert"));
+    assert_eq!(user("noctule pub -t a -n -u anna --url mqtt://bert@b").as_deref(), Some("anna"));
+}
+
+#[test]
 fn subscribing_takes_several_filters() {
     let args = subscribe(
         "noctule sub -t a/# -t +/b -q 1 -v -C 3 -W 500ms --no-local --retain-as-published --retain-handling new \
@@ -210,8 +219,8 @@ fn check_tells_what_would_run() {
     assert_eq!(
         out,
         "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  1 worker, data in \
-         data\n  up to 10000 connections (1000 per address), packets of 1MiB, sessions of 7d\n  queues of 1000 \
-         messages and 4MiB per client, then drop-oldest\n"
+         data\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  queues of 10000 \
+         messages and 8MiB per client, then drop-oldest\n"
     );
 }
 
@@ -222,7 +231,7 @@ fn check_tells_everything_that_is_wrong() {
     assert_eq!(
         err,
         "FILE:2:1: limits.max_inflght: unknown key; did you mean max_inflight?\nFILE:3:16: limits.max_inflight: 0 is \
-         not a whole number from 1 to 65535 (default 100)\n"
+         not a whole number from 1 to 65535 (default 256)\n"
     );
     let (exit, out, err) = check(None);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));

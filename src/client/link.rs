@@ -49,6 +49,8 @@ impl<'a> Link<'a> {
         place: &'a Place,
         started: Instant,
     ) -> Result<Self, Failure> {
+        // What cannot be said at all is found before anybody is called.
+        client.connect(0).map_err(Failure::Impossible)?;
         let stream = match timeout(CONNECT_TIMEOUT, dial(place)).await {
             Ok(stream) => stream?,
             Err(_) => return Err(Failure::ConnectTimeout { place: place.clone(), after: CONNECT_TIMEOUT }),

@@ -49,7 +49,7 @@ fn a_terminal_gets_nothing_that_commands_it() {
 fn json_has_every_property_and_leaves_out_what_is_not_there() {
     assert_eq!(
         String::from_utf8(printed(Form::Json, &message(b"21.5"))).unwrap(),
-        "{\"time\":\"2026-11-21T00:00:06.007Z\",\"topic\":\"a/b\",\"payload\":\"21.5\",\"qos\":1,\"retain\":true,\
+        "{\"time\":\"2026-11-20T23:53:26.007Z\",\"topic\":\"a/b\",\"payload\":\"21.5\",\"qos\":1,\"retain\":true,\
          \"dup\":false}\n"
     );
     let mut full = message(b"\xff\n");
@@ -64,7 +64,7 @@ fn json_has_every_property_and_leaves_out_what_is_not_there() {
     }));
     assert_eq!(
         String::from_utf8(printed(Form::Json, &full)).unwrap(),
-        "{\"time\":\"2026-11-21T00:00:06.007Z\",\"topic\":\"a/b\",\"payload_base64\":\"/wo=\",\"qos\":1,\
+        "{\"time\":\"2026-11-20T23:53:26.007Z\",\"topic\":\"a/b\",\"payload_base64\":\"/wo=\",\"qos\":1,\
          \"retain\":true,\"dup\":false,\"payload_format\":\"bytes\",\"content_type\":\"image/png\",\
          \"response_topic\":\"r\",\"correlation_data_base64\":\"/g==\",\"expiry_s\":60,\"subscription_ids\":[7],\
          \"user_properties\":[{\"name\":\"k\",\"value\":\"1\"},{\"name\":\"k\",\"value\":\"2\"}]}\n"
