@@ -25,7 +25,8 @@ mod conn;
 mod io;
 #[cfg(not(loom))]
 mod out;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 #[cfg(not(loom))]
 mod turn;
