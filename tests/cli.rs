@@ -153,6 +153,42 @@ fn lines_are_published_as_they_come() {
 }
 
 #[test]
+fn a_stopped_publisher_says_what_is_missing() {
+    // Takes connections and never says a word.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let publisher = noctule(&["pub", "-t", "a", "-m", "x", "-q", "1", "-p", &port]);
+    let _socket = listener.accept().unwrap();
+    publisher.signal("INT");
+    let ended = publisher.end();
+    assert_eq!(ended.code, 1);
+    assert_eq!(ended.err, "noctule: stopped with 0 messages published, 0 of them not acknowledged\n");
+
+    let broker = TestBroker::start();
+    let mut sub = broker.sub(&["-t", "a", "-C", "1"]);
+    let mut publisher = broker.start_publish(&["-t", "a", "-l", "-q", "1"]);
+    publisher.write(b"x\n");
+    assert_eq!(sub.line(), "x");
+    // Its acknowledgement is on the way; then nothing is missing.
+    std::thread::sleep(Duration::from_millis(200));
+    publisher.signal("TERM");
+    publisher.end().succeeds();
+}
+
+#[test]
+fn silence_is_bridged_by_pings() {
+    let broker = TestBroker::start();
+    let started = Instant::now();
+    let sub = broker.sub(&["-t", "a", "-k", "1s", "-C", "1"]);
+    // Without pings the broker gives up after one and a half times the keep alive.
+    std::thread::sleep(Duration::from_millis(2_500));
+    broker.publish(&["-t", "a", "-m", "still here"]).succeeds();
+    let ended = sub.end();
+    assert_eq!((ended.out.as_str(), ended.err.lines().count()), ("still here\n", 1), "{}", ended.err);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
 fn count_and_timeout_have_their_exit_codes() {
     let broker = TestBroker::start();
     let started = Instant::now();

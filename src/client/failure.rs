@@ -70,7 +70,7 @@ pub(super) enum Failure {
     NothingGranted,
     #[error("{refused} of {published} messages were not taken")]
     NotTaken { refused: u64, published: u64 },
-    #[error("stopped before the broker had acknowledged everything: {waiting} of {published} are missing")]
+    #[error("stopped with {published} messages published, {waiting} of them not acknowledged")]
     Stopped { waiting: usize, published: u64 },
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),

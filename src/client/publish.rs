@@ -57,12 +57,14 @@ pub(super) async fn run(arguments: &PubArgs) -> Result<Exit, Failure> {
         Ok(done) => done.map(|()| false)?,
         Err(Stop::Signal | Stop::Deadline) => true,
     };
+    // Lines may be cut short by a signal, as under `tail -f`; what has been published must be through.
     let waiting = link.client().unacknowledged();
-    match stops.or(link.close()).await {
-        Ok(closed) => closed?,
-        Err(_) => return Err(Failure::Stopped { waiting, published: tally.published }),
-    }
-    if stopped && waiting > 0 {
+    let unfinished = stopped && (waiting > 0 || tally.published == 0);
+    let Ok(closed) = stops.or(link.close()).await else {
+        return Err(Failure::Stopped { waiting, published: tally.published });
+    };
+    closed?;
+    if unfinished {
         return Err(Failure::Stopped { waiting, published: tally.published });
     }
     match tally.refused {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,7 +39,12 @@ impl Stops {
             return Poll::Ready(Stop::Signal);
         }
         match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx).map(|()| Stop::Deadline),
+            Some(deadline) => {
+                ready!(deadline.as_mut().poll(cx));
+                // Told once: what is left to be done after it may take its own time.
+                self.deadline = None;
+                Poll::Ready(Stop::Deadline)
+            }
             None => Poll::Pending,
         }
     }

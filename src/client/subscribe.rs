@@ -51,7 +51,8 @@ pub(super) async fn run(arguments: &SubArgs) -> Result<Exit, Failure> {
                 Ok(Ok(End::NobodyReads)) => return Ok(Exit::Done),
                 Ok(Err(failure)) => Ok(failure),
                 Err(stop) => {
-                    let _ = link.close().await;
+                    // A second signal does not wait for the good-bye.
+                    let _ = stops.or(link.close()).await;
                     Err(stop)
                 }
             },
