@@ -1,1 +1,263 @@
+//! The kit of the engine's tests: one engine, connections by number, a recording outlet, a clock that is set by hand.
+//!
+//! What settles when is each test's choice: by default every submission at once, as [`MemoryStore`] does it.
 
+mod acknowledgement;
+mod lifetime;
+mod routing;
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use super::*;
+use crate::delivery::AckKind;
+use crate::effects::{Connect, Delivery, FilterRequest, Outlet, Reason, RetainHandling, Sent, WillRequest};
+use crate::id::Qos;
+use crate::message::{Fields, Publish};
+use crate::policy::Limits;
+use crate::retained::RetainedLimits;
+use crate::store::{MemoryStore, Store, StoreEvent, StoreOp};
+use crate::topic::TopicName;
+
+/// What a connection was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Reply(Reply),
+    Message {
+        body: String,
+        qos: Qos,
+        dup: bool,
+        retain: bool,
+        pid: Option<u16>,
+        ids: Vec<u32>,
+        expiry: Option<u32>,
+    },
+    Release(u16),
+    Closed(Kind),
+}
+
+/// Takes packets until it is full.
+#[derive(Debug)]
+struct Pipe {
+    room: usize,
+    largest: usize,
+    seen: Vec<Seen>,
+}
+
+impl Outlet for Pipe {
+    fn has_room(&self) -> bool {
+        self.seen.len() < self.room
+    }
+
+    fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent {
+        let body = delivery.message.payload();
+        if body.len() > self.largest {
+            return Sent::TooLarge;
+        }
+        self.seen.push(Seen::Message {
+            body: String::from_utf8(body.to_vec()).unwrap(),
+            qos: delivery.qos,
+            dup: delivery.dup,
+            retain: delivery.retain,
+            pid: delivery.packet_id.map(NonZeroU16::get),
+            ids: delivery.subscription_ids.iter().map(|id| id.get()).collect(),
+            expiry: delivery.remaining_s,
+        });
+        Sent::Written(body.len())
+    }
+
+    fn release(&mut self, packet_id: NonZeroU16) {
+        self.seen.push(Seen::Release(packet_id.get()));
+    }
+}
+
+struct Kit {
+    engine: Engine,
+    store: MemoryStore,
+    /// Submissions whose settlement the test gives itself, while `manual`.
+    submitted: Vec<(Ticket, StoreOp)>,
+    manual: bool,
+    now: Now,
+    largest: usize,
+    seen: Vec<(u32, Seen)>,
+}
+
+fn conn(number: u32) -> ConnId {
+    ConnId { slot: number, generation: 1 }
+}
+
+fn id(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap()
+}
+
+/// What most clients ask for: MQTT 5, a clean start, nothing kept.
+fn client(client_id: &str) -> Connect<'_> {
+    Connect {
+        client_id,
+        user: None,
+        clean_start: true,
+        expiry_s: 0,
+        receive_maximum: NonZeroU16::MAX,
+        keep_alive_s: 0,
+        is_v5: true,
+        will: None,
+    }
+}
+
+/// One that keeps its session.
+fn keeper(client_id: &str) -> Connect<'_> {
+    Connect { clean_start: false, expiry_s: 1_000, ..client(client_id) }
+}
+
+fn publish<'a>(topic: &'a str, body: &'a str, qos: Qos) -> Publish<'a> {
+    Publish {
+        topic: TopicName::from_validated(topic),
+        fields: Fields::default(),
+        payload: body.as_bytes(),
+        qos,
+        retain: false,
+        dup: false,
+        packet_id: (qos > Qos::AtMostOnce).then(|| id(1)),
+        expiry_s: None,
+    }
+}
+
+fn filter(filter: &str, qos: Qos) -> FilterRequest<'_> {
+    FilterRequest {
+        filter,
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Always,
+    }
+}
+
+impl Kit {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let shared = Arc::new(Shared::new(&Seed::new(1), 1, RetainedLimits::default()));
+        let now = Now { mono_ms: 0, wall_ms: 0 };
+        let engine = Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits }), now);
+        let (store, submitted, seen) = (MemoryStore::default(), Vec::new(), Vec::new());
+        Self { engine, store, submitted, manual: false, now, largest: usize::MAX, seen }
+    }
+
+    fn give(&mut self, input: Input<'_>) {
+        let mut fx = Effects::default();
+        self.engine.handle(self.now, input, &mut fx);
+        self.carry_out(fx);
+    }
+
+    fn carry_out(&mut self, fx: Effects) {
+        for effect in fx.list {
+            match effect {
+                Effect::Reply(to, reply) => self.seen.push((to.slot, Seen::Reply(reply))),
+                Effect::Close(to, refusal) => self.seen.push((to.slot, Seen::Closed(refusal.kind))),
+                Effect::Store(ticket, op) if self.manual => self.submitted.push((ticket, op)),
+                Effect::Store(ticket, op) => self.store.submit(ticket, op).unwrap(),
+                Effect::Log(_) => {}
+                other => panic!("one engine alone: {other:?}"),
+            }
+        }
+        for to in fx.dirty {
+            self.pull(to, usize::MAX);
+        }
+        while let Some(event) = self.store.poll() {
+            self.give(Input::Store(event));
+        }
+    }
+
+    fn pull(&mut self, to: ConnId, room: usize) -> Pulled {
+        let mut pipe = Pipe { room, largest: self.largest, seen: Vec::new() };
+        let mut fx = Effects::default();
+        let pulled = self.engine.pull(self.now, to, &mut pipe, &mut fx);
+        self.seen.extend(pipe.seen.into_iter().map(|seen| (to.slot, seen)));
+        self.carry_out(fx);
+        pulled
+    }
+
+    fn connect(&mut self, number: u32, connect: Connect<'_>) -> Vec<Seen> {
+        self.give(Input::Opened(conn(number)));
+        self.give(Input::Connect(conn(number), connect));
+        self.take(number)
+    }
+
+    fn subscribe(&mut self, number: u32, filters: &[FilterRequest<'_>]) -> Vec<Seen> {
+        self.subscribe_as(number, None, filters)
+    }
+
+    fn subscribe_as(&mut self, number: u32, sub: Option<u32>, filters: &[FilterRequest<'_>]) -> Vec<Seen> {
+        let sub = sub.and_then(NonZeroU32::new);
+        self.give(Input::Subscribe { conn: conn(number), packet_id: id(9), id: sub, filters });
+        self.take(number)
+    }
+
+    fn publish(&mut self, number: u32, publish: Publish<'_>) -> Vec<Seen> {
+        self.give(Input::Publish(conn(number), publish));
+        self.take(number)
+    }
+
+    fn ack(&mut self, number: u32, kind: AckKind, packet_id: u16) -> Vec<Seen> {
+        self.give(Input::Ack { conn: conn(number), kind, packet_id: id(packet_id), failed: false });
+        self.take(number)
+    }
+
+    fn settle(&mut self, ticket: Ticket) {
+        self.give(Input::Store(StoreEvent::Settled(ticket)));
+    }
+
+    fn fail(&mut self, ticket: Ticket) {
+        self.give(Input::Store(StoreEvent::Failed(ticket)));
+    }
+
+    fn close(&mut self, number: u32) {
+        self.give(Input::Closed(conn(number)));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.give(Input::Tick);
+    }
+
+    /// What a connection was sent since the last time.
+    fn take(&mut self, number: u32) -> Vec<Seen> {
+        let (own, others) = std::mem::take(&mut self.seen).into_iter().partition(|(to, _)| *to == number);
+        self.seen = others;
+        let own: Vec<(u32, Seen)> = own;
+        own.into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    /// The bodies of the messages among them.
+    fn bodies(&mut self, number: u32) -> Vec<String> {
+        bodies(self.take(number))
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.engine.stats().dropped(reason)
+    }
+
+    /// The tickets of submissions that somebody waits for.
+    fn tickets(&mut self) -> Vec<Ticket> {
+        let all = std::mem::take(&mut self.submitted);
+        all.into_iter().map(|(ticket, _)| ticket).filter(|ticket| *ticket != Ticket::NONE).collect()
+    }
+}
+
+fn bodies(seen: Vec<Seen>) -> Vec<String> {
+    let body = |seen| match seen {
+        Seen::Message { body, .. } => Some(body),
+        _ => None,
+    };
+    seen.into_iter().filter_map(body).collect()
+}
+
+fn acked(kind: AckKind, packet_id: u16, reason: Reason) -> Seen {
+    Seen::Reply(Reply::Ack { kind, packet_id: id(packet_id), reason })
+}
+
+fn connected(session_present: bool) -> Seen {
+    Seen::Reply(Reply::Connected { session_present, expiry_s: None, keep_alive_s: None })
+}
