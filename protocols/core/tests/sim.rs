@@ -17,6 +17,8 @@
 mod client;
 #[path = "sim/ledger.rs"]
 mod ledger;
+#[path = "sim/outbox.rs"]
+mod outbox;
 #[path = "sim/rng.rs"]
 mod rng;
 #[path = "sim/verdict.rs"]

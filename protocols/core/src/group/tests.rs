@@ -72,7 +72,7 @@ fn next(group: &mut Group) -> Option<(String, u64)> {
 #[test]
 fn round_robin_goes_round_and_passes_over_the_absent() {
     let mut group = group(0..3);
-    let mut turn = |group: &mut Group| {
+    let turn = |group: &mut Group| {
         let choice = offer(group, "t");
         group.settle(loan(&choice), Outcome::Finished);
         chosen(group, &choice)
@@ -101,7 +101,7 @@ fn least_inflight_prefers_whoever_has_least() {
 #[test]
 fn sticky_keeps_a_topic_and_a_leaving_member_moves_only_its_own() {
     let mut group = group(0..4);
-    let mut owners = |group: &mut Group| -> BTreeMap<String, u32> {
+    let owners = |group: &mut Group| -> BTreeMap<String, u32> {
         (0..64)
             .map(|number| {
                 let topic = format!("t/{number}");

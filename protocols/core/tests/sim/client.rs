@@ -211,7 +211,7 @@ impl Client {
                 if dup && pid.is_none() {
                     return Err("DUP at QoS 0 [MQTT-3.3.1-2]".to_owned());
                 }
-                if self.v5 != (!ids.is_empty()) {
+                if self.v5 == ids.is_empty() {
                     return Err(format!("subscription identifiers {ids:?}"));
                 }
                 self.receive(pid, msg, qos, retain, refuses)?;

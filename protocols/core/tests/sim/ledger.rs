@@ -10,7 +10,8 @@ use noctule_core::id::{ConnId, Qos};
 use noctule_core::store::{StoreOp, Ticket};
 
 use crate::client::{Client, Down, Fate};
-use crate::world::{Conn, number};
+use crate::outbox::number;
+use crate::world::Conn;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Message {

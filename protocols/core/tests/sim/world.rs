@@ -5,8 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use noctule_core::effects::{
-    Connect, Delivery, Effect, Effects, FilterRequest, Input, Outlet, PeerMsg, Reply, RetainHandling, Sent,
-    WillRequest,
+    Connect, Effect, Effects, FilterRequest, Input, PeerMsg, Reply, RetainHandling, WillRequest,
 };
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::hash::Seed;
@@ -20,6 +19,7 @@ use noctule_core::topic::TopicName;
 
 use crate::client::{Client, Down, Fate, Up};
 use crate::ledger::{Ledger, Record};
+use crate::outbox::{Outbox, number};
 use crate::rng::Rng;
 
 /// What a run does and does not do.
@@ -88,47 +88,6 @@ pub(crate) struct World {
     /// The first refusals since the storm was over, for the words of a failure.
     pub(crate) refusals: VecDeque<String>,
     pub(crate) steps: u64,
-}
-
-/// The writing end of a connection, with room for a few packets at a time.
-struct Outbox {
-    room: usize,
-    packets: Vec<(Down, u64)>,
-    /// Takes no message whose number is a multiple of this, as too large.
-    too_large: u32,
-}
-
-pub(crate) fn number(payload: &[u8]) -> u32 {
-    u32::from_be_bytes(payload[..4].try_into().unwrap())
-}
-
-impl Outlet for Outbox {
-    fn has_room(&self) -> bool {
-        self.packets.len() < self.room
-    }
-
-    fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent {
-        assert!(self.has_room(), "written over the budget");
-        assert_eq!(delivery.packet_id.is_some(), delivery.qos > Qos::AtMostOnce);
-        let msg = number(delivery.message.payload());
-        if self.too_large != 0 && msg.is_multiple_of(self.too_large) {
-            return Sent::TooLarge;
-        }
-        let down = Down::Publish {
-            pid: delivery.packet_id,
-            msg,
-            qos: delivery.qos,
-            dup: delivery.dup,
-            retain: delivery.retain,
-            ids: delivery.subscription_ids.iter().map(|id| id.get()).collect(),
-        };
-        self.packets.push((down, delivery.message.record()));
-        Sent::Written(10)
-    }
-
-    fn release(&mut self, packet_id: NonZeroU16) {
-        self.packets.push((Down::Release(packet_id), 0));
-    }
 }
 
 impl World {
