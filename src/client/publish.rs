@@ -60,10 +60,12 @@ pub(super) async fn run(arguments: &PubArgs) -> Result<Exit, Failure> {
     // Lines may be cut short by a signal, as under `tail -f`; what has been published must be through.
     let waiting = link.client().unacknowledged();
     let unfinished = stopped && (waiting > 0 || tally.published == 0);
-    let Ok(closed) = stops.or(link.close()).await else {
-        return Err(Failure::Stopped { waiting, published: tally.published });
-    };
-    closed?;
+    // A first signal changes nothing about an end that is being made anyway; a second one does not wait for it.
+    let closed = if stopped { stops.or(link.close()).await } else { Ok(link.close().await) };
+    match closed {
+        Ok(closed) => closed?,
+        Err(_) => return Err(Failure::Stopped { waiting, published: tally.published }),
+    }
     if unfinished {
         return Err(Failure::Stopped { waiting, published: tally.published });
     }

@@ -188,8 +188,6 @@ impl Client {
         self.reauthenticating = false;
         self.terms = NO_TERMS;
         self.pinged_ms = None;
-        self.aliases_in = Inbound::default();
-        self.aliases_out = Outbound::default();
         self.window.connection_lost();
     }
 

@@ -151,7 +151,6 @@ fn the_window_is_the_smaller_of_both_limits() {
             reason_string: None,
         };
         assert_eq!(events(&mut client), [published]);
-        // An identifier rests as long as others are free.
         assert_eq!(client.publish(0, &at(Qos::AtLeastOnce)), Ok(Some(id(2))));
         feed(&mut client, &Packet::PubAck(Ack::new(id(1), Reason::QUOTA_EXCEEDED))).unwrap();
         assert!(matches!(events(&mut client)[..], [Event::Published { reason: Reason::QUOTA_EXCEEDED, .. }]));
@@ -195,6 +194,9 @@ fn what_was_not_acknowledged_is_sent_again_in_order_and_within_the_window() {
     assert_eq!(written(&mut client), ["publish 4 Some(1) dup"]);
     feed(&mut client, &Packet::PubAck(Ack::new(id(1), Reason::SUCCESS))).unwrap();
     assert!(client.has_room());
+    // The SUBSCRIBE went with its connection: its answer would be an intruder, its identifier is free.
+    let late = [Reason::SUCCESS];
+    assert!(feed(&mut client, &Packet::SubAck(SubAck::new(id(4), &late))).is_err());
 }
 
 #[test]
@@ -230,6 +232,10 @@ fn inbound_qos_2_comes_once_until_it_is_released() {
         feed(&mut client, &Packet::PubRel(Ack::new(id(7), Reason::SUCCESS))).unwrap();
         assert_eq!(written(&mut client).last(), Some(&format!("pubcomp 7 {reason}")));
     }
+    feed(&mut client, &Packet::Publish(publish.clone())).unwrap();
+    assert_eq!(events(&mut client).len(), 1);
+    // A server that has lost the session begins anew, with the same identifiers.
+    welcome(&mut client, &ConnAck::new(Reason::SUCCESS)).unwrap();
     feed(&mut client, &Packet::Publish(publish)).unwrap();
     assert_eq!(events(&mut client).len(), 1);
 }
@@ -278,6 +284,8 @@ fn aliases_are_resolved_and_bounded() {
         })
         .collect();
     assert_eq!(topics, ["a", "a", "b", "b"]);
+    welcome(&mut client, &ConnAck::new(Reason::SUCCESS)).unwrap();
+    assert!(feed(&mut client, &alias("", 2)).is_err(), "a new connection knows none of them");
     for (topic, number, reason) in [("", 1, "82"), ("c", 3, "94")] {
         let mut client = connected(Options { topic_alias_maximum: 2, ..v5() }, |_| ());
         feed(&mut client, &alias(topic, number)).unwrap_err();
@@ -424,6 +432,9 @@ fn all_identifiers_can_be_in_use_and_none_is_used_twice() {
     assert_eq!(client.publish(0, &at(Qos::AtLeastOnce)), Err(RequestError::WindowFull(65_535)));
     let filters = [Subscription::new("a", Qos::AtMostOnce)];
     assert_eq!(client.subscribe(0, &filters, None, &[]), Err(RequestError::NoPacketId));
-    feed(&mut client, &Packet::PubAck(Ack::new(id(77), Reason::SUCCESS))).unwrap();
+    // The one that has rested longest is used first.
+    for number in [77, 5] {
+        feed(&mut client, &Packet::PubAck(Ack::new(id(number), Reason::SUCCESS))).unwrap();
+    }
     assert_eq!(client.subscribe(0, &filters, None, &[]), Ok(id(77)));
 }

@@ -48,8 +48,8 @@ impl Window {
 
     /// Whether another message may go out under a limit of `limit`.
     pub(super) fn has_room(&self, limit: usize) -> bool {
-        // What is sent again goes first, or the order would be lost.
-        self.active < limit && self.resend.is_empty()
+        // What is to be sent again never waits beside a free place, so nothing overtakes it [MQTT-4.6.0-1].
+        self.active < limit
     }
 
     /// An identifier that is free; it stays so until something is [`put`](Self::put) there.
