@@ -94,6 +94,8 @@ pub(crate) struct Client {
     owing: BTreeSet<u16>,
     pub(crate) acks: VecDeque<Up>,
     pub(crate) taken: Vec<Taken>,
+    /// Messages that it has refused; if that PUBACK gets lost they come again, behind later ones.
+    pub(crate) turned_down: BTreeSet<u32>,
 }
 
 impl Client {
@@ -119,6 +121,7 @@ impl Client {
             owing: BTreeSet::new(),
             acks: VecDeque::new(),
             taken: Vec::new(),
+            turned_down: BTreeSet::new(),
         }
     }
 
@@ -290,6 +293,9 @@ impl Client {
                 fresh = self.held.insert(pid.get());
             }
             fresh &= !failed;
+            if failed {
+                self.turned_down.insert(msg);
+            }
             self.acks.push_back(Up::Ack { kind, pid, failed });
         }
         if fresh {

@@ -109,7 +109,7 @@ fn order(world: &World, client: &Client) {
             || message.orphan
             || due(client, false, message) == Some(Qos::AtMostOnce)
             || may_lose(world, taken.msg, message);
-        if message.will || message.again && may_miss {
+        if message.will || client.turned_down.contains(&taken.msg) || message.again && may_miss {
             continue;
         }
         let newest = last.entry((message.publisher, &message.topic, message.qos)).or_default();
