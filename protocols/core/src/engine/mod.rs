@@ -365,7 +365,7 @@ impl Engine {
             }
         }
         match message {
-            PeerMsg::Deliver(message, set) => self.deliver_here(now, &message, &set, fx),
+            PeerMsg::Deliver(message, set) => self.deliver_here(now, message, &set, fx),
             PeerMsg::GroupPublish(key, message) => self.group_message(now, &key, &message, fx),
             PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease } => {
                 self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);

@@ -8,7 +8,7 @@ use super::{Engine, NO_SESSION, Timer};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
 use crate::id::{ConnId, Now, Qos, SessionId, WorkerId};
-use crate::matches::MatchSet;
+use crate::matches::{MatchSet, Target};
 use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity, Overflow};
 use crate::queue::{Entry, Extra};
@@ -31,6 +31,8 @@ pub(super) struct Parked {
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     publisher: SessionId,
+    /// Whether the publisher's session outlived its connections when the message came.
+    kept: bool,
     /// The client's connection; `None` for wills.
     conn: Option<ConnId>,
     /// Present for QoS 1 and 2 from a connection.
@@ -95,8 +97,8 @@ impl Engine {
         if !self.policy.allows(who, Action::Publish(publish.topic.as_str())) {
             return self.forbidden(now, conn, slot, publish, fx);
         }
-        let publisher = self.session_id(slot);
-        let origin = Origin { publisher, conn: Some(conn), packet_id: publish.packet_id, place: None };
+        let (publisher, kept) = (self.session_id(slot), session.is_durable());
+        let origin = Origin { publisher, kept, conn: Some(conn), packet_id: publish.packet_id, place: None };
         self.take_in(now, Source::Borrowed(publish), origin, fx);
     }
 
@@ -162,7 +164,7 @@ impl Engine {
         publisher: SessionId,
         fx: &mut Effects,
     ) {
-        let origin = Origin { publisher, conn: None, packet_id: None, place: None };
+        let origin = Origin { publisher, kept: false, conn: None, packet_id: None, place: None };
         self.take_in(now, Source::Owned(message), origin, fx);
     }
 
@@ -269,8 +271,13 @@ impl Engine {
     /// A held message is stored: it goes on, once there is room for it.
     pub(super) fn hold_stored(&mut self, now: Now, hold: Hold, fx: &mut Effects) {
         let Hold { place, publisher, packet_id, message, set, .. } = hold;
-        let origin =
-            Origin { publisher, conn: Some(place.conn), packet_id: Some(packet_id), place: Some(place) };
+        let origin = Origin {
+            publisher,
+            kept: true,
+            conn: Some(place.conn),
+            packet_id: Some(packet_id),
+            place: Some(place),
+        };
         if self.must_park(&set) {
             return self.park(message, origin, Some(set), fx);
         }
@@ -336,12 +343,8 @@ impl Engine {
             return self.refuse_message(now, qos, origin, fx);
         }
         let slot = self.slot_of(origin.publisher);
-        let kept_publisher =
-            slot.and_then(|slot| self.sessions.get(slot as usize)).filter(|session| session.is_durable());
-        let inbound = match (qos, origin.packet_id, kept_publisher) {
-            (Qos::ExactlyOnce, Some(packet_id), Some(session)) => Some((session.number, packet_id)),
-            _ => None,
-        };
+        // Held even if the session has ended meanwhile: an older one that is held must not be overtaken.
+        let inbound = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce && origin.kept);
         let for_durable = qos > Qos::AtMostOnce && set.durable_targets(origin.publisher).next().is_some();
         let record = if retain || for_durable || inbound.is_some() { self.shared.next_record() } else { 0 };
         let message = self.materialise(now, source, origin.publisher, record);
@@ -350,13 +353,13 @@ impl Engine {
         {
             self.note_received(slot, packet_id);
         }
-        if let (Some((number, packet_id)), Some(conn)) = (inbound, origin.conn) {
+        if let (Some(packet_id), Some(conn)) = (inbound, origin.conn) {
             // Exactly once for a session that survives: stored before anybody else sees it.
             let op = StoreOp::Publish {
                 message: Arc::clone(&message),
                 recipients: recipients(&message, &set),
                 retained: retain,
-                inbound: Some((number, packet_id.get())),
+                inbound: Some((SessionNumber(origin.publisher.incarnation), packet_id.get())),
             };
             let place = origin.place.unwrap_or_else(|| self.reserve_answer(conn));
             let publisher = origin.publisher;
@@ -400,7 +403,6 @@ impl Engine {
     /// Sends a message to everybody whom it matches.
     fn fan_out(&mut self, now: Now, message: Arc<Message>, set: &Arc<MatchSet>, fx: &mut Effects) {
         let own = self.id;
-        self.deliver_here(now, &message, set, fx);
         if self.shared.workers() > 1 {
             for (worker, _) in set.workers().filter(|&(worker, _)| worker != own) {
                 self.send_peer(worker, PeerMsg::Deliver(Arc::clone(&message), Arc::clone(set)), fx);
@@ -414,32 +416,31 @@ impl Engine {
         for group in set.groups().iter().filter(|group| group.home == own) {
             self.group_message(now, &group.key, &message, fx);
         }
-        self.pool.give_back(message);
+        self.deliver_here(now, message, set, fx);
     }
 
     /// Queues the message for this worker's part of the matches.
     pub(super) fn deliver_here(
         &mut self,
         now: Now,
-        message: &Arc<Message>,
+        message: Arc<Message>,
         set: &Arc<MatchSet>,
         fx: &mut Effects,
     ) {
         let publisher = message.publisher();
+        // The last recipient gets the message itself and only the others a share of it: most messages have one
+        // recipient, and counting owners is a good part of what is left to be paid per message.
+        let mut last: Option<(u32, Target)> = None;
         for target in set.for_worker(self.id) {
             let Some(target) = set.for_publisher(target, publisher) else { continue };
             let Some(slot) = self.slot_of(target.session) else { continue };
-            let ids = set.ids(&target);
-            let extra = (!ids.is_empty())
-                .then(|| Box::new(Extra { subscription_ids: Some(ids.into()), lease: None }));
-            let entry = Entry {
-                message: Arc::clone(message),
-                extra,
-                qos: message.qos().min(target.qos),
-                // [MQTT-3.3.1-12/13]
-                retain: message.retain() && target.retain_as_published,
-            };
-            self.enqueue(now, slot, entry, fx);
+            if let Some((slot, target)) = last.replace((slot, target)) {
+                self.enqueue(now, slot, entry(Arc::clone(&message), set, &target), fx);
+            }
+        }
+        match last {
+            Some((slot, target)) => self.enqueue(now, slot, entry(message, set, &target), fx),
+            None => self.pool.give_back(message),
         }
     }
 
@@ -482,6 +483,17 @@ pub(super) fn recipients(message: &Message, set: &MatchSet) -> Box<[SessionNumbe
 /// What a publisher is told of its message's recipients.
 fn matched(set: &MatchSet) -> Reason {
     if set.is_empty() { Reason::NoMatchingSubscribers } else { Reason::Success }
+}
+
+/// The message as one target is to get it.
+fn entry(message: Arc<Message>, set: &MatchSet, target: &Target) -> Entry {
+    let ids = set.ids(target);
+    let extra =
+        (!ids.is_empty()).then(|| Box::new(Extra { subscription_ids: Some(ids.into()), lease: None }));
+    let qos = message.qos().min(target.qos);
+    // [MQTT-3.3.1-12/13]
+    let retain = message.retain() && target.retain_as_published;
+    Entry { message, extra, qos, retain }
 }
 
 /// The first answer to a PUBLISH of that QoS.
