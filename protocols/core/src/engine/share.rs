@@ -41,7 +41,10 @@ impl Engine {
         GroupLimits {
             max_messages: limits.max_queued_messages,
             max_bytes: limits.max_queued_bytes,
-            max_outstanding: u32::from(limits.max_inflight.max(1)),
+            // No more than its queue has room for, or the group itself would make a slow consumer of it.
+            max_outstanding: u32::from(limits.max_inflight)
+                .min(u32::try_from(limits.max_queued_messages).unwrap_or(u32::MAX))
+                .max(1),
         }
     }
 
