@@ -26,6 +26,7 @@ const HOSTS: [&str; 21] = [
     "opensource.org",
     "rust-lang.org",
     "rustsec.org",
+    "rustup.rs",
     "semver.org",
     "spdx.org",
     "stomp.github.io",
