@@ -8,7 +8,7 @@ const EMPTY_NAMES: [&str; 9] =
     ["utils", "util", "types", "common", "helper", "helpers", "manager", "misc", "shared_types"];
 
 /// Hosts that may be linked to: specifications, public documentation, and examples.
-const HOSTS: [&str; 21] = [
+const HOSTS: [&str; 22] = [
     "127.0.0.1",
     "apache.org",
     "contributor-covenant.org",
