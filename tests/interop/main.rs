@@ -1,0 +1,70 @@
+//! What real clients make of the broker: paho-mqtt, MQTT.js, rumqttc and Mosquitto's command line, each in 3.1.1 and 5.0.
+//!
+//! Every client does the same: connect, every QoS both ways, retained messages, a will, a session with messages kept
+//! for it, and in 5.0 properties, topic aliases and shared subscriptions. A client that is not installed is skipped
+//! aloud; where CI is set it is a failure. `.ci/run clients` installs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod mosquitto;
+mod rumqttc_parts;
+mod rumqttc_v4;
+mod rumqttc_v5;
+mod scripts;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use noctule::broker::Broker;
+use noctule::config::Config;
+
+/// How long anything may take; generous, because interpreters start slowly on busy cores.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A running broker; it stops when the test ends.
+struct Served {
+    broker: Option<Broker>,
+    address: SocketAddr,
+}
+
+impl Served {
+    fn start() -> Self {
+        let mut config = Config::default();
+        config.server.workers =
+            std::env::var("NOCTULE_TEST_WORKERS").map_or(1, |count| count.parse().expect("it is a number"));
+        for listener in &mut config.listener {
+            listener.address.set_port(0);
+        }
+        let broker = Broker::start(&config).expect("a broker on the loopback");
+        let address = broker.addresses()[0];
+        Self { broker: Some(broker), address }
+    }
+
+    fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            let ended = broker.stop();
+            if !std::thread::panicking() {
+                ended.unwrap();
+            }
+        }
+    }
+}
+
+/// Says that a client is missing: a failure where the CI has installed them all, else a skip that can be seen.
+fn missing(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what}");
+    // Not eprintln!, which the test harness keeps to itself when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}; `.ci/run` installs it and prints what to export");
+}
