@@ -99,4 +99,9 @@ impl Conn {
     pub(super) fn out_len(&self) -> usize {
         self.out.as_ref().map_or(0, |out| out.len())
     }
+
+    /// As [`OutBuf::answer_bytes`].
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.answer_bytes())
+    }
 }

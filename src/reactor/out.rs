@@ -36,6 +36,8 @@ pub struct OutBuf {
     shared_bytes: usize,
     /// Copied bytes behind the last payload in `shared` start here.
     tail_start: usize,
+    /// Unsent bytes up to the end of what was pulled last; what is behind them are answers.
+    pulled_bytes: usize,
     budget_bytes: usize,
 }
 
@@ -46,6 +48,7 @@ impl OutBuf {
             shared: VecDeque::new(),
             shared_bytes: 0,
             tail_start: 0,
+            pulled_bytes: 0,
             budget_bytes,
         }
     }
@@ -72,6 +75,17 @@ impl OutBuf {
     #[must_use]
     pub fn len(&self) -> usize {
         self.copied.len() + self.shared_bytes
+    }
+
+    /// Bytes of answers behind what was pulled last. Answers in front of it are less than one budget, because nothing
+    /// is pulled without room.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.len() - self.pulled_bytes
+    }
+
+    /// Everything so far counts as pulled.
+    pub(super) fn mark_pulled(&mut self) {
+        self.pulled_bytes = self.len();
     }
 
     /// Whether nothing waits.
@@ -113,6 +127,7 @@ impl OutBuf {
 
     /// Forgets the first `written` bytes.
     pub(super) fn advance(&mut self, mut written: usize) {
+        self.pulled_bytes = self.pulled_bytes.saturating_sub(written);
         let mut copied = 0;
         while let Some(front) = self.shared.front_mut() {
             let step = written.min(front.before);
@@ -156,6 +171,7 @@ impl OutBuf {
         self.shared.clear();
         self.shared_bytes = 0;
         self.tail_start = 0;
+        self.pulled_bytes = 0;
     }
 }
 

@@ -215,7 +215,7 @@ impl Server {
                 };
                 let (mailboxes, listeners) = (mailboxes.clone(), std::mem::take(&mut listeners));
                 thread::spawn(move || {
-                    drop(run(WorkerId(worker), config, mailboxes, listeners, world).unwrap())
+                    drop(run(WorkerId(worker), config, mailboxes, listeners, world).unwrap());
                 })
             })
             .collect();
@@ -333,6 +333,18 @@ fn a_slow_reader_is_bounded_and_hinders_nobody() {
     for _ in 0..200 {
         expect(&mut slow, &message);
     }
+}
+
+#[test]
+fn who_has_a_large_message_unread_is_still_read() {
+    let server = Server::start(1, Config { budget_bytes: BIG / 4, ..Config::default() });
+    let mut lagging = server.connect();
+    lagging.write_all(&frame(b'f', &[200])).unwrap();
+    until(|| server.seen.most_waiting.load(Relaxed) > BIG);
+    thread::sleep(Duration::from_millis(50));
+    // Its command is obeyed although more than twice the budget waits for it.
+    lagging.write_all(&frame(b'x', b"")).unwrap();
+    server.closed(&["ours"]);
 }
 
 #[test]

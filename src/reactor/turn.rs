@@ -287,7 +287,7 @@ impl<H: Handler> Worker<H> {
             if conn.state != State::Open || conn.paused {
                 return;
             }
-            if conn.out_len() >= self.io.config.budget_bytes.saturating_mul(2) {
+            if conn.answer_bytes() >= self.io.config.budget_bytes.saturating_mul(2) {
                 conn.choked = true;
                 return;
             }
@@ -389,7 +389,11 @@ impl<H: Handler> Worker<H> {
             if conn.state == State::Open {
                 pulled = Pull::More;
                 if out.has_room() {
+                    let before = out.len();
                     pulled = self.handler.pull(&mut self.io, id, &mut out);
+                    if out.len() > before {
+                        out.mark_pulled();
+                    }
                 }
             }
             // The handler may have closed or moved it, or written behind what it pulled.
@@ -403,7 +407,10 @@ impl<H: Handler> Worker<H> {
                 out.append(&behind);
                 self.io.pool.give_back(behind);
             }
-            match write(conn, &mut out) {
+            let written = write(conn, &mut out);
+            // Not only once all is written: a peer that lags for long would be read no more and look dead.
+            let unchoked = conn.choked && out.answer_bytes() < self.io.config.budget_bytes;
+            match written {
                 Poll::Ready(Ok(())) => self.io.pool.give_back(out),
                 Poll::Ready(Err(error)) => {
                     self.io.pool.give_back(out);
@@ -413,6 +420,10 @@ impl<H: Handler> Worker<H> {
                 Poll::Pending => {
                     conn.out = Some(out);
                     conn.blocked = true;
+                    if unchoked {
+                        conn.choked = false;
+                        self.io.requeue(slot);
+                    }
                     return;
                 }
             }
@@ -420,7 +431,8 @@ impl<H: Handler> Worker<H> {
                 self.shut(slot);
                 return;
             }
-            if mem::take(&mut conn.choked) {
+            if unchoked {
+                conn.choked = false;
                 self.io.requeue(slot);
             }
             if pulled == Pull::Done {

@@ -25,6 +25,7 @@ mod publish_v5;
 mod queues;
 mod shared;
 mod shutdown;
+mod slow;
 mod subscribe;
 mod wills;
 mod workers;
