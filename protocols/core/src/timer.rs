@@ -1,8 +1,9 @@
 //! One worker's deadlines, in a hierarchical timing wheel.
 //!
-//! Entering a deadline and firing it cost the same for one and for a hundred thousand. A key can't be taken out: keys
-//! carry generations, and the owner of a key that fires looks whether it still means it. The tick is coarse, so that
-//! thousands of idle keepalives share few wakes. No clock here: the time is an argument.
+//! Entering a deadline and firing it cost the same for one and for a hundred thousand. A single key can't be taken out:
+//! keys carry generations, and the owner of a key that fires looks whether it still means it; when most have become void
+//! it sweeps them out ([`Wheel::retain`]). The tick is coarse, so that thousands of idle keepalives share few wakes. No
+//! clock here: the time is an argument.
 
 /// Deadlines with keys to hand back when they have passed.
 ///
@@ -87,6 +88,27 @@ impl<K: Copy> Wheel<K> {
             self.fire_due(fire);
         }
         self.now = target;
+    }
+
+    /// Forgets every key for which `keep` says no, and gives back the memory that they took. Looks at all of them, so
+    /// it is for when there are many.
+    pub fn retain(&mut self, mut keep: impl FnMut(K) -> bool) {
+        self.due.retain(|&key| keep(key));
+        self.far.retain(|entry| keep(entry.key));
+        let mut left = self.due.len() + self.far.len();
+        for (index, entries) in self.slots.iter_mut().enumerate().filter(|(_, entries)| !entries.is_empty()) {
+            entries.retain(|entry| keep(entry.key));
+            entries.shrink_to(entries.len() * 2);
+            left += entries.len();
+            if entries.is_empty()
+                && let Some(occupied) = self.occupied.get_mut(index / SLOTS)
+            {
+                *occupied &= !(1 << (index % SLOTS));
+            }
+        }
+        self.due.shrink_to(SLOTS);
+        self.far.shrink_to(self.far.len() * 2);
+        self.len = left;
     }
 
     /// When to call [`advance`](Self::advance) next, in milliseconds; `None` if there is nothing to wait for.

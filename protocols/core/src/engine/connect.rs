@@ -11,7 +11,7 @@ use crate::id::{ConnId, Now, Qos};
 use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity};
 use crate::refusal::{Kind, Refusal};
-use crate::session::{Session, Traffic, Will};
+use crate::session::{Session, Subscriptions, Traffic, Will};
 use crate::store::{StoreOp, Ticket};
 use crate::trie::GroupKey;
 
@@ -74,10 +74,9 @@ impl Engine {
             state.is_v5 = connect.is_v5;
             state.heard_ms = now.mono_ms;
             state.silence_max_ms = u32::from(keep_alive_s) * 1_500;
-            if state.silence_max_ms > 0 {
-                let deadline = now.mono_ms + u64::from(state.silence_max_ms);
-                self.wheel.insert(deadline, Timer::KeepAlive(conn));
-            }
+        }
+        if keep_alive_s > 0 {
+            self.arm(now.mono_ms + u64::from(keep_alive_s) * 1_500, Timer::KeepAlive(conn));
         }
         self.durability_changed(slot, was_durable, session_present, fx);
         self.presence(slot, true, fx);
@@ -139,7 +138,7 @@ impl Engine {
             conn: None,
             expiry_s: 0,
             window_max: 1,
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             will: None,
             traffic: None,
             absence: 0,
@@ -235,7 +234,7 @@ impl Engine {
             }
             Some(delay_s) => {
                 let deadline = now.mono_ms + u64::from(delay_s) * 1_000;
-                self.wheel.insert(deadline, Timer::WillDelay { slot, number, absence });
+                self.arm(deadline, Timer::WillDelay { slot, number, absence });
             }
         }
         match expiry_s {
@@ -243,7 +242,7 @@ impl Engine {
             u32::MAX => {}
             seconds => {
                 let deadline = now.mono_ms + u64::from(seconds) * 1_000;
-                self.wheel.insert(deadline, Timer::SessionExpiry { slot, number, absence });
+                self.arm(deadline, Timer::SessionExpiry { slot, number, absence });
             }
         }
     }
@@ -363,7 +362,8 @@ impl Engine {
             self.publish_will(now, slot, &will, fx);
         }
         let name = self.session_id(slot);
-        while let Some(subscription) = self.session(slot).and_then(|session| session.subscriptions.pop()) {
+        let subscriptions = self.session(slot).map(|session| std::mem::take(&mut session.subscriptions));
+        for subscription in subscriptions.into_iter().flatten() {
             self.leave_subscription(now, name, &subscription, fx);
         }
         let Some(session) = self.sessions.try_remove(slot as usize) else { return };
@@ -441,23 +441,6 @@ impl Engine {
         };
         let message = self.pool.take(&publish, publisher, now.mono_ms);
         self.publish_own(now, message, publisher, fx);
-    }
-
-    pub(super) fn keep_alive_due(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        let Some(state) = self.conn(conn) else { return };
-        if state.session == NO_SESSION || state.silence_max_ms == 0 {
-            return;
-        }
-        // While we do not read, silence is ours, not the client's.
-        let since = if state.parked > 0 { now.mono_ms } else { state.heard_ms };
-        let deadline = since + u64::from(state.silence_max_ms);
-        if now.mono_ms < deadline {
-            self.wheel.insert(deadline, Timer::KeepAlive(conn));
-            return;
-        }
-        let seconds = f64::from(state.silence_max_ms) / 1_000.0;
-        let detail = format!("nothing heard for {seconds} s, one and a half times the keep alive");
-        self.refuse(now, conn, Kind::KeepAliveTimeout, detail, fx);
     }
 
     /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye.

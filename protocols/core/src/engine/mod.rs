@@ -3,12 +3,13 @@
 //! [`Engine::handle`] takes what happened and says what is to be done; it never waits, reads no clock and draws no
 //! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
 //! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
-//! `publish` (messages come in), `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`,
-//! `share` (groups), `answers` (acknowledgements in order, and what waits for the store).
+//! `deadlines` (what falls due), `publish` (messages come in), `outbound` (messages go out), `acknowledge` (what clients
+//! have received), `subscribe`, `share` (groups), `answers` (acknowledgements in order, and what waits for the store).
 
 mod acknowledge;
 mod answers;
 mod connect;
+mod deadlines;
 mod outbound;
 mod publish;
 mod share;
@@ -44,9 +45,6 @@ const CREDIT_PORTIONS: u32 = 8;
 
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
-
-/// Between two sweeps for expired retained messages, ms.
-const SWEEP_INTERVAL_MS: u64 = 10_000;
 
 /// No session; see [`ConnState::session`].
 const NO_SESSION: u32 = u32::MAX;
@@ -152,7 +150,7 @@ impl Engine {
         let seed = shared.seed().derive(u64::from(id.0) + 16);
         let workers = usize::from(shared.workers());
         let mut wheel = Wheel::new(now.mono_ms);
-        wheel.insert(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
+        wheel.insert(now.mono_ms + deadlines::SWEEP_INTERVAL_MS, Timer::Sweep);
         Self {
             id,
             conns: Vec::new(),
@@ -323,7 +321,7 @@ impl Engine {
                 ..ConnState::VACANT
             };
         }
-        self.wheel.insert(now.mono_ms + self.policy.limits.connect_timeout_ms, Timer::Connect(conn));
+        self.arm(now.mono_ms + self.policy.limits.connect_timeout_ms, Timer::Connect(conn));
     }
 
     /// Lets a connection's queue be pulled.
@@ -398,57 +396,6 @@ impl Engine {
             *credit -= 1;
         }
         fx.push(Effect::Peer(to, message));
-    }
-
-    fn tick(&mut self, now: Now, fx: &mut Effects) {
-        let mut due = Vec::new();
-        self.wheel.advance(now.mono_ms, &mut |timer| due.push(timer));
-        for timer in due {
-            self.timer(now, timer, fx);
-        }
-    }
-
-    fn timer(&mut self, now: Now, timer: Timer, fx: &mut Effects) {
-        match timer {
-            Timer::Connect(conn) => {
-                let waiting = self.conn(conn).is_some_and(|state| state.session == NO_SESSION);
-                if waiting {
-                    let timeout_ms = self.policy.limits.connect_timeout_ms;
-                    let detail = format!("no complete CONNECT within connect_timeout ({timeout_ms} ms)");
-                    self.refuse(now, conn, Kind::ConnectTimeout, detail, fx);
-                }
-            }
-            Timer::KeepAlive(conn) => self.keep_alive_due(now, conn, fx),
-            Timer::RefuseTimeout(conn) => {
-                if self.session_slot(conn).is_some() {
-                    let detail =
-                        "a subscriber's queue is full and MQTT 3 can't be told; publish again later".into();
-                    self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
-                }
-            }
-            Timer::SessionExpiry { slot, number, absence } => {
-                let due = self
-                    .session(slot)
-                    .is_some_and(|session| session.number == number && session.absence == absence);
-                if due {
-                    self.end_session(now, slot, fx);
-                }
-            }
-            Timer::WillDelay { slot, number, absence } => {
-                let will = self
-                    .session(slot)
-                    .filter(|session| session.number == number && session.absence == absence)
-                    .and_then(|session| session.will.take());
-                if let Some(will) = will {
-                    self.publish_will(now, slot, &will, fx);
-                }
-            }
-            Timer::Sweep => {
-                let removed = self.shared.retained.sweep(now.mono_ms, 1_000);
-                self.stats.expired_retained += removed as u64;
-                self.wheel.insert(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
-            }
-        }
     }
 
     fn ticket(&mut self, waiting: Waiting) -> Ticket {

@@ -130,6 +130,31 @@ fn what_is_due_already_fires_at_the_next_advance_and_time_never_runs_back() {
 }
 
 #[test]
+fn what_is_not_retained_neither_fires_nor_wakes_nor_takes_room() {
+    let mut wheel = Wheel::new(1_000);
+    let far = 128 << (SPAN_BITS + 1);
+    for number in 0..10_000_u64 {
+        for distance in [0, 200, 60_000, 97_000_000, far] {
+            wheel.insert(1_000 + distance, (number, distance));
+        }
+    }
+    wheel.retain(|(number, distance)| number == 7 && distance != 60_000);
+    assert_eq!(wheel.len(), 4);
+    let room =
+        wheel.slots.iter().map(Vec::capacity).sum::<usize>() + wheel.due.capacity() + wheel.far.capacity();
+    assert!(room <= SLOTS + 6, "{room}");
+    let (mut fired, mut wakes) = (Vec::new(), 0);
+    while let Some(wake) = wheel.next_wake_ms() {
+        wakes += 1;
+        wheel.advance(wake, &mut |(_, distance)| fired.push(distance));
+    }
+    assert_eq!(fired, [0, 200, 97_000_000, far]);
+    assert!(wakes <= 1 + 3 * (LEVELS + 1), "{wakes}");
+    wheel.retain(|_| true);
+    assert!(wheel.is_empty());
+}
+
+#[test]
 fn an_entry_is_lean() {
     assert_eq!(size_of::<Entry<(u32, u32)>>(), 16);
 }

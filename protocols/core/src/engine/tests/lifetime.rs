@@ -203,3 +203,27 @@ fn whoever_does_not_connect_in_time_is_refused() {
     kit.pass(300);
     assert_eq!(kit.take(1), [Seen::Closed(Kind::ConnectTimeout)]);
 }
+
+#[test]
+fn whoever_comes_and_goes_leaves_no_heap_of_deadlines() {
+    let mut kit = Kit::new();
+    let mut most = 0;
+    kit.connect(1, Connect { keep_alive_s: 10, ..client("watched") });
+    for round in 0..100_000_u32 {
+        let again = ConnId { slot: 2 + round % 3, generation: round };
+        kit.give(Input::Opened(again));
+        let will = WillRequest { publish: publish("will", "gone", Qos::AtMostOnce), delay_s: 10_000 };
+        let connect = Connect { expiry_s: 600_000, keep_alive_s: u16::MAX, will: Some(will), ..keeper("c") };
+        kit.give(Input::Connect(again, connect));
+        kit.give(Input::Closed(again));
+        kit.seen.clear();
+        most = most.max(kit.engine.wheel.len());
+    }
+    assert!(most < 200, "{most} deadlines for 5 connections and 2 sessions");
+    kit.pass(16_000);
+    assert_eq!(kit.take(1), [Seen::Closed(Kind::KeepAliveTimeout)], "what meant something is still there");
+    kit.pass(599_000_000);
+    assert_eq!(kit.engine.stats().wills, 1);
+    kit.pass(1_100_000);
+    assert_eq!(kit.engine.stats().sessions, 0);
+}
