@@ -286,13 +286,15 @@ impl Worker {
             Effect::Peer(to, message) => io.post(to, Mail::Peer(message)),
             Effect::Store(ticket, op) => {
                 if let Err(refused) = self.store.submit(ticket, op) {
-                    warn!("{refused}");
+                    if let Some(more) = self.line("store_refused", io.now().mono_ms) {
+                        warn!(more, "{refused}");
+                    }
                     self.engine.handle(io.now(), Input::Store(StoreEvent::Failed(ticket)), &mut self.fx);
                 }
             }
             Effect::Pause(conn) => io.pause_reads(conn),
             Effect::Resume(conn) => io.resume_reads(conn),
-            Effect::Log(event) => self.log_event(io, event),
+            Effect::Log(event) => self.log_event(io.now().mono_ms, event),
         }
     }
 
@@ -389,7 +391,9 @@ impl Handler for Worker {
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
                 Ok(conn) => self.enter(io, conn, moved.peer, moved.listener),
                 Err(error) => {
-                    warn!(peer = %moved.peer, "connection lost while it moved between workers: {error}");
+                    if let Some(more) = self.line("lost_on_the_way", io.now().mono_ms) {
+                        warn!(peer = %moved.peer, more, "connection lost while it moved between workers: {error}");
+                    }
                     self.admission.leave(moved.peer.ip());
                 }
             },

@@ -3,7 +3,7 @@
 use noctule_core::effects::Event;
 use tracing::{info, warn};
 
-use super::{Io, Worker};
+use super::Worker;
 use crate::logging::Verdict;
 
 impl Worker {
@@ -16,8 +16,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn log_event(&mut self, io: &Io, event: Event) {
-        let now_ms = io.now().mono_ms;
+    pub(super) fn log_event(&mut self, now_ms: u64, event: Event) {
         match event {
             Event::Connected { conn, client_id, session_present } => {
                 if let Some(more) = self.line("connected", now_ms) {
@@ -37,11 +36,18 @@ impl Worker {
                 }
             }
             Event::SessionEnded { client_id, lost } => {
-                warn!(client = %client_id, lost, "session ended with messages still waiting");
+                if let Some(more) = self.line("session_ended", now_ms) {
+                    warn!(client = %client_id, lost, more, "session ended with messages still waiting");
+                }
             }
             Event::Dropped { whose, reason } => {
-                warn!(whose = %whose, reason = reason.label(), "message dropped");
+                if let Some(more) = self.line("dropped", now_ms) {
+                    warn!(whose = %whose, reason = reason.label(), more, "message dropped");
+                }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! That no event of the engine can flood the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use noctule_core::effects::DropReason;
+use noctule_core::engine::Engine;
+use noctule_core::hash::Seed;
+use noctule_core::id::{ConnId, Now, WorkerId};
+use noctule_core::shared::Shared;
+use noctule_mqtt::server::AuthMethods;
+use tracing::span;
+use tracing::subscriber::{Interest, Subscriber, with_default};
+
+use super::*;
+use crate::broker::admission::Admission;
+use crate::broker::settings::{self, Settings};
+use crate::broker::worker::LOG_LINES_PER_SECOND;
+use crate::config::Config;
+
+/// Counts lines.
+struct Lines(Arc<AtomicU32>);
+
+impl Subscriber for Lines {
+    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn worker() -> Worker {
+    let config = Config::default();
+    let settings = Arc::new(Settings::new(&config, AuthMethods::default()));
+    let shared = Arc::new(Shared::new(&Seed::new(1), 1, settings::retained_limits(&config)));
+    let engine = Engine::new(WorkerId(0), shared, Arc::clone(&settings.policy), Now::default());
+    Worker::new(engine, settings, Arc::new(Admission::new(1, 1)))
+}
+
+#[test]
+fn no_event_is_written_more_often_than_the_limit() {
+    let conn = ConnId { slot: 0, generation: 1 };
+    let client_id: Box<str> = "client".into();
+    let events = [
+        Event::Connected { conn, client_id: client_id.clone(), session_present: false },
+        Event::Disconnected { conn, client_id: client_id.clone(), graceful: true },
+        Event::TakenOver { client_id: client_id.clone(), old: conn, new: conn },
+        Event::SessionEnded { client_id: client_id.clone(), lost: 1 },
+        Event::Dropped { whose: client_id, reason: DropReason::ALL[0] },
+    ];
+    for event in events {
+        let lines = Arc::new(AtomicU32::new(0));
+        with_default(Lines(Arc::clone(&lines)), || {
+            let mut worker = worker();
+            for _ in 0..3 * LOG_LINES_PER_SECOND {
+                worker.log_event(0, event.clone());
+            }
+        });
+        assert_eq!(lines.load(Relaxed), LOG_LINES_PER_SECOND, "{event:?}");
+    }
+}
