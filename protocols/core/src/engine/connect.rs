@@ -419,6 +419,7 @@ impl Engine {
         lost
     }
 
+    /// A will is due: it is published when what led to it is done.
     pub(super) fn publish_will(&mut self, now: Now, slot: u32, will: &Will, fx: &mut Effects) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let publisher = self.session_id(slot);
@@ -440,7 +441,7 @@ impl Engine {
             expiry_s: will.expiry_s,
         };
         let message = self.pool.take(&publish, publisher, now.mono_ms);
-        self.publish_own(now, message, publisher, fx);
+        self.wills.push_back(message);
     }
 
     /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye.

@@ -25,7 +25,7 @@ use crate::effects::{DropReason, Effect, Effects, Event, Input, PeerMsg, Reply};
 use crate::hash::{Map, Seed, Table};
 use crate::id::{ConnId, Now, SessionId, WorkerId};
 use crate::matches::{CacheLimits, MatchCache};
-use crate::message::MessagePool;
+use crate::message::{Message, MessagePool};
 use crate::policy::Policy;
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Session, Traffic};
@@ -45,6 +45,9 @@ const CREDIT_PORTIONS: u32 = 8;
 
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
+
+/// Room for wills that is kept from one turn to the next.
+const SPARE_WILLS: usize = 64;
 
 /// No session; see [`ConnState::session`].
 const NO_SESSION: u32 = u32::MAX;
@@ -119,8 +122,11 @@ pub struct Engine {
     groups: Slab<HomeGroup>,
     group_slots: Map<Arc<GroupKey>, u32>,
     next_group: u32,
-    /// Groups whose backlog may move; emptied at the end of every [`Engine::handle`].
+    /// Groups whose backlog may move.
     groups_to_drain: Vec<u32>,
+    /// Wills that are due; emptied, like the groups to drain, at the end of every [`Engine::handle`] and
+    /// [`Engine::pull`].
+    wills: VecDeque<Arc<Message>>,
     waiting: Slab<Waiting>,
     /// Inbound QoS 2 messages that wait for the store, by publisher, in the order in which they go on.
     holds: Map<SessionId, VecDeque<Ticket>>,
@@ -160,6 +166,7 @@ impl Engine {
             group_slots: Map::with_hasher(seed.derive(1)),
             next_group: 0,
             groups_to_drain: Vec::new(),
+            wills: VecDeque::new(),
             waiting: Slab::new(),
             holds: Map::with_hasher(seed.derive(2)),
             cache: MatchCache::new(CacheLimits::default()),
@@ -266,7 +273,20 @@ impl Engine {
             Input::Policy(policy) => self.policy = policy,
             Input::Shutdown => self.shutdown(now, fx),
         }
-        self.drain_groups(now, fx);
+        self.work_off(now, fx);
+    }
+
+    /// Does what the input has led to beyond itself: groups that may hand something out, wills that are due. Both lead
+    /// to more of the like, thousands in a row if every will ends another slow consumer, so they take their turn here
+    /// and are never worked off from within one another.
+    fn work_off(&mut self, now: Now, fx: &mut Effects) {
+        loop {
+            self.drain_groups(now, fx);
+            let Some(will) = self.wills.pop_front() else { break };
+            let publisher = will.publisher();
+            self.publish_own(now, will, publisher, fx);
+        }
+        self.wills.shrink_to(SPARE_WILLS);
     }
 
     /// Notes a sign of life; false if the connection has no session (any more), so that its input is for nobody.

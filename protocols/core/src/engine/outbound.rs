@@ -169,7 +169,7 @@ impl Engine {
         }
         self.uncongest(slot);
         self.park_traffic(slot);
-        self.drain_groups(now, fx);
+        self.work_off(now, fx);
         Pulled::Done
     }
 

@@ -328,3 +328,32 @@ fn a_group_with_nobody_online_keeps_messages_for_a_durable_member() {
     kit.give(Input::Disconnect { conn: conn(2), with_will: false, expiry_s: Some(0) });
     assert_eq!(kit.dropped(DropReason::NoGroupMember), 2, "the group has ended: counted");
 }
+
+#[test]
+fn wills_of_slow_consumers_that_end_slow_consumers_do_not_nest() {
+    const CLIENTS: u32 = 3_000;
+    let limits = Limits { overflow: Overflow::Disconnect, max_queued_messages: 1, ..Limits::default() };
+    let mut kit = Kit::with(limits);
+    let names: Vec<_> = (0..=CLIENTS).map(|number| format!("c{number}")).collect();
+    let topics: Vec<_> = (0..=CLIENTS).map(|number| format!("t/{number}")).collect();
+    for number in 0..CLIENTS {
+        // Its will goes to the next, whose queue is full.
+        let will = publish(&topics[number as usize + 1], "gone", AtLeastOnce);
+        let will = Some(WillRequest { publish: will, delay_s: 0 });
+        let window = NonZeroU16::MIN;
+        let connect = Connect { will, receive_maximum: window, ..client(&names[number as usize]) };
+        kit.connect(number, connect);
+        kit.subscribe(number, &[filter(&topics[number as usize], AtLeastOnce)]);
+    }
+    kit.connect(CLIENTS, client("publisher"));
+    for topic in &topics {
+        for body in ["in the window", "in the queue"] {
+            kit.publish(CLIENTS, publish(topic, body, AtLeastOnce));
+        }
+    }
+    kit.seen.clear();
+    kit.publish(CLIENTS, publish("t/0", "one too many", AtLeastOnce));
+    let closed = |&(to, ref seen): &(u32, Seen)| *seen == Seen::Closed(Kind::SlowConsumer) && to < CLIENTS;
+    assert_eq!(kit.seen.iter().filter(|seen| closed(seen)).count(), CLIENTS as usize);
+    assert_eq!((kit.engine.stats().wills, kit.engine.stats().sessions), (u64::from(CLIENTS), 1));
+}
