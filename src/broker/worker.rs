@@ -277,9 +277,8 @@ impl Worker {
                 let around = settings.surroundings();
                 let Some(peer) = self.peer(conn) else { return };
                 let Some(out) = io.out(conn) else { return };
-                if let Err(error) = peer.server.reply(&reply, around, out.put()) {
-                    let detail = format!("an answer has no encoding: {error}");
-                    self.refuse(io, conn, &Refusal::new(Kind::Internal, detail));
+                if let Err(refusal) = peer.server.reply(&reply, around, out.put()) {
+                    self.refuse(io, conn, &refusal);
                 }
             }
             Effect::Close(conn, refusal) => self.refuse(io, conn, &refusal),

@@ -116,6 +116,13 @@ struct Cold {
     response_information: Option<Box<str>>,
 }
 
+impl Cold {
+    /// Whether a packet of so many bytes is above what the client takes.
+    fn is_above_maximum(&self, bytes: usize) -> bool {
+        self.max_packet.is_some_and(|maximum| bytes > maximum.get() as usize)
+    }
+}
+
 /// The broker's end of one MQTT connection.
 #[derive(Debug)]
 pub struct Server {
@@ -211,6 +218,10 @@ impl Server {
         };
         self.version = connect.version;
         self.phase = Phase::Deciding;
+        if let Some(max_packet) = connect.maximum_packet_size {
+            // From now on: it bounds AUTH and the refusals as well.
+            self.cold().max_packet = Some(max_packet);
+        }
         check_user_properties(connect.user_properties, around.server)?;
         if let Some(will) = &connect.will {
             check_fields(will.fields(), around.server)?;
@@ -232,9 +243,6 @@ impl Server {
         self.phase = Phase::Deciding;
         self.problem_information = connect.request_problem_information;
         self.framer = Framer::new(connect.version, Direction::ToServer, limits.max_packet_size);
-        if let Some(max_packet) = connect.maximum_packet_size {
-            self.cold().max_packet = Some(max_packet);
-        }
         if connect.topic_alias_maximum > 0 {
             self.cold().outbound = Some(Outbound::new(connect.topic_alias_maximum));
         }

@@ -7,7 +7,8 @@ use std::fmt;
 use bytes::BytesMut;
 use noctule_core::refusal::{Kind, Refusal};
 
-use super::{Phase, Server, Step, Surroundings, check_user_properties, refusal};
+use super::reply::above_maximum;
+use super::{Cold, Phase, Server, Step, Surroundings, check_user_properties, refusal};
 use crate::connect::{Connect, decode_connect};
 use crate::farewell::Auth;
 use crate::framing::{Frame, Framer, MAX_PACKET, Split};
@@ -139,7 +140,13 @@ impl Server {
         match pending.exchange.step(data) {
             AuthStep::Continue(data) => {
                 // [MQTT-4.12.0-2]
-                send(Reason::CONTINUE_AUTHENTICATION, &pending.method, Some(&data), out)?;
+                send(
+                    Reason::CONTINUE_AUTHENTICATION,
+                    &pending.method,
+                    Some(&data),
+                    self.cold.as_deref(),
+                    out,
+                )?;
                 Ok(Step::Done)
             }
             AuthStep::Success { user, data } => {
@@ -177,7 +184,7 @@ impl Server {
         };
         match exchange.step(auth.data.unwrap_or_default()) {
             AuthStep::Continue(data) => {
-                send(Reason::CONTINUE_AUTHENTICATION, &name, Some(&data), out)?;
+                send(Reason::CONTINUE_AUTHENTICATION, &name, Some(&data), Some(cold), out)?;
                 Ok(Step::Done)
             }
             AuthStep::Success { user, data } => {
@@ -186,7 +193,7 @@ impl Server {
                     let detail = format!("re-authentication as {user:?} on a connection of {:?}", cold.user);
                     return Err(Refusal::new(Kind::NotAuthorized, detail));
                 }
-                send(Reason::SUCCESS, &name, data.as_deref(), out)?;
+                send(Reason::SUCCESS, &name, data.as_deref(), Some(cold), out)?;
                 Ok(Step::Done)
             }
             AuthStep::Failure(why) => Err(Refusal::new(Kind::NotAuthorized, why)),
@@ -224,8 +231,21 @@ fn same_method(auth: &Auth<'_>, expected: Option<&str>) -> Result<(), Refusal> {
     Err(Refusal::new(Kind::ProtocolError, detail))
 }
 
-fn send(reason: Reason, method: &str, data: Option<&[u8]>, out: &mut BytesMut) -> Result<(), Refusal> {
+fn send(
+    reason: Reason,
+    method: &str,
+    data: Option<&[u8]>,
+    cold: Option<&Cold>,
+    out: &mut BytesMut,
+) -> Result<(), Refusal> {
+    let start = out.len();
     Auth::new(reason, method, data)
         .encode(Version::V5, Direction::ToClient, out)
-        .map_err(|error| Refusal::new(Kind::Internal, error.to_string()))
+        .map_err(|error| Refusal::new(Kind::Internal, error.to_string()))?;
+    let bytes = out.len() - start;
+    if cold.is_some_and(|cold| cold.is_above_maximum(bytes)) {
+        out.truncate(start);
+        return Err(above_maximum(bytes));
+    }
+    Ok(())
 }

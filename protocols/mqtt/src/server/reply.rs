@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use noctule_core::delivery::AckKind;
 use noctule_core::effects::{self, Delivery, Reply, Sent};
 use noctule_core::id::Qos;
-use noctule_core::refusal::Refusal;
+use noctule_core::refusal::{Kind, Refusal};
 
 use super::{Phase, Server, Surroundings};
 use crate::ack::Ack;
@@ -24,8 +24,31 @@ impl Server {
     /// Writes an answer of the engine.
     ///
     /// # Errors
-    /// When it has no encoding, which means that the broker is wrong: close the connection.
+    /// The refusal with which the connection ends, and nothing is written: the answer is above what the client takes
+    /// [MQTT-3.1.2-24], or it has no encoding, which means that the broker is wrong.
     pub fn reply(
+        &mut self,
+        reply: &Reply,
+        around: Surroundings<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), Refusal> {
+        let start = out.len();
+        let written = self.encode_reply(reply, around, out);
+        let bytes = out.len() - start;
+        if let Err(error) = written {
+            return Err(Refusal::new(Kind::Internal, format!("an answer has no encoding: {error}")));
+        }
+        if self.too_long(bytes) {
+            out.truncate(start);
+            return Err(above_maximum(bytes));
+        }
+        if let Reply::Connected { .. } = reply {
+            self.phase = Phase::Connected;
+        }
+        Ok(())
+    }
+
+    fn encode_reply(
         &mut self,
         reply: &Reply,
         around: Surroundings<'_>,
@@ -47,7 +70,6 @@ impl Server {
                 Ok(())
             }
             Reply::Connected { session_present, expiry_s, keep_alive_s } => {
-                self.phase = Phase::Connected;
                 self.conn_ack(*session_present, *expiry_s, *keep_alive_s, around, out)
             }
             Reply::Subscribed { packet_id, codes } => {
@@ -97,7 +119,15 @@ impl Server {
             ack.auth_method = cold.method.as_deref();
             ack.auth_data = cold.final_data.as_deref();
         }
-        let written = ack.encode(self.version, out);
+        let start = out.len();
+        let mut written = ack.encode(self.version, out);
+        if cold.as_ref().is_some_and(|cold| cold.is_above_maximum(out.len() - start)) {
+            // These two the client can do without; the rest it would have to guess.
+            out.truncate(start);
+            ack.response_information = None;
+            ack.topic_alias_maximum = 0;
+            written = ack.encode(self.version, out);
+        }
         if let Some(cold) = &mut cold {
             cold.assigned_client_id = None;
             cold.response_information = None;
@@ -145,14 +175,14 @@ impl Server {
             }
             Phase::Connected => {}
         }
+        if self.too_long(out.len() - start) {
+            out.truncate(start);
+        }
     }
 
     /// Whether a packet is above what the client takes [MQTT-3.1.2-24].
-    fn too_long(&self, bytes: usize) -> bool {
-        self.cold
-            .as_ref()
-            .and_then(|cold| cold.max_packet)
-            .is_some_and(|maximum| bytes > maximum.get() as usize)
+    pub(super) fn too_long(&self, bytes: usize) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.is_above_maximum(bytes))
     }
 
     /// Writes a PUBLISH up to its payload, which is to follow at once if it was [`Sent::Written`].
@@ -206,6 +236,12 @@ impl Server {
         // A PUBREL with success always has an encoding.
         let _ = Ack::new(packet_id, Reason::SUCCESS).encode(self.version, PacketType::PubRel, out);
     }
+}
+
+/// The refusal for a packet of ours above the client's Maximum Packet Size [MQTT-3.1.2-24].
+pub(super) fn above_maximum(bytes: usize) -> Refusal {
+    let detail = format!("an answer of {bytes} bytes is above the client's Maximum Packet Size");
+    Refusal::new(Kind::PacketTooLarge, detail)
 }
 
 /// The core's reason numbers are MQTT 5's.

@@ -92,11 +92,14 @@ impl Kit {
     }
 
     fn answer_connect(&mut self) {
+        self.reply(&WELCOME).unwrap();
+        self.out.clear();
+    }
+
+    fn reply(&mut self, reply: &Reply) -> Result<(), Kind> {
         let Self { server, limits, core, methods, out } = self;
         let around = Surroundings { server: limits, core, methods };
-        let reply = Reply::Connected { session_present: false, expiry_s: None, keep_alive_s: None };
-        server.reply(&reply, around, out).unwrap();
-        out.clear();
+        server.reply(reply, around, out).map_err(|refusal| refusal.kind)
     }
 
     fn refuse(&mut self, kind: Kind) -> Vec<u8> {
@@ -227,4 +230,69 @@ fn user_properties_are_bounded_in_every_packet() {
     };
     assert!(publish(most).unwrap().contains("Publish"));
     assert_eq!(publish(most + 1), Err(Kind::QuotaExceeded));
+}
+
+/// A client of MQTT 5 that takes packets of so many bytes, its CONNECT read and not yet answered.
+fn narrow(maximum: u32, change: impl FnOnce(&mut Connect<'_>)) -> Kit {
+    let mut kit = Kit::new();
+    let mut connect = Connect::new(Version::V5, "c");
+    connect.maximum_packet_size = NonZeroU32::new(maximum);
+    change(&mut connect);
+    kit.connect(&connect).unwrap();
+    kit
+}
+
+const WELCOME: Reply = Reply::Connected { session_present: false, expiry_s: None, keep_alive_s: None };
+
+#[test]
+fn mqtt_3_1_2_24_connack_does_without_what_is_optional_and_then_is_a_refusal() {
+    let ask = |connect: &mut Connect<'_>| connect.request_response_information = true;
+    let mut wide = narrow(1000, ask);
+    wide.reply(&WELCOME).unwrap();
+    let whole = wide.out.len() as u32;
+    let mut exact = narrow(whole, ask);
+    exact.reply(&WELCOME).unwrap();
+    assert_eq!(exact.out, wide.out);
+    // The Response Information and the Topic Alias Maximum are left out; at the edge of the rest, and one below it.
+    let mut bare = narrow(whole - 1, ask);
+    bare.reply(&WELCOME).unwrap();
+    let least = bare.out.len() as u32;
+    assert!(least < whole - 1);
+    narrow(least, ask).reply(&WELCOME).unwrap();
+    let mut refused = narrow(least - 1, ask);
+    assert_eq!(refused.reply(&WELCOME), Err(Kind::PacketTooLarge));
+    assert_eq!(refused.out.len(), 0);
+    assert_eq!(refused.refuse(Kind::PacketTooLarge)[..4], [0x20, 9, 0, 0x95], "a CONNACK, not a DISCONNECT");
+}
+
+#[test]
+fn mqtt_3_1_2_24_answers_above_the_maximum_end_the_connection() {
+    let packet_id = std::num::NonZeroU16::MIN;
+    let codes = vec![Ok(noctule_core::id::Qos::AtMostOnce); 40];
+    let subscribed = Reply::Subscribed { packet_id, codes: codes.into() };
+    let codes = vec![effects::Reason::Success; 40];
+    let unsubscribed = Reply::Unsubscribed { packet_id, codes: codes.into() };
+    // Header, packet id, no properties, forty codes.
+    for reply in [subscribed, unsubscribed] {
+        for (maximum, verdict) in [(45, Ok(())), (44, Err(Kind::PacketTooLarge))] {
+            let mut kit = narrow(maximum, |_| {});
+            kit.reply(&WELCOME).unwrap();
+            kit.out.clear();
+            assert_eq!(kit.reply(&reply), verdict, "{reply:?}");
+            assert_eq!(kit.out.is_empty(), verdict.is_err());
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_24_auth_above_the_maximum_ends_the_connection() {
+    for (maximum, verdict) in [(20, Ok("Done".to_owned())), (19, Err(Kind::PacketTooLarge))] {
+        let mut kit = Kit::new();
+        let mut connect = Connect::new(Version::V5, "c");
+        connect.auth_method = Some("STEPS");
+        connect.auth_data = Some(b"one");
+        connect.maximum_packet_size = NonZeroU32::new(maximum);
+        assert_eq!(kit.connect(&connect), verdict);
+        assert_eq!(kit.out.is_empty(), verdict.is_err());
+    }
 }
