@@ -296,3 +296,24 @@ fn mqtt_3_1_2_24_auth_above_the_maximum_ends_the_connection() {
         assert_eq!(kit.out.is_empty(), verdict.is_err());
     }
 }
+
+#[test]
+fn response_information_is_one_topic_whatever_the_client_is_called() {
+    for (client_id, topic) in
+        [("plain", "$reply/plain"), ("#", "$reply/%23"), ("a/+", "$reply/a%2F%2B"), ("%23", "$reply/%2523")]
+    {
+        let mut kit = Kit::new();
+        let mut connect = Connect::new(Version::V5, client_id);
+        connect.request_response_information = true;
+        kit.server.begin(&connect, client_id, None, &kit.limits);
+        kit.reply(&WELCOME).unwrap();
+        let frame = match crate::Framer::new(Version::V5, Direction::ToClient, 1000).split(&kit.out) {
+            Ok(Split::Frame(frame)) => frame,
+            other => panic!("{other:?}"),
+        };
+        match decode(Version::V5, Direction::ToClient, &frame) {
+            Ok(Packet::ConnAck(ack)) => assert_eq!(ack.response_information, Some(topic)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
