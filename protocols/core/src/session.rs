@@ -2,6 +2,8 @@
 //!
 //! A quiet session holds no queue and no window: its [`Traffic`] is borrowed from a pool while something moves.
 
+mod subscriptions;
+
 use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use crate::queue::Queue;
 use crate::retained::Cursor;
 use crate::store::SessionNumber;
 use crate::topic::TopicFilter;
+
+pub use subscriptions::Subscriptions;
 
 /// What a client asked of one filter (MQTT 5, section 3.8.3.1), as granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Subscription {
     pub group: Option<Box<str>>,
     /// Its options.
     pub options: SubscriptionOptions,
+    /// Number of its last replay, which may be over; see [`Replays`].
+    pub replay: u32,
 }
 
 /// The message to be published when the client is lost (MQTT 5, section 3.1.2.5).
@@ -52,6 +58,8 @@ pub struct Will {
 /// A replay of retained messages to a new subscription, under way.
 #[derive(Debug)]
 pub struct Replay {
+    /// See [`Subscription::replay`].
+    number: u32,
     /// What matches.
     pub filter: TopicFilter,
     /// How far it has come.
@@ -62,6 +70,85 @@ pub struct Replay {
     pub qos: Qos,
     /// Identifier of the subscription.
     pub subscription_ids: Option<Arc<[NonZeroU32]>>,
+}
+
+/// The replays of a session, one after the other, at most one for each filter.
+///
+/// A subscription remembers the number of its own, so that one is found among thousands without looking at them.
+#[derive(Debug, Default)]
+pub struct Replays {
+    /// In the order of their numbers, around the ring of u32.
+    list: VecDeque<Replay>,
+}
+
+impl Replays {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The one under way.
+    pub fn front_mut(&mut self) -> Option<&mut Replay> {
+        self.list.front_mut()
+    }
+
+    /// Ends the one under way.
+    pub fn pop_front(&mut self) {
+        self.list.pop_front();
+    }
+
+    /// Keeps those for which `keep` says yes.
+    pub fn retain(&mut self, keep: impl FnMut(&Replay) -> bool) {
+        self.list.retain(keep);
+    }
+
+    /// Ends all of them.
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// Where the subscription's replay stands, if it is not over.
+    fn find(&self, subscription: &Subscription) -> Option<usize> {
+        let first = self.list.front()?.number;
+        let wanted = subscription.replay.wrapping_sub(first);
+        let place =
+            self.list.binary_search_by_key(&wanted, |replay| replay.number.wrapping_sub(first)).ok()?;
+        // The number may be from before the session's traffic was last given back.
+        (self.list.get(place)?.filter == subscription.filter).then_some(place)
+    }
+
+    /// Replays to the subscription everything up to `up_to_version`, in place of what it still had to come.
+    pub fn begin(&mut self, subscription: &mut Subscription, up_to_version: u64) {
+        let running = self.find(subscription);
+        let next = self.list.back().map_or(0, |last| last.number.wrapping_add(1));
+        let number = if running.is_some() { subscription.replay } else { next };
+        subscription.replay = number;
+        let replay = Replay {
+            number,
+            filter: subscription.filter.clone(),
+            cursor: Cursor::default(),
+            up_to_version,
+            qos: subscription.options.qos,
+            subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
+        };
+        match running.and_then(|place| self.list.get_mut(place)) {
+            Some(running) => *running = replay,
+            None => self.list.push_back(replay),
+        }
+    }
+
+    /// Ends the replay of a subscription that is gone; its place is given up by [`Self::sweep`].
+    pub fn end(&mut self, subscription: &Subscription) {
+        if let Some(running) = self.find(subscription).and_then(|place| self.list.get_mut(place)) {
+            running.cursor = Cursor::at_end();
+        }
+    }
+
+    /// Gives up the places of those that were ended.
+    pub fn sweep(&mut self) {
+        self.list.retain(|replay| !replay.cursor.is_at_end());
+    }
 }
 
 /// Everything that moves in a session.
@@ -78,7 +165,7 @@ pub struct Traffic {
     /// Inbound QoS 2 exchanges.
     pub received: Received,
     /// Retained messages still to be delivered.
-    pub replays: VecDeque<Replay>,
+    pub replays: Replays,
 }
 
 impl Traffic {
@@ -109,7 +196,7 @@ pub struct Session {
     /// QoS 1 and 2 messages the client takes unacknowledged: the lower of its Receive Maximum and our limit.
     pub window_max: u16,
     /// Its subscriptions.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Subscriptions,
     /// Its will.
     pub will: Option<Box<Will>>,
     /// Present only while something moves.

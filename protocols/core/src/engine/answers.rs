@@ -308,9 +308,8 @@ impl Engine {
                 return self.refuse(now, place.conn, Kind::QuotaExceeded, detail, fx);
             }
         }
-        for filter in undo.into_iter().flat_map(|undo| &undo.filters) {
-            let session = undo.map_or(SessionId::NOBODY, |undo| undo.session);
-            self.undo_subscription(now, session, filter, fx);
+        if let Some(undo) = undo {
+            self.undo_subscriptions(now, undo, fx);
         }
         refuse_in_reply(&mut reply);
         self.fill(place, reply, fx);

@@ -9,8 +9,7 @@ use crate::effects::{Effect, Effects, FilterRequest, PeerMsg, Reason, Reply, Ret
 use crate::group::Member;
 use crate::id::{ConnId, Now, SessionId};
 use crate::policy::{Action, Identity};
-use crate::retained::Cursor;
-use crate::session::{Replay, Session, Subscription, SubscriptionOptions};
+use crate::session::{Session, Subscription, SubscriptionOptions};
 use crate::store::{StoreOp, Ticket};
 use crate::topic::Subscribed;
 use crate::trie::{GroupKey, Subscriber};
@@ -31,14 +30,17 @@ impl Engine {
         let mut replays = false;
         for request in filters {
             match self.admit_subscription(slot, request, id) {
-                Ok(index) => {
+                Ok(admitted) => {
                     codes.push(Ok(request.qos.min(self.policy.limits.max_qos)));
-                    waits.push(index);
-                    replays |= self.begin_replay(slot, index.index, index.is_new, request);
+                    waits.push(admitted);
+                    replays |= self.begin_replay(slot, admitted.index, admitted.is_new, request);
                 }
                 Err(reason) => codes.push(Err(reason)),
             }
         }
+        // A filter that was named many times is stored and joined once: what was said last holds.
+        waits.sort_by_key(|admitted| admitted.index);
+        waits.dedup_by_key(|admitted| admitted.index);
         let durable = self.sessions.get(slot as usize).is_some_and(Session::is_durable);
         let reply = Reply::Subscribed { packet_id, codes: codes.into_boxed_slice() };
         let joins: Vec<_> =
@@ -67,20 +69,21 @@ impl Engine {
 
     /// What is undone if the store can't keep these subscriptions: those that are new.
     fn undo_of(&self, slot: u32, admitted: &[Admitted]) -> Undo {
-        let subscriptions =
-            self.sessions.get(slot as usize).map_or(&[][..], |session| &session.subscriptions);
-        let new = admitted.iter().filter(|admitted| admitted.is_new);
-        let filters = new.filter_map(|admitted| subscriptions.get(admitted.index).map(written)).collect();
+        let session = self.sessions.get(slot as usize);
+        let subscription = |admitted: &Admitted| session?.subscriptions.get(admitted.index).map(written);
+        let filters = admitted.iter().filter(|admitted| admitted.is_new).filter_map(subscription).collect();
         Undo { session: self.session_id(slot), filters }
     }
 
-    /// Takes back a subscription that could not be stored.
-    pub(super) fn undo_subscription(&mut self, now: Now, session: SessionId, text: &str, fx: &mut Effects) {
-        if let Some(slot) = self.slot_of(session)
-            && let Some(subscription) = self.take_subscription(slot, text)
-        {
-            self.leave_subscription(now, session, &subscription, fx);
+    /// Takes back subscriptions that could not be stored.
+    pub(super) fn undo_subscriptions(&mut self, now: Now, undo: &Undo, fx: &mut Effects) {
+        let Some(slot) = self.slot_of(undo.session) else { return };
+        for text in &undo.filters {
+            if let Some(subscription) = self.take_subscription(slot, text) {
+                self.leave_subscription(now, undo.session, &subscription, fx);
+            }
         }
+        self.sweep_replays(slot);
     }
 
     /// Enters one filter into the session's list, the tree and, at home, the group.
@@ -98,6 +101,7 @@ impl Engine {
         };
         let (max_subscriptions, max_qos) = (limits.max_subscriptions as usize, limits.max_qos);
         let policy = Arc::clone(&self.policy);
+        let seed = &self.seed;
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return Err(Reason::UnspecifiedError);
         };
@@ -111,8 +115,7 @@ impl Engine {
             retain_as_published: request.retain_as_published,
             id,
         };
-        let present =
-            session.subscriptions.iter().position(|known| known.filter == filter && known.group == group);
+        let present = session.subscriptions.find(seed, group.as_deref(), filter.as_str());
         let (index, is_new) = match present {
             Some(index) => {
                 // The same filter again replaces the old options and interrupts nothing [MQTT-3.8.4-3].
@@ -123,9 +126,8 @@ impl Engine {
             }
             None if session.subscriptions.len() >= max_subscriptions => return Err(Reason::QuotaExceeded),
             None => {
-                session.subscriptions.reserve_exact(1);
-                session.subscriptions.push(Subscription { filter, group, options });
-                (session.subscriptions.len() - 1, true)
+                let subscription = Subscription { filter, group, options, replay: 0 };
+                (session.subscriptions.push(seed, subscription), true)
             }
         };
         if let Some((key, member)) = self.home_join(slot, index) {
@@ -221,20 +223,12 @@ impl Engine {
         let up_to_version = self.shared.retained.version();
         let spare = &mut self.spare_traffic;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return false };
-        let Some(subscription) = session.subscriptions.get(index) else { return false };
+        let Some(subscription) = session.subscriptions.get_mut(index) else { return false };
         if !wanted || up_to_version == 0 || subscription.group.is_some() {
             return false;
         }
-        let replay = Replay {
-            filter: subscription.filter.clone(),
-            cursor: Cursor::default(),
-            up_to_version,
-            qos: subscription.options.qos,
-            subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
-        };
         let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
-        traffic.replays.retain(|running| running.filter != replay.filter);
-        traffic.replays.push_back(replay);
+        traffic.replays.begin(subscription, up_to_version);
         true
     }
 
@@ -258,13 +252,11 @@ impl Engine {
             self.leave_subscription(now, name, &subscription, fx);
             codes.push(Reason::Success);
             let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-            if let Some(traffic) = session.traffic.as_mut().filter(|_| subscription.group.is_none()) {
-                traffic.replays.retain(|running| running.filter != subscription.filter);
-            }
             if session.is_durable() {
                 ops.push(StoreOp::Unsubscribed { session: session.number, filter: written(&subscription) });
             }
         }
+        self.sweep_replays(slot);
         let reply = Reply::Unsubscribed { packet_id, codes: codes.into_boxed_slice() };
         self.answer_when_stored(conn, None, reply, ops, fx);
     }
@@ -275,11 +267,18 @@ impl Engine {
             None => (None, text),
         };
         let session = self.sessions.get_mut(slot as usize)?;
-        let place = session
-            .subscriptions
-            .iter()
-            .position(|known| known.filter.as_str() == filter && known.group.as_deref() == group)?;
-        Some(session.subscriptions.swap_remove(place))
+        let subscription = session.subscriptions.take(&self.seed, group, filter)?;
+        if let Some(traffic) = session.traffic.as_mut().filter(|_| group.is_none()) {
+            traffic.replays.end(&subscription);
+        }
+        Some(subscription)
+    }
+
+    /// Once after subscriptions were taken out, however many.
+    fn sweep_replays(&mut self, slot: u32) {
+        if let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) {
+            traffic.replays.sweep();
+        }
     }
 
     /// Takes a subscription that has left its session's list out of the tree or its group.

@@ -3,6 +3,7 @@
 //! What settles when is each test's choice: by default every submission at once, as [`MemoryStore`] does it.
 
 mod acknowledgement;
+mod bulk;
 mod lifetime;
 mod routing;
 

@@ -23,6 +23,20 @@ enum Place {
     End,
 }
 
+impl Cursor {
+    /// Of a replay that is over before it has begun.
+    #[must_use]
+    pub fn at_end() -> Self {
+        Self(Place::End)
+    }
+
+    /// Whether there is nothing to come.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.0 == Place::End
+    }
+}
+
 /// Whether a replay has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -62,7 +76,7 @@ impl Retained {
                 break;
             }
         }
-        if cursor.0 == Place::End { Progress::Done } else { Progress::More }
+        if cursor.is_at_end() { Progress::Done } else { Progress::More }
     }
 }
 
