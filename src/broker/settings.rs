@@ -60,6 +60,7 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
     policy::Limits {
         topic: TopicLimits { max_bytes: limits.max_topic_bytes, max_levels: limits.max_topic_levels },
         connect_timeout_ms: limits.connect_timeout.as_millis(),
+        max_sessions: limits.max_sessions as usize,
         max_subscriptions: limits.max_subscriptions,
         max_inflight: limits.max_inflight,
         receive_maximum: limits.receive_maximum,

@@ -39,6 +39,12 @@ section! {
         /// Most levels of a topic name or filter: 64, because each level is a step in the topic tree.
         max_topic_levels: u16 [1..=1_024] = 64, Connections;
 
+        /// Most sessions that outlive their connections, of the whole broker: 20,000, twice the connections, so that as
+        /// many clients may be away as can be there. A client that wants one more is refused (0x97; in MQTT 3 0x03);
+        /// with a clean session, or with one of its own, it is let in. What they may hold at most is this times
+        /// `max_queued_bytes` and, for the wills, `max_connect_size`.
+        max_sessions: u32 [1..=10_000_000] = 20_000, Now;
+
         /// Most subscriptions of one client: 10,000, because home automation subscribes topic by topic.
         max_subscriptions: u32 [1..=1_000_000] = 10_000, Now;
 

@@ -38,6 +38,10 @@ pub struct Limits {
     pub topic: TopicLimits,
     /// Time from accepting a connection to its complete CONNECT, ms.
     pub connect_timeout_ms: u64,
+    /// Sessions of the whole broker that outlive their connections. The others need no limit of their own: there are
+    /// never more of them than connections. Each may hold its queue (`max_queued_bytes`), its subscriptions, and a will
+    /// as large as the CONNECT that brought it.
+    pub max_sessions: usize,
     /// Subscriptions per session.
     pub max_subscriptions: u32,
     /// QoS 1 and 2 messages sent to a client and not yet acknowledged; a client's Receive Maximum may lower it.
@@ -69,6 +73,7 @@ impl Default for Limits {
         Self {
             topic: TopicLimits { max_bytes: 1024, max_levels: 32 },
             connect_timeout_ms: 10_000,
+            max_sessions: 20_000,
             max_subscriptions: 1_000,
             max_inflight: 256,
             receive_maximum: 1_024,

@@ -24,6 +24,7 @@ pub struct Shared {
     peer_window: u32,
     next_session: AtomicU32,
     next_record: AtomicU64,
+    kept_sessions: AtomicUsize,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
 }
@@ -56,6 +57,7 @@ impl Shared {
             peer_window: Self::PEER_WINDOW,
             next_session: AtomicU32::new(1),
             next_record: AtomicU64::new(1),
+            kept_sessions: AtomicUsize::new(0),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
         }
@@ -93,6 +95,21 @@ impl Shared {
     /// A number for a new session.
     pub(crate) fn next_session(&self) -> SessionNumber {
         SessionNumber(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Sessions of all workers that outlive their connections.
+    #[must_use]
+    pub fn kept_sessions(&self) -> usize {
+        self.kept_sessions.load(Ordering::Relaxed)
+    }
+
+    /// Counts a session that will outlive its connection from now on, or does so no longer.
+    pub(crate) fn count_kept(&self, kept: bool) {
+        if kept {
+            self.kept_sessions.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.kept_sessions.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// A number for a message that is handed to the store.

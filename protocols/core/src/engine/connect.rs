@@ -35,12 +35,11 @@ impl Engine {
         let window_max = connect.receive_maximum.get().min(limits.max_inflight.max(1));
         let keep_alive_s = self.keep_alive_granted(connect);
 
-        let mut present = None;
-        if let Some(slot) = self.find_client(connect.client_id) {
-            if self.session(slot).is_some_and(|session| session.user.as_deref() != connect.user) {
-                let detail = format!("client id {:?} belongs to another user's session", connect.client_id);
-                return fx.push(Effect::Close(conn, Refusal::new(Kind::NotAuthorized, detail)));
-            }
+        let mut present = self.find_client(connect.client_id);
+        if let Err(refusal) = self.check_session(connect, present, expiry_s) {
+            return fx.push(Effect::Close(conn, refusal));
+        }
+        if let Some(slot) = present {
             self.take_over(now, slot, conn, connect, fx);
             present = self.find_client(connect.client_id);
         }
@@ -92,6 +91,34 @@ impl Engine {
         );
         fx.push(Effect::Log(Event::Connected { conn, client_id: connect.client_id.into(), session_present }));
         self.mark_dirty(conn, fx);
+    }
+
+    /// Whether the client may have the session in slot `present`, or a new one. One that dies with its connection is
+    /// always to be had: those are as few as connections.
+    fn check_session(
+        &self,
+        connect: &Connect<'_>,
+        present: Option<u32>,
+        expiry_s: u32,
+    ) -> Result<(), Refusal> {
+        let session = present.and_then(|slot| self.sessions.get(slot as usize));
+        if session.is_some_and(|session| session.user.as_deref() != connect.user) {
+            let detail = format!("client id {:?} belongs to another user's session", connect.client_id);
+            return Err(Refusal::new(Kind::NotAuthorized, detail));
+        }
+        let max_sessions = self.policy.limits.max_sessions;
+        // Workers that look at the same moment may pass the limit by one each.
+        if expiry_s > 0
+            && !session.is_some_and(Session::is_durable)
+            && self.shared.kept_sessions() >= max_sessions
+        {
+            let detail = format!(
+                "the broker keeps {max_sessions} sessions already (max_sessions); connect with a clean session, \
+                 or let old ones expire"
+            );
+            return Err(Refusal::new(Kind::QuotaExceeded, detail));
+        }
+        Ok(())
     }
 
     fn check_will(&self, connect: &Connect<'_>, will: &WillRequest<'_>) -> Result<(), Refusal> {
@@ -309,6 +336,9 @@ impl Engine {
     fn durability_changed(&mut self, slot: u32, was: bool, existed: bool, fx: &mut Effects) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let is = session.is_durable();
+        if was != is {
+            self.shared.count_kept(is);
+        }
         if is {
             fx.push(Effect::Store(
                 Ticket::NONE,
@@ -375,6 +405,7 @@ impl Engine {
             self.shared.set_congested(name, false);
         }
         if session.is_durable() {
+            self.shared.count_kept(false);
             fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number }));
         }
         let Some(mut traffic) = session.traffic else { return };

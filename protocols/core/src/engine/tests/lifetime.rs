@@ -227,3 +227,31 @@ fn whoever_comes_and_goes_leaves_no_heap_of_deadlines() {
     kit.pass(1_100_000);
     assert_eq!(kit.engine.stats().sessions, 0);
 }
+
+#[test]
+fn sessions_that_are_kept_are_limited_and_no_others() {
+    let mut kit = Kit::with(Limits { max_sessions: 2, ..Limits::default() });
+    assert_eq!(kit.connect(1, keeper("a")), [connected(false)]);
+    assert_eq!(kit.connect(2, keeper("b")), [connected(false)]);
+    kit.close(2);
+    assert_eq!(kit.connect(3, keeper("c")), [Seen::Closed(Kind::QuotaExceeded)]);
+    assert_eq!(kit.connect(4, client("c")), [connected(false)], "one that ends with its connection");
+    assert_eq!(kit.connect(5, keeper("b")), [connected(true)], "one's own");
+    assert_eq!(
+        kit.connect(6, Connect { clean_start: true, ..keeper("b") }),
+        [connected(false)],
+        "its successor"
+    );
+    assert_eq!(kit.connect(7, keeper("c")), [Seen::Closed(Kind::QuotaExceeded)]);
+    assert_eq!(kit.take(4), [], "whose older connection notices nothing");
+    kit.give(Input::Disconnect { conn: conn(6), with_will: false, expiry_s: Some(0) });
+    assert_eq!(kit.connect(8, keeper("c")), [connected(false)], "b has given its place up");
+    assert_eq!(kit.connect(9, Connect { expiry_s: 0, ..keeper("a") }), [connected(true)]);
+    assert_eq!(kit.connect(10, keeper("d")), [connected(false)], "and so has a");
+    assert_eq!(kit.engine.shared().kept_sessions(), 2);
+    kit.close(8);
+    kit.close(10);
+    kit.pass(1_000_200);
+    assert_eq!(kit.engine.shared().kept_sessions(), 0);
+    assert_eq!(kit.connect(11, keeper("e")), [connected(false)]);
+}
