@@ -3,7 +3,7 @@
 //! The home worker alone knows the members, chooses one for each message and keeps what none can take. A message at
 //! QoS 1 or 2 is lent as a [`Lease`]; the member's worker answers each lease exactly once, with its outcome.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -94,7 +94,10 @@ pub struct GroupLimits {
 /// One group at its home.
 #[derive(Debug)]
 pub struct Group {
+    /// Sorted by session.
     members: Vec<Member>,
+    /// Sessions that left with loans unanswered, and how many: who comes back still holds them.
+    departed: BTreeMap<SessionId, u32>,
     next: usize,
     backlog: VecDeque<Waiting>,
     backlog_bytes: usize,
@@ -108,6 +111,7 @@ impl Group {
     pub fn new(incarnation: u32) -> Self {
         Self {
             members: Vec::new(),
+            departed: BTreeMap::new(),
             next: 0,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
@@ -116,7 +120,7 @@ impl Group {
         }
     }
 
-    /// The members, in the order of their joining.
+    /// The members, sorted by session.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -134,22 +138,41 @@ impl Group {
         self.loans.len()
     }
 
-    /// Adds a member, or replaces its options if it is one already.
+    fn place_of(&self, session: SessionId) -> Result<usize, usize> {
+        self.members.binary_search_by_key(&session, |member| member.session)
+    }
+
+    fn member(&mut self, session: SessionId) -> Option<&mut Member> {
+        let place = self.place_of(session).ok()?;
+        self.members.get_mut(place)
+    }
+
+    /// Adds a member, or replaces its options if it is one already. What it holds is the group's to know.
     pub fn join(&mut self, mut member: Member) {
-        // One that left and comes back may still hold messages.
-        let loans = self.loans.iter().filter(|loan| loan.session == member.session);
-        member.outstanding = loans.count() as u32;
-        if let Some(present) = self.members.iter_mut().find(|present| present.session == member.session) {
-            *present = member;
-        } else {
-            self.members.push(member);
+        match self.place_of(member.session) {
+            Ok(place) => {
+                if let Some(present) = self.members.get_mut(place) {
+                    member.outstanding = present.outstanding;
+                    *present = member;
+                }
+            }
+            Err(place) => {
+                member.outstanding = self.departed.remove(&member.session).unwrap_or(0);
+                self.members.insert(place, member);
+                if self.next > place {
+                    self.next += 1;
+                }
+            }
         }
     }
 
     /// Removes a member; its loans stay until they are answered. True if the group is empty now.
     pub fn leave(&mut self, session: SessionId) -> bool {
-        if let Some(place) = self.members.iter().position(|member| member.session == session) {
-            self.members.remove(place);
+        if let Ok(place) = self.place_of(session) {
+            let member = self.members.remove(place);
+            if member.outstanding > 0 {
+                self.departed.insert(session, member.outstanding);
+            }
             if self.next > place {
                 self.next -= 1;
             }
@@ -159,9 +182,21 @@ impl Group {
 
     /// Notes that a member's client came or went.
     pub fn set_presence(&mut self, session: SessionId, online: bool, durable: bool) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.session == session) {
+        if let Some(member) = self.member(session) {
             member.online = online;
             member.durable = durable;
+        }
+    }
+
+    /// One loan less is with `session`, member or not.
+    fn answered(&mut self, session: SessionId) {
+        if let Some(member) = self.member(session) {
+            member.outstanding = member.outstanding.saturating_sub(1);
+        } else if let Some(left) = self.departed.get_mut(&session) {
+            *left -= 1;
+            if *left == 0 {
+                self.departed.remove(&session);
+            }
         }
     }
 
@@ -287,9 +322,7 @@ impl Group {
     pub fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
         let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else { return false };
         let Some(loan) = self.loans.remove(place) else { return false };
-        if let Some(member) = self.members.iter_mut().find(|member| member.session == loan.session) {
-            member.outstanding = member.outstanding.saturating_sub(1);
-        }
+        self.answered(loan.session);
         if outcome == Outcome::Returned {
             self.backlog_bytes += loan.message.cost();
             let place = self.backlog.partition_point(|waiting| waiting.age < loan.age);

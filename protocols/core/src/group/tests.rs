@@ -1,6 +1,7 @@
 //! Who gets a shared message, what waits for whom, and how loans end.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::message::{Fields, Publish};
@@ -77,7 +78,8 @@ fn round_robin_goes_round_and_passes_over_the_absent() {
         group.settle(loan(&choice), Outcome::Finished);
         chosen(group, &choice)
     };
-    assert_eq!([turn(&mut group), turn(&mut group), turn(&mut group), turn(&mut group)], [0, 1, 2, 0]);
+    // Sessions 0 and 2 are at home on worker 0.
+    assert_eq!([turn(&mut group), turn(&mut group), turn(&mut group), turn(&mut group)], [0, 2, 1, 0]);
     group.set_presence(session(1), false, true);
     assert_eq!([turn(&mut group), turn(&mut group), turn(&mut group)], [2, 0, 2]);
     assert!(!group.leave(session(0)));
@@ -223,11 +225,43 @@ fn who_leaves_and_joins_again_still_holds_its_loans() {
     let who = chosen(&group, &choice);
     group.leave(session(who));
     group.join(member(who));
-    assert_eq!(group.members().last().unwrap().outstanding, 1);
+    let held = |group: &Group| {
+        group.members().iter().find(|member| member.session == session(who)).unwrap().outstanding
+    };
+    assert_eq!(held(&group), 1);
     let again = Member { qos: Qos::AtLeastOnce, ..member(who) };
     group.join(again);
     assert_eq!(group.members().len(), 2);
-    assert_eq!(group.members().last().unwrap().outstanding, 1, "new options forget nothing");
+    assert_eq!(held(&group), 1, "new options forget nothing");
+    group.leave(session(who));
+    assert!(group.settle(loan(&choice), Outcome::Finished));
+    group.join(member(who));
+    assert_eq!(held(&group), 0, "what was answered meanwhile is not held");
+}
+
+/// Time of 10,000 joins of a member that is there, and of as many leaves and joins, while `loans` are unanswered.
+#[allow(clippy::disallowed_methods, reason = "the test is about real time")]
+fn time_of_joins(loans: u32) -> Duration {
+    let mut group = group(0..2);
+    let limits = GroupLimits { max_outstanding: loans, ..LIMITS };
+    let message = message("t", Qos::AtLeastOnce, None);
+    for _ in 0..loans {
+        group.offer(&message, ShareStrategy::RoundRobin, limits, &Seed::new(7), |_| true);
+    }
+    let start = Instant::now();
+    for _ in 0..10_000 {
+        group.join(member(0));
+        group.leave(session(0));
+        group.join(member(0));
+    }
+    start.elapsed()
+}
+
+#[test]
+fn a_join_costs_the_same_however_many_loans_there_are() {
+    let few = (0..3).map(|_| time_of_joins(10)).min().unwrap();
+    let many = time_of_joins(10_000);
+    assert!(many < 20 * few, "{many:?} with 10,000 loans, {few:?} with 10");
 }
 
 #[test]
