@@ -3,6 +3,7 @@
 //! Nothing is decided here about messages or sessions; this is where the pure crates meet the reactor.
 
 mod door;
+mod guard;
 mod journal;
 mod wire;
 
@@ -28,6 +29,7 @@ use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
 use crate::reactor::{self, Accept, Close, Closed, Detached, Handler, OutBuf, Pull};
 use door::Verified;
+use guard::{bug, guarded};
 use wire::Wire;
 
 /// Lines of one kind that clients can cause, per second and worker.
@@ -182,10 +184,7 @@ impl Worker {
             // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
             Err(panic) if in_engine.get() => resume_unwind(panic),
             // A bug in the protocol machine has touched this connection alone.
-            Err(_) => {
-                let detail = "a packet met a bug in the broker; please report it";
-                Run { used: 0, stop: Stop::Refused(Refusal::new(Kind::Internal, detail)) }
-            }
+            Err(_) => Run { used: 0, stop: Stop::Refused(bug()) },
         }
     }
 
@@ -228,7 +227,9 @@ impl Worker {
         let now_ms = io.now().mono_ms;
         let Some(peer) = self.peer(conn) else { return };
         let (address, mut words) = (peer.address, BytesMut::new());
-        peer.server.refuse(refusal, &mut words);
+        if guarded(|| peer.server.refuse(refusal, &mut words)).is_err() {
+            words.clear();
+        }
         let silent = words.is_empty();
         if !silent && let Some(out) = io.out(conn) {
             out.put().extend_from_slice(&words);
@@ -273,11 +274,13 @@ impl Worker {
     fn effect(&mut self, io: &mut Io, effect: Effect) {
         match effect {
             Effect::Reply(conn, reply) => {
-                let settings = Arc::clone(&self.settings);
-                let around = settings.surroundings();
-                let Some(peer) = self.peer(conn) else { return };
-                let Some(out) = io.out(conn) else { return };
-                if let Err(refusal) = peer.server.reply(&reply, around, out.put()) {
+                let around = self.settings.surroundings();
+                let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
+                let Some(out) = io.out(conn).filter(|_| peer.generation == conn.generation) else { return };
+                let out = out.put();
+                let start = out.len();
+                if let Err(refusal) = guarded(|| peer.server.reply(&reply, around, out)).flatten() {
+                    out.truncate(start);
                     self.refuse(io, conn, &refusal);
                 }
             }
@@ -409,9 +412,14 @@ impl Handler for Worker {
     fn pull(&mut self, io: &mut Io, conn: ConnId, out: &mut OutBuf) -> Pull {
         let now = io.now();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Pull::Done };
-        let mut outlet = Wire { server: &mut peer.server, out };
+        let mut outlet = Wire { server: &mut peer.server, out, broken: None };
         let pulled = self.engine.pull(now, conn, &mut outlet, &mut self.fx);
+        let broken = outlet.broken;
         self.apply(io);
+        if let Some(refusal) = broken {
+            self.refuse(io, conn, &refusal);
+            self.apply(io);
+        }
         match pulled {
             Pulled::Done => Pull::Done,
             Pulled::More => Pull::More,
@@ -493,7 +501,8 @@ impl Worker {
         let now = io.now();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
         let Some(out) = io.out(conn) else { return };
-        self.engine.pull(now, conn, &mut Wire { server: &mut peer.server, out }, &mut self.fx);
+        let mut outlet = Wire { server: &mut peer.server, out, broken: None };
+        self.engine.pull(now, conn, &mut outlet, &mut self.fx);
         self.apply(io);
     }
 
@@ -502,7 +511,8 @@ impl Worker {
         telemetry::refused(refusal);
         let mut words = BytesMut::new();
         if let Some(peer) = self.peer(conn) {
-            peer.server.refuse(refusal, &mut words);
+            // A peer whose machine fails goes without a word.
+            let _ = guarded(|| peer.server.refuse(refusal, &mut words));
         }
         if let Some(out) = io.out(conn) {
             out.put().extend_from_slice(&words);

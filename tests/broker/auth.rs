@@ -261,3 +261,50 @@ fn an_exchange_that_stops_halfway_ends_by_connect_timeout() {
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     client.ping();
 }
+
+/// A method with a bug: where its name says.
+#[derive(Debug)]
+struct Broken(&'static str);
+
+impl AuthMethod for Broken {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn begin(&self) -> Box<dyn Exchange> {
+        assert_ne!(self.0, "BROKEN-BEGIN", "a bug on purpose");
+        Box::new(BrokenStep)
+    }
+}
+
+#[derive(Debug)]
+struct BrokenStep;
+
+impl Exchange for BrokenStep {
+    fn step(&mut self, data: &[u8]) -> AuthStep {
+        assert_ne!(data, b"now", "a bug on purpose");
+        AuthStep::Continue(Vec::new())
+    }
+}
+
+#[test]
+fn a_method_that_panics_ends_its_own_connection_and_no_other() {
+    let mut methods = AuthMethods::default();
+    methods.register(Box::new(Broken("BROKEN-BEGIN")));
+    methods.register(Box::new(Broken("BROKEN-STEP")));
+    let served = Served::with_methods(methods, |_| {});
+    let mut bystander = served.client(V5, "bystander");
+    for method in ["BROKEN-BEGIN", "BROKEN-STEP"] {
+        let mut connect = hello("unlucky", "now");
+        connect.auth_method = Some(method);
+        let (mut client, answer) = served.ask(&connect);
+        assert_eq!(refused(answer), 0x83, "{method}");
+        client.is_closed();
+    }
+    let mut connect = hello("unlucky later", "wait");
+    connect.auth_method = Some("BROKEN-STEP");
+    let (mut client, _) = served.ask(&connect);
+    auth(&mut client, Reason::CONTINUE_AUTHENTICATION, "BROKEN-STEP", "now");
+    assert_eq!(refused(client.next()), 0x83);
+    bystander.ping();
+}

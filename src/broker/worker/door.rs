@@ -8,6 +8,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
 
+use super::guard::guarded;
 use super::{Io, Mail, Moved, Over, Worker};
 use crate::broker::entropy;
 
@@ -56,9 +57,16 @@ impl Worker {
         };
         let settings = Arc::clone(&self.settings);
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
-        let request = peer.server.begin(connect, client_id, user, &settings.mqtt);
-        self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
-        Ok(len)
+        match guarded(|| peer.server.begin(connect, client_id, user, &settings.mqtt)) {
+            Ok(request) => {
+                self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
+                Ok(len)
+            }
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                Err(Over)
+            }
+        }
     }
 
     /// Begins the enhanced authentication that a CONNECT asks for; one step may be all it takes.
@@ -74,7 +82,8 @@ impl Worker {
         let around = settings.surroundings();
         let packet = unread.get(..len).unwrap_or_default();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
-        let step = peer.server.exchange(connect, packet, around, &mut self.words);
+        let words = &mut self.words;
+        let step = guarded(|| peer.server.exchange(connect, packet, around, words)).flatten();
         self.send_words(io, conn);
         match step {
             Ok(Step::Authenticated { user }) => self.authenticated(io, conn, user.as_deref(), len),

@@ -307,7 +307,7 @@ fn response_information_is_one_topic_whatever_the_client_is_called() {
         connect.request_response_information = true;
         kit.server.begin(&connect, client_id, None, &kit.limits);
         kit.reply(&WELCOME).unwrap();
-        let frame = match crate::Framer::new(Version::V5, Direction::ToClient, 1000).split(&kit.out) {
+        let frame = match Framer::new(Version::V5, Direction::ToClient, 1000).split(&kit.out) {
             Ok(Split::Frame(frame)) => frame,
             other => panic!("{other:?}"),
         };
