@@ -5,6 +5,7 @@
 
 mod cache;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct MatchSet {
     /// The subscription identifiers that targets point into.
     ids: Box<[NonZeroU32]>,
     groups: Box<[GroupRef]>,
+    /// Where there are groups: see [`MatchSet::mails`].
+    mails: Box<[(WorkerId, u32)]>,
     /// Whether any target is durable.
     durable: bool,
 }
@@ -77,19 +80,20 @@ impl MatchSet {
 
     /// The workers that have targets, in order, each with its targets.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &[Target])> {
-        let mut rest = &*self.targets;
-        std::iter::from_fn(move || {
-            let worker = rest.first()?.session.worker;
-            let (run, after) = rest.split_at_checked(run_of(rest, worker))?;
-            rest = after;
-            Some((worker, run))
-        })
+        runs(&self.targets)
     }
 
     /// The groups of which one member each gets the message; every group once per filter that matches.
     #[must_use]
     pub fn groups(&self) -> &[GroupRef] {
         &self.groups
+    }
+
+    /// The workers that a message concerns, in order, each with the mails it gets: one for all its targets, and one for
+    /// each group whose home it is.
+    pub fn mails(&self) -> impl Iterator<Item = (WorkerId, u32)> {
+        let targets = if self.groups.is_empty() { &*self.targets } else { &[] };
+        runs(targets).map(|(worker, _)| (worker, 1)).chain(self.mails.iter().copied())
     }
 
     /// The subscription identifiers to send along, one per matching subscription that has one [MQTT-3.3.4-3].
@@ -126,7 +130,31 @@ impl MatchSet {
             + size_of_val(&*self.own)
             + size_of_val(&*self.ids)
             + size_of_val(&*self.groups)
+            + size_of_val(&*self.mails)
     }
+}
+
+/// The targets, sorted by worker, of each worker.
+fn runs(mut rest: &[Target]) -> impl Iterator<Item = (WorkerId, &[Target])> {
+    std::iter::from_fn(move || {
+        let worker = rest.first()?.session.worker;
+        let (run, after) = rest.split_at_checked(run_of(rest, worker))?;
+        rest = after;
+        Some((worker, run))
+    })
+}
+
+/// Counts the mails of a message to these groups and targets; see [`MatchSet::mails`].
+fn count_mails(groups: &[GroupRef], targets: &[Target]) -> Box<[(WorkerId, u32)]> {
+    if groups.is_empty() {
+        return Box::default();
+    }
+    let mut mails = BTreeMap::new();
+    let homes = groups.iter().map(|group| group.home);
+    for worker in runs(targets).map(|(worker, _)| worker).chain(homes) {
+        *mails.entry(worker).or_insert(0_u32) += 1;
+    }
+    mails.into_iter().collect()
 }
 
 /// How many of the first targets, sorted by worker, are at home on `worker`.
@@ -192,6 +220,7 @@ impl MatchBuilder {
         }
         let set = MatchSet {
             durable: targets.iter().any(|target| target.durable),
+            mails: count_mails(&self.groups, &targets),
             targets: targets.into(),
             own: own.into(),
             ids: ids.into(),

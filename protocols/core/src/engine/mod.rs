@@ -43,6 +43,11 @@ pub use stats::Stats;
 /// Credit is given back in portions of this part of the window.
 const CREDIT_PORTIONS: u32 = 8;
 
+/// How many data messages are credited at once.
+fn credit_portion(window: u32) -> u32 {
+    (window / CREDIT_PORTIONS).max(1)
+}
+
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
 
@@ -378,7 +383,7 @@ impl Engine {
             && let Some(owed) = self.owed.get_mut(from.index())
         {
             *owed += 1;
-            if *owed >= (self.shared.peer_window() / CREDIT_PORTIONS).max(1) {
+            if *owed >= credit_portion(self.shared.peer_window()) {
                 fx.push(Effect::Peer(from, PeerMsg::Credit(std::mem::take(owed))));
             }
         }

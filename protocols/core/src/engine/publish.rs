@@ -7,7 +7,7 @@ use super::answers::{Hold, Place, pub_rec};
 use super::{Engine, NO_SESSION, Timer};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
-use crate::id::{ConnId, Now, Qos, SessionId, WorkerId};
+use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::{MatchSet, Target};
 use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity, Overflow};
@@ -207,19 +207,14 @@ impl Engine {
 
     /// Whether every other worker that `set` concerns has a place for each mail it would get.
     fn has_room_for(&self, set: &MatchSet) -> bool {
-        let groups = set.groups();
-        let room = |worker: WorkerId| {
-            let mails = if groups.is_empty() {
-                1
-            } else {
-                i64::from(!set.for_worker(worker).is_empty())
-                    + groups.iter().filter(|group| group.home == worker).count() as i64
-            };
-            // What needs more than there ever is goes when there is all of it.
-            let needed = mails.min(i64::from(self.shared.peer_window()));
+        let window = self.shared.peer_window();
+        // What needs more than there ever is goes when there is all that comes back: a worker that has nothing left to
+        // take in may keep one less than a portion of credit to itself.
+        let most = window - (super::credit_portion(window) - 1);
+        set.mails().all(|(worker, mails)| {
+            let needed = i64::from(mails.min(most));
             worker == self.id || self.credit.get(worker.index()).is_some_and(|&credit| credit >= needed)
-        };
-        set.workers().all(|(worker, _)| room(worker)) && groups.iter().all(|group| room(group.home))
+        })
     }
 
     /// Sends on what was parked, oldest first, as far as there is room now.

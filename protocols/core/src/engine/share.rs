@@ -32,9 +32,6 @@ impl HomeGroup {
     }
 }
 
-/// The filter of a group was checked when a member's session took it; here it is only taken apart again.
-const CHECKED_BEFORE: TopicLimits = TopicLimits { max_bytes: u16::MAX, max_levels: u16::MAX };
-
 impl Engine {
     fn group_limits(&self) -> GroupLimits {
         let limits = &self.policy.limits;
@@ -53,7 +50,8 @@ impl Engine {
         let slot = match self.group_slots.get(key) {
             Some(&slot) => slot,
             None => {
-                let Ok(filter) = TopicFilter::parse(&key.filter, &CHECKED_BEFORE) else { return };
+                // It was checked when a member's session took it; here it is only taken apart again.
+                let Ok(filter) = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST) else { return };
                 self.next_group = self.next_group.wrapping_add(1);
                 let group = HomeGroup { key: Arc::clone(key), filter, group: Group::new(self.next_group) };
                 let slot = self.groups.insert(group) as u32;

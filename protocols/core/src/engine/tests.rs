@@ -5,6 +5,7 @@
 mod acknowledgement;
 mod bulk;
 mod lifetime;
+mod peers;
 mod routing;
 
 use std::num::{NonZeroU16, NonZeroU32};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::hash::Seed;
 use crate::topic::{TopicFilter, TopicLimits, TopicName};
-use crate::trie::Tree;
+use crate::trie::{GroupKey, Tree};
 
 fn tree_with(filter: &str, subscribers: u32) -> Tree {
     let tree = Tree::new(Seed::new(1));
@@ -77,6 +77,19 @@ fn topics_that_nobody_wants_share_one_set() {
     let first = cache.lookup(&tree, TopicName::from_validated("b")).clone();
     assert!(Arc::ptr_eq(&first, cache.lookup(&tree, TopicName::from_validated("c"))));
     assert!(first.is_empty());
+}
+
+#[test]
+fn every_worker_is_counted_once_with_all_its_mails() {
+    let tree = tree_with("a/+", 3);
+    let filter = TopicFilter::parse("a/+", &TopicLimits::default()).unwrap();
+    let topic = TopicName::from_validated("a/b");
+    assert_eq!(tree.matches(&topic).mails().collect::<Vec<_>>(), [(WorkerId(0), 1)]);
+    for (group, home) in [("f", 2), ("g", 0), ("h", 2)] {
+        let key = GroupKey { group: group.into(), filter: "a/+".into() };
+        tree.join_group(&filter, GroupRef { key: key.into(), home: WorkerId(home) });
+    }
+    assert_eq!(tree.matches(&topic).mails().collect::<Vec<_>>(), [(WorkerId(0), 2), (WorkerId(2), 2)]);
 }
 
 #[test]

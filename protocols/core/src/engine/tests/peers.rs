@@ -1,0 +1,74 @@
+//! Several workers: what they send each other is bounded, and the bounds stop nobody for ever.
+
+use super::*;
+use Qos::{AtLeastOnce, AtMostOnce};
+use std::collections::BTreeSet;
+
+/// Engines that share a broker; mail is carried at once, in order, until there is none.
+struct Broker {
+    engines: Vec<Engine>,
+    now: Now,
+    paused: BTreeSet<ConnId>,
+    /// Mail that was carried.
+    mails: Vec<PeerMsg>,
+}
+
+impl Broker {
+    fn new(workers: u16, peer_window: u32, limits: Limits) -> Self {
+        let shared = Shared::new(&Seed::new(1), workers, RetainedLimits::default());
+        let shared = Arc::new(shared.with_peer_window(peer_window));
+        let (policy, now) = (Arc::new(Policy { epoch: 1, limits }), Now::default());
+        let engine = |id| Engine::new(WorkerId(id), Arc::clone(&shared), Arc::clone(&policy), now);
+        let engines = (0..workers).map(engine).collect();
+        Self { engines, now, paused: BTreeSet::new(), mails: Vec::new() }
+    }
+
+    /// Gives one engine an input; what comes of it, the mail it posts left to the caller.
+    fn step(&mut self, worker: usize, input: Input<'_>) -> VecDeque<(WorkerId, WorkerId, PeerMsg)> {
+        let mut fx = Effects::default();
+        self.engines[worker].handle(self.now, input, &mut fx);
+        let mut mail = VecDeque::new();
+        for effect in fx.list {
+            match effect {
+                Effect::Peer(to, message) => mail.push_back((WorkerId(worker as u16), to, message)),
+                Effect::Pause(conn) => assert!(self.paused.insert(conn)),
+                Effect::Resume(conn) => assert!(self.paused.remove(&conn)),
+                Effect::Store(ticket, _) => assert_eq!(ticket, Ticket::NONE),
+                Effect::Reply(..) | Effect::Close(..) | Effect::Log(_) => {}
+            }
+        }
+        mail
+    }
+
+    fn give(&mut self, worker: usize, input: Input<'_>) {
+        let mut mail = self.step(worker, input);
+        while let Some((from, to, message)) = mail.pop_front() {
+            self.mails.push(message.clone());
+            mail.extend(self.step(to.index(), Input::Peer(from, message)));
+        }
+    }
+
+    fn connect(&mut self, worker: usize, number: u32, client_id: &str) {
+        self.give(worker, Input::Opened(conn(number)));
+        self.give(worker, Input::Connect(conn(number), client(client_id)));
+    }
+}
+
+#[test]
+fn a_topic_of_many_groups_stops_nobody_whatever_the_window() {
+    for window in [1, 2, 7, 8, 16, 17, 40, 64] {
+        let mut broker = Broker::new(2, window, Limits::default());
+        broker.connect(0, 1, "c");
+        for number in 0..200 {
+            let text = format!("$share/g{number}/t");
+            let filters = [filter(&text, AtMostOnce)];
+            broker.give(0, Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters });
+        }
+        broker.connect(0, 2, "p");
+        for _ in 0..50 {
+            broker.give(0, Input::Publish(conn(2), publish("t", "x", AtLeastOnce)));
+            broker.give(0, Input::Publish(conn(2), publish("t", "x", AtMostOnce)));
+        }
+        assert_eq!((broker.engines[0].stats().parked, broker.paused.len()), (0, 0), "window {window}");
+    }
+}
