@@ -37,7 +37,7 @@ pub struct SessionId {
     /// Place in the home worker's table of sessions.
     pub slot: u32,
     /// Which tenant of that place; a message for another incarnation is for nobody.
-    pub incarnation: u32,
+    pub incarnation: u64,
 }
 
 impl SessionId {

@@ -4,7 +4,7 @@
 //! other ([`crate::effects::PeerMsg`]).
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
@@ -22,7 +22,7 @@ pub struct Shared {
     seed: Seed,
     workers: u16,
     peer_window: u32,
-    next_session: AtomicU32,
+    next_session: AtomicU64,
     next_record: AtomicU64,
     kept_sessions: AtomicUsize,
     congested_count: AtomicUsize,
@@ -55,7 +55,7 @@ impl Shared {
             seed: seed.derive(2),
             workers: workers.max(1),
             peer_window: Self::PEER_WINDOW,
-            next_session: AtomicU32::new(1),
+            next_session: AtomicU64::new(1),
             next_record: AtomicU64::new(1),
             kept_sessions: AtomicUsize::new(0),
             congested_count: AtomicUsize::new(0),
@@ -136,5 +136,19 @@ impl Shared {
         }
         let set = self.congested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sessions.any(|session| set.contains(&session))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_number_is_never_given_again() {
+        let shared = Shared::new(&Seed::new(1), 1, RetainedLimits::default());
+        let first = shared.next_session();
+        // What 497 days of 100 sessions a second come to.
+        shared.next_session.fetch_add(u32::MAX.into(), Ordering::Relaxed);
+        assert!(shared.next_session() > first);
     }
 }

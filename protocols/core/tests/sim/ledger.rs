@@ -38,9 +38,9 @@ pub(crate) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
     Publish { msg: u32, held: bool },
-    Sent { session: u32, pid: u16 },
-    Received { session: u32, pid: u16 },
-    Released { session: u32, pid: u16 },
+    Sent { session: u64, pid: u16 },
+    Received { session: u64, pid: u16 },
+    Released { session: u64, pid: u16 },
     Other,
 }
 
@@ -60,8 +60,8 @@ pub(crate) struct Ledger {
     submitted: BTreeSet<u32>,
     pub(crate) stored: BTreeSet<u32>,
     /// What the stores know of outbound exchanges; true once PUBREC is known.
-    outbound: BTreeMap<(u32, u16), bool>,
-    numbers: BTreeMap<String, u32>,
+    outbound: BTreeMap<(u64, u16), bool>,
+    numbers: BTreeMap<String, u64>,
     in_use: BTreeMap<String, BTreeMap<u16, Use>>,
     pub(crate) deliveries: u64,
     pub(crate) redeliveries: u64,
@@ -176,7 +176,7 @@ impl Ledger {
         }
     }
 
-    fn session(&self, client: &Client) -> Option<u32> {
+    fn session(&self, client: &Client) -> Option<u64> {
         if client.expiry_s == 0 { None } else { self.numbers.get(&client.id).copied() }
     }
 
