@@ -390,6 +390,8 @@ impl Handler for Worker {
     fn mail(&mut self, io: &mut Io, from: WorkerId, mail: Mail) {
         match mail {
             Mail::Peer(message) => self.engine.handle(io.now(), Input::Peer(from, message), &mut self.fx),
+            // It would miss the good-bye.
+            Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.peer.ip()),
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
                 Ok(conn) => self.enter(io, conn, moved.peer, moved.listener),
                 Err(error) => {
@@ -421,6 +423,10 @@ impl Handler for Worker {
             self.apply(io);
         }
         match pulled {
+            Pulled::Done if self.is_leaving() => {
+                self.say_goodbye(io, conn);
+                Pull::Done
+            }
             Pulled::Done => Pull::Done,
             Pulled::More => Pull::More,
         }
@@ -465,12 +471,23 @@ impl Handler for Worker {
             End::Goodbye { deadline_ms } => {
                 let deadline_ms = *deadline_ms;
                 self.end = End::Draining { deadline_ms };
-                self.say_goodbye_to_all(io);
+                io.linger_until(deadline_ms);
+                // Each is pulled, now or when its socket takes more, and told when nothing is left to pull.
+                let open: Vec<_> = io.open().collect();
+                for conn in open {
+                    io.mark_dirty(conn);
+                }
                 Some(now.mono_ms)
             }
             End::Draining { deadline_ms } => {
                 let deadline_ms = *deadline_ms;
-                if io.is_empty() || now.mono_ms >= deadline_ms {
+                if io.is_empty() {
+                    io.stop();
+                } else if now.mono_ms >= deadline_ms {
+                    let open: Vec<_> = io.open().collect();
+                    for conn in open {
+                        self.say_goodbye(io, conn);
+                    }
                     io.stop();
                 }
                 Some(next.map_or(deadline_ms, |next| next.min(deadline_ms)))
@@ -487,27 +504,14 @@ impl Handler for Worker {
 }
 
 impl Worker {
-    /// What waits in the sessions' queues goes out before the good-bye, as far as the budget allows.
-    fn say_goodbye_to_all(&mut self, io: &mut Io) {
-        let open: Vec<_> = io.open().collect();
-        let refusal = Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
-        for conn in open {
-            self.drain_queue(io, conn);
-            self.say_goodbye(io, conn, &refusal);
-        }
-    }
-
-    fn drain_queue(&mut self, io: &mut Io, conn: ConnId) {
-        let now = io.now();
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
-        let Some(out) = io.out(conn) else { return };
-        let mut outlet = Wire { server: &mut peer.server, out, broken: None };
-        self.engine.pull(now, conn, &mut outlet, &mut self.fx);
-        self.apply(io);
+    /// Whether clients are told good-bye, each when nothing waits for it any more.
+    fn is_leaving(&self) -> bool {
+        matches!(self.end, End::Draining { .. })
     }
 
     /// Ends a connection at shutdown, without a log line for each of thousands.
-    fn say_goodbye(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
+    fn say_goodbye(&mut self, io: &mut Io, conn: ConnId) {
+        let refusal = &Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
         telemetry::refused(refusal);
         let mut words = BytesMut::new();
         if let Some(peer) = self.peer(conn) {

@@ -36,6 +36,8 @@ pub struct Io<M> {
     pub(super) dead: Vec<(u32, Closed)>,
     /// When to give up on connections that are being closed, oldest first.
     pub(super) lingering: VecDeque<(u64, ConnId)>,
+    /// No connection closed from now on is given up on before, in monotonic milliseconds.
+    linger_until_ms: u64,
     pub(super) pool: Pool,
     pub(super) mailboxes: Mailboxes<M>,
     /// What this turn posts, per worker.
@@ -64,6 +66,7 @@ impl<M: Send> Io<M> {
             dirty: Vec::new(),
             dead: Vec::new(),
             lingering: VecDeque::new(),
+            linger_until_ms: 0,
             pool: Pool::new(config.pool_bytes, config.budget_bytes),
             outboxes: (0..mailboxes.workers()).map(|_| Lanes::default()).collect(),
             mailboxes,
@@ -145,9 +148,16 @@ impl<M: Send> Io<M> {
                 if let Some(open) = find(&mut self.conns, conn) {
                     open.state = State::Flushing;
                 }
-                self.lingering.push_back((self.now.mono_ms.saturating_add(self.config.linger_ms), conn));
+                let give_up_ms = self.now.mono_ms.saturating_add(self.config.linger_ms);
+                self.lingering.push_back((give_up_ms.max(self.linger_until_ms), conn));
             }
         }
+    }
+
+    /// Gives connections that are closed from now on until `mono_ms` at least to read what is left for them, where
+    /// [`linger_ms`](super::Config::linger_ms) would be over before.
+    pub fn linger_until(&mut self, mono_ms: u64) {
+        self.linger_until_ms = mono_ms;
     }
 
     /// Puts a connection on the list of the dead.

@@ -94,6 +94,31 @@ fn what_waits_is_written_first() {
 }
 
 #[test]
+fn a_slow_reader_gets_all_that_waits_and_then_the_good_bye() {
+    let served = Served::start();
+    let mut publisher = served.client(V5, "publisher");
+    let mut slow = served.client(V5, "slow");
+    socket2::SockRef::from(&slow.stream).set_recv_buffer_size(128 * 1024).unwrap();
+    slow.subscribe(Qos::AtMostOnce, "much");
+    let payload = vec![b'x'; 100_000];
+    for _ in 0..70 {
+        publisher.publish(&Out { payload: &payload, ..Out::new(QOS_1, "much", "") });
+    }
+    publisher.bye();
+    let ending = std::thread::spawn(move || served.stop());
+    std::thread::sleep(Duration::from_millis(500));
+    for number in 0..70 {
+        match slow.next() {
+            Got::Publish(got) => assert_eq!(got.payload.len(), payload.len()),
+            other => panic!("instead of message {number} came {other:?}"),
+        }
+    }
+    assert_eq!(slow.next(), Got::Bye(0x8B));
+    drop(slow);
+    ending.join().unwrap();
+}
+
+#[test]
 fn a_client_that_never_reads_does_not_hold_up_the_end() {
     let served = Served::start();
     let mut publisher = served.client(V5, "publisher");
