@@ -43,7 +43,7 @@ pub struct Flight {
 }
 
 /// An acknowledgement as it comes from the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AckKind {
     /// Answers QoS 1.
     PubAck,

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::publish::recipients;
 use super::{Engine, NO_SESSION};
 use crate::delivery::AckKind;
@@ -16,6 +18,9 @@ use crate::matches::MatchSet;
 use crate::message::Message;
 use crate::refusal::Kind;
 use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
+
+/// Things that wait for which an engine at rest keeps room.
+const KEPT_WAITING: usize = 1024;
 
 /// A connection's answers that can't leave yet.
 #[derive(Debug, Default)]
@@ -54,6 +59,20 @@ pub(super) enum Waiting {
     Outbound { session: SessionId, packet_id: NonZeroU16 },
     /// PUBREL may be sent.
     Release { session: SessionId, packet_id: NonZeroU16 },
+}
+
+/// A step of an inbound QoS 2 exchange: the publisher, the packet id, and whether PUBREC or PUBCOMP is to come of it.
+pub(super) type Inbound = (SessionId, NonZeroU16, AckKind);
+
+impl Waiting {
+    /// The step that it is, if a repeated packet may ask for it.
+    pub(super) fn inbound(&self) -> Option<Inbound> {
+        match self {
+            Self::Hold(hold) => Some((hold.publisher, hold.packet_id, AckKind::PubRec)),
+            Self::Released { session, packet_id, .. } => Some((*session, *packet_id, AckKind::PubComp)),
+            Self::Answer { .. } | Self::Outbound { .. } | Self::Release { .. } => None,
+        }
+    }
 }
 
 /// An inbound QoS 2 message that nobody may see before it is stored.
@@ -207,7 +226,23 @@ impl Engine {
     }
 
     fn take_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
-        self.waiting.try_remove(usize::try_from(ticket.0).ok()?)
+        let waiting = self.waiting.try_remove(usize::try_from(ticket.0).ok()?)?;
+        if let Some(step) = waiting.inbound() {
+            self.forget_inbound(step, ticket);
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_WAITING {
+            // The memory of a burst is given back.
+            self.waiting = Slab::new();
+            self.inbound.shrink_to(KEPT_WAITING);
+        }
+        Some(waiting)
+    }
+
+    /// No repeated packet finds `ticket` any more; another one's step of the same packet id is left alone.
+    fn forget_inbound(&mut self, step: Inbound, ticket: Ticket) {
+        if self.inbound.get(&step) == Some(&ticket) {
+            self.inbound.remove(&step);
+        }
     }
 
     /// Waits with an inbound QoS 2 message until it is stored.
@@ -260,6 +295,7 @@ impl Engine {
                 hold.cancelled = true;
                 let packet_id = hold.packet_id;
                 self.forget_received(publisher, packet_id);
+                self.forget_inbound((publisher, packet_id, AckKind::PubRec), ticket);
             }
         }
     }
@@ -344,21 +380,10 @@ impl Engine {
     /// A repeated PUBLISH or PUBREL of an inbound QoS 2 exchange whose first one still waits, for the store or for
     /// room at another worker: the one answer goes to the connection that asked last. False if none waits.
     pub(super) fn rebind(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16, kind: AckKind) -> bool {
-        let waits = |waiting: &Waiting| match waiting {
-            Waiting::Hold(hold) => {
-                kind == AckKind::PubRec
-                    && !hold.cancelled
-                    && hold.publisher == session
-                    && hold.packet_id == id
-            }
-            Waiting::Released { session: whose, packet_id, .. } => {
-                kind == AckKind::PubComp && *whose == session && *packet_id == id
-            }
-            _ => false,
-        };
-        let Some(key) = self.waiting.iter().find(|(_, waiting)| waits(waiting)).map(|(key, _)| key) else {
+        let Some(&ticket) = self.inbound.get(&(session, id, kind)) else {
             return kind == AckKind::PubRec && self.rebind_parked(conn, session, id);
         };
+        let key = ticket.0 as usize;
         let fresh = match self.waiting.get(key) {
             Some(Waiting::Hold(Hold { place, .. }) | Waiting::Released { place, .. })
                 if place.conn == conn =>

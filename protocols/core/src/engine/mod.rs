@@ -34,7 +34,7 @@ use crate::store::{SessionNumber, Ticket};
 use crate::timer::Wheel;
 use crate::trie::GroupKey;
 
-use answers::{Answers, Waiting};
+use answers::{Answers, Inbound, Waiting};
 pub use outbound::Pulled;
 use publish::Parked;
 use share::HomeGroup;
@@ -133,6 +133,8 @@ pub struct Engine {
     /// [`Engine::pull`].
     wills: VecDeque<Arc<Message>>,
     waiting: Slab<Waiting>,
+    /// What in `waiting` is the next step of an inbound QoS 2 exchange, so that a repeated packet finds it at once.
+    inbound: Map<Inbound, Ticket>,
     /// Inbound QoS 2 messages that wait for the store, by publisher, in the order in which they go on.
     holds: Map<SessionId, VecDeque<Ticket>>,
     cache: MatchCache,
@@ -174,6 +176,7 @@ impl Engine {
             wills: VecDeque::new(),
             waiting: Slab::new(),
             holds: Map::with_hasher(seed.derive(2)),
+            inbound: Map::with_hasher(seed.derive(3)),
             cache: MatchCache::new(CacheLimits::default()),
             pool: MessagePool::default(),
             spare_traffic: Vec::new(),
@@ -424,7 +427,12 @@ impl Engine {
     }
 
     fn ticket(&mut self, waiting: Waiting) -> Ticket {
-        Ticket(self.waiting.insert(waiting) as u64)
+        let inbound = waiting.inbound();
+        let ticket = Ticket(self.waiting.insert(waiting) as u64);
+        if let Some(inbound) = inbound {
+            self.inbound.insert(inbound, ticket);
+        }
+        ticket
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use Qos::AtMostOnce;
+use Qos::{AtMostOnce, ExactlyOnce};
 
 /// How long `work` takes.
 #[allow(clippy::disallowed_methods, reason = "the test is about real time")]
@@ -93,4 +93,39 @@ fn who_unsubscribes_during_a_replay_gets_no_more_of_it() {
     kit.engine.handle(kit.now, unsubscribe, &mut fx);
     kit.carry_out(fx);
     assert_eq!(kit.bodies(1), ["a/1", "c/1"]);
+}
+
+/// Time per packet of repeating `count` QoS 2 PUBLISHes that wait for the store, and of their PUBRELs, each twice.
+fn per_exchange(count: u16) -> Duration {
+    let mut kit = Kit::with(Limits { receive_maximum: u16::MAX, ..Limits::default() });
+    kit.connect(1, keeper("p"));
+    kit.manual = true;
+    let each = || {
+        (1..=count).map(|number| Publish { packet_id: Some(id(number)), ..publish("t", "x", ExactlyOnce) })
+    };
+    each().for_each(|publish| drop(kit.publish(1, publish)));
+    let repeated = time(|| each().for_each(|publish| drop(kit.publish(1, publish))));
+    assert_eq!(kit.submitted.len(), usize::from(count), "each is held once");
+    for ticket in kit.tickets() {
+        kit.settle(ticket);
+    }
+    assert_eq!(kit.take(1).len(), usize::from(count));
+    let released = time(|| {
+        for number in (1..=count).chain(1..=count) {
+            kit.ack(1, AckKind::PubRel, number);
+        }
+    });
+    for ticket in kit.tickets() {
+        kit.settle(ticket);
+    }
+    assert_eq!(kit.take(1).len(), usize::from(count), "one PUBCOMP for each");
+    assert!(kit.engine.waiting.capacity() <= 1_024 && kit.engine.inbound.is_empty());
+    (repeated + released) / u32::from(count)
+}
+
+#[test]
+fn a_burst_of_repeated_packets_costs_per_packet_what_a_few_cost() {
+    let few = (0..3).map(|_| per_exchange(100)).min().unwrap();
+    let many = per_exchange(20_000);
+    assert!(many < 20 * few, "{many:?} per exchange, {few:?} in a small burst");
 }
