@@ -1,4 +1,5 @@
-//! What falls due: the deadlines of connections and sessions, and the sweep.
+//! What falls due: the deadlines of connections and sessions, and the sweep that takes away what has expired or become
+//! too large.
 
 use slab::Slab;
 
@@ -19,6 +20,9 @@ const PER_SESSION: usize = 2;
 
 /// Void deadlines that are not worth a look.
 const VOID_IGNORED: usize = 64;
+
+/// Places that every table may keep, used or not.
+const ROOM_KEPT: usize = 256;
 
 impl Engine {
     /// Sets a timer. Whoever comes and goes leaves deadlines behind, some of them a day away, some a week: when more
@@ -79,8 +83,34 @@ impl Engine {
             Timer::Sweep => {
                 let removed = self.shared.retained.sweep(now.mono_ms, 1_000);
                 self.stats.expired_retained += removed as u64;
+                self.shrink();
                 self.arm(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
             }
+        }
+    }
+
+    /// Gives back the memory of a crowd that has gone, table by table, when three quarters of its room stand empty.
+    /// Places are names, so whoever stays keeps them: the lists end with the last one that is taken.
+    fn shrink(&mut self) {
+        while self.conns.pop_if(|state| !state.open).is_some() {}
+        if is_sparse(self.conns.len(), self.conns.capacity()) {
+            self.conns.shrink_to(room_for(self.conns.len()));
+        }
+        if is_sparse(self.sessions.len(), self.sessions.capacity()) {
+            self.sessions.shrink_to_fit();
+        }
+        if is_sparse(self.by_client.len(), self.by_client.capacity()) {
+            let (seed, sessions) = (&self.seed, &self.sessions);
+            self.by_client.shrink_to(room_for(self.by_client.len()), |&slot| {
+                sessions.get(slot as usize).map_or(0, |session| seed.hash(&*session.client_id))
+            });
+        }
+        if is_sparse(self.groups.len(), self.groups.capacity()) {
+            self.groups.shrink_to_fit();
+            self.group_slots.shrink_to(room_for(self.group_slots.len()));
+        }
+        if is_sparse(self.holds.len(), self.holds.capacity()) {
+            self.holds.shrink_to(room_for(self.holds.len()));
         }
     }
 
@@ -100,6 +130,16 @@ impl Engine {
         let detail = format!("nothing heard for {seconds} s, one and a half times the keep alive");
         self.refuse(now, conn, Kind::KeepAliveTimeout, detail, fx);
     }
+}
+
+/// Whether a table is so empty and so large that its memory is worth giving back.
+fn is_sparse(len: usize, capacity: usize) -> bool {
+    capacity > ROOM_KEPT && len < capacity / 4
+}
+
+/// Room that a table keeps when it shrinks, so that it need not grow again at once.
+fn room_for(len: usize) -> usize {
+    ROOM_KEPT.max(2 * len)
 }
 
 /// Whether a timer's firing could still mean something.

@@ -1,6 +1,7 @@
 //! Sessions: their beginning, takeover, wills, expiry, keep alive and end.
 
 use super::*;
+use crate::engine::deadlines::SWEEP_INTERVAL_MS;
 
 fn with_will(client_id: &str, delay_s: u32) -> Connect<'_> {
     let will = WillRequest { publish: publish("will", "gone", Qos::AtMostOnce), delay_s };
@@ -254,4 +255,39 @@ fn sessions_that_are_kept_are_limited_and_no_others() {
     kit.pass(1_000_200);
     assert_eq!(kit.engine.shared().kept_sessions(), 0);
     assert_eq!(kit.connect(11, keeper("e")), [connected(false)]);
+}
+
+#[test]
+fn the_memory_of_a_crowd_that_has_gone_is_given_back() {
+    let mut kit = mourner();
+    kit.connect(4_000, keeper("stays"));
+    let names: Vec<_> = (10_000..19_000).map(|number| format!("c{number}")).collect();
+    for (name, number) in names.iter().zip(10_000..) {
+        kit.connect(number, with_will(name, 40));
+    }
+    for number in 10_000..19_000 {
+        kit.close(number);
+    }
+    let room = |kit: &Kit| {
+        let engine = &kit.engine;
+        [engine.conns.capacity(), engine.sessions.capacity(), engine.by_client.capacity(), engine.wheel.len()]
+    };
+    assert!(room(&kit).into_iter().all(|room| room >= 9_000), "{:?}", room(&kit));
+    kit.pass(41_000);
+    assert_eq!(kit.bodies(9).len(), 9_000);
+    kit.pass(100_000);
+    kit.pass(SWEEP_INTERVAL_MS + 200);
+    let [conns, sessions, by_client, deadlines] = room(&kit);
+    assert!(conns <= 2 * 4_001 && sessions <= 256 && by_client <= 1_000, "{:?}", room(&kit));
+    assert!(deadlines < 64, "{deadlines}");
+    for number in [9, 4_000] {
+        kit.give(Input::Ping(conn(number)));
+        assert_eq!(kit.take(number), [Seen::Reply(Reply::Pong)]);
+    }
+    kit.give(Input::Ping(conn(18_999)));
+    assert_eq!(kit.take(18_999), []);
+    assert_eq!(kit.connect(18_999, with_will("c10000", 0)), [connected(false)]);
+    assert_eq!(kit.connect(5_000, keeper("stays")), [connected(true)]);
+    kit.close(18_999);
+    assert_eq!(kit.bodies(9), ["gone"]);
 }
