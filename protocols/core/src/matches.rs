@@ -25,13 +25,16 @@ pub enum NoLocal {
     Mixed,
 }
 
+/// No subscription that matches has an identifier; see [`Target`].
+const NO_IDS: u32 = u32::MAX;
+
 /// One session that gets the message, once, however many of its subscriptions match (MQTT 5, section 3.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Who.
     pub session: SessionId,
-    ids_start: u32,
-    ids_len: u32,
+    /// Place in the set's `ids`, or [`NO_IDS`].
+    ids: u32,
     /// The highest that any of its matching subscriptions was granted [MQTT-3.3.5-1].
     pub qos: Qos,
     /// Whether RETAIN reaches it as it was published; so if any of its matching subscriptions asks for it.
@@ -48,8 +51,8 @@ pub struct MatchSet {
     targets: Box<[Target]>,
     /// What the targets with [`NoLocal::Mixed`] get of what they published themselves; sorted by session.
     own: Box<[Target]>,
-    /// The subscription identifiers that targets point into.
-    ids: Box<[NonZeroU32]>,
+    /// The subscription identifiers that targets point to; every delivery shares them.
+    ids: Box<[Arc<[NonZeroU32]>]>,
     groups: Box<[GroupRef]>,
     /// Where there are groups: see [`MatchSet::mails`].
     mails: Box<[(WorkerId, u32)]>,
@@ -96,11 +99,11 @@ impl MatchSet {
         runs(targets).map(|(worker, _)| (worker, 1)).chain(self.mails.iter().copied())
     }
 
-    /// The subscription identifiers to send along, one per matching subscription that has one [MQTT-3.3.4-3].
+    /// The subscription identifiers to send along, one per matching subscription that has one [MQTT-3.3.4-3]; `None`
+    /// if none has.
     #[must_use]
-    pub fn ids(&self, target: &Target) -> &[NonZeroU32] {
-        let start = target.ids_start as usize;
-        self.ids.get(start..start + target.ids_len as usize).unwrap_or_default()
+    pub fn ids(&self, target: &Target) -> Option<&Arc<[NonZeroU32]>> {
+        self.ids.get(target.ids as usize)
     }
 
     /// What `target` gets of a message by `publisher`: itself, what remains of it without No Local, or nothing.
@@ -128,7 +131,7 @@ impl MatchSet {
         size_of::<Self>()
             + size_of_val(&*self.targets)
             + size_of_val(&*self.own)
-            + size_of_val(&*self.ids)
+            + self.ids.iter().map(|ids| size_of_val(ids) + 16 + size_of_val(&**ids)).sum::<usize>()
             + size_of_val(&*self.groups)
             + size_of_val(&*self.mails)
     }
@@ -237,27 +240,32 @@ impl MatchBuilder {
 /// One delivery out of a session's matching subscriptions; none if there are none.
 fn merge<'a>(
     mut subscriptions: impl Iterator<Item = &'a Subscriber>,
-    ids: &mut Vec<NonZeroU32>,
+    ids: &mut Vec<Arc<[NonZeroU32]>>,
 ) -> Option<Target> {
     let first = subscriptions.next()?;
-    // Sets are far below four billion identifiers: there are no more of them than subscriptions.
+    let mut own = Vec::from_iter(first.subscription_id);
     let mut target = Target {
         session: first.session,
-        ids_start: ids.len() as u32,
-        ids_len: 0,
+        ids: NO_IDS,
         qos: first.qos,
         retain_as_published: first.retain_as_published,
         durable: first.durable && first.qos > Qos::AtMostOnce,
         no_local: NoLocal::No,
     };
-    ids.extend(first.subscription_id);
     for more in subscriptions {
         target.qos = target.qos.max(more.qos);
         target.retain_as_published |= more.retain_as_published;
         target.durable |= more.durable && more.qos > Qos::AtMostOnce;
-        ids.extend(more.subscription_id);
+        own.extend(more.subscription_id);
     }
-    target.ids_len = ids.len() as u32 - target.ids_start;
+    if !own.is_empty() {
+        // Most clients number theirs alike: one list serves all that follow each other with the same.
+        if ids.last().is_none_or(|last| **last != *own) {
+            ids.push(own.into());
+        }
+        // Far below four billion: there are no more lists than subscriptions.
+        target.ids = ids.len() as u32 - 1;
+    }
     Some(target)
 }
 

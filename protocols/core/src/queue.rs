@@ -20,6 +20,13 @@ pub struct Extra {
     pub lease: Option<Lease>,
 }
 
+impl Extra {
+    /// Memory it is charged with, bytes; the identifiers as if nobody shared them.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.subscription_ids.as_ref().map_or(0, |ids| size_of_val(&**ids))
+    }
+}
+
 /// A message on its way to one session.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -38,7 +45,7 @@ impl Entry {
     /// safe side.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.message.cost() + size_of::<Self>()
+        self.message.cost() + size_of::<Self>() + self.extra.as_ref().map_or(0, |extra| extra.cost())
     }
 
     /// The lease, if a group sent it.
@@ -248,6 +255,19 @@ mod tests {
         let hard = limits(Overflow::Disconnect, 1);
         assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &hard), Offered::Disconnect(_)));
         assert_eq!(numbers(&queue), [0]);
+    }
+
+    #[test]
+    fn what_a_delivery_carries_besides_the_message_is_charged() {
+        let bare = entry(0, Qos::AtMostOnce, 1);
+        let ids: Arc<[NonZeroU32]> = (1..=1_000).filter_map(NonZeroU32::new).collect();
+        let extra = Some(Box::new(Extra { subscription_ids: Some(ids), lease: None }));
+        let identified = Entry { extra, ..bare.clone() };
+        assert_eq!(identified.cost(), bare.cost() + 4_000 + size_of::<Extra>());
+        let mut queue = Queue::default();
+        queue.push(identified);
+        queue.pop();
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]

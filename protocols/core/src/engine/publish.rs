@@ -482,9 +482,8 @@ fn matched(set: &MatchSet) -> Reason {
 
 /// The message as one target is to get it.
 fn entry(message: Arc<Message>, set: &MatchSet, target: &Target) -> Entry {
-    let ids = set.ids(target);
     let extra =
-        (!ids.is_empty()).then(|| Box::new(Extra { subscription_ids: Some(ids.into()), lease: None }));
+        set.ids(target).map(|ids| Box::new(Extra { subscription_ids: Some(Arc::clone(ids)), lease: None }));
     let qos = message.qos().min(target.qos);
     // [MQTT-3.3.1-12/13]
     let retain = message.retain() && target.retain_as_published;

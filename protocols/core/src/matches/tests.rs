@@ -93,6 +93,31 @@ fn every_worker_is_counted_once_with_all_its_mails() {
 }
 
 #[test]
+fn deliveries_share_the_identifiers_of_their_set() {
+    let tree = Tree::new(Seed::new(1));
+    let filter = TopicFilter::parse("a", &TopicLimits::default()).unwrap();
+    for (slot, id) in [(0, Some(7)), (1, Some(7)), (2, None), (3, Some(8))] {
+        let subscriber = Subscriber {
+            session: SessionId { worker: WorkerId(0), slot, incarnation: 0 },
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            durable: false,
+            subscription_id: id.and_then(NonZeroU32::new),
+        };
+        tree.subscribe(&filter, subscriber);
+    }
+    let set = tree.matches(&TopicName::from_validated("a"));
+    let ids: Vec<_> = set.targets().iter().map(|target| set.ids(target)).collect();
+    assert_eq!(
+        ids.iter().map(|ids| ids.map(|ids| ids[0].get())).collect::<Vec<_>>(),
+        [Some(7), Some(7), None, Some(8)]
+    );
+    assert!(Arc::ptr_eq(ids[0].unwrap(), ids[1].unwrap()));
+    assert!(Arc::ptr_eq(ids[0].unwrap(), set.ids(&set.targets()[0]).unwrap()));
+}
+
+#[test]
 fn sizes_stay_lean() {
-    assert_eq!((size_of::<Target>(), size_of::<Subscriber>()), (32, 24));
+    assert_eq!((size_of::<Target>(), size_of::<Subscriber>()), (24, 24));
 }
