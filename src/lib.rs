@@ -10,5 +10,6 @@ pub mod cli;
 #[cfg(not(loom))]
 pub mod client;
 pub mod config;
+pub mod descriptors;
 pub mod logging;
 pub mod reactor;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use noctule::broker::Broker;
 use noctule::cli::{Cli, Command, Exit, RunArgs};
-use noctule::{banner, logging};
+use noctule::config::Config;
+use noctule::{banner, descriptors, logging};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -34,13 +35,14 @@ fn main() -> ExitCode {
 fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     let config = arguments.configuration()?;
     logging::start(&config.log)?;
+    check_descriptors(&config);
     let broker = Broker::start(&config)?;
     // The block is for a person; a log that machines read gets none.
     if config.log.format == noctule::config::LogFormat::Human {
         banner::write(&mut io::stderr(), &config, broker.addresses(), arguments.config.as_deref())?;
     }
     if !wait_for_the_end(&broker)? {
-        // The panic or the error has been printed by whoever met it; what is kept is on the disk.
+        // The panic or the error has been printed by whoever met it; what its worker held is lost.
         broker.stop()?;
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
     }
@@ -48,6 +50,21 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     broker.stop()?;
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Has as many descriptors as the system allows, and says so when they are too few for what is configured.
+fn check_descriptors(config: &Config) {
+    let needed = descriptors::needed(config);
+    match descriptors::raise() {
+        Ok(allowed) if allowed >= needed => {}
+        Ok(allowed) => tracing::warn!(
+            allowed,
+            needed,
+            "limits.max_connections does not fit the limit on open files; raise that (LimitNOFILE= of systemd, \
+             ulimit -n) or lower max_connections"
+        ),
+        Err(error) => tracing::warn!("the limit on open files can't be read: {error}"),
+    }
 }
 
 /// Waits for SIGTERM or SIGINT (true) or for the failure of a worker (false).

@@ -7,7 +7,6 @@ mod settings;
 mod telemetry;
 mod worker;
 
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -46,6 +45,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The system has no entropy to give.
+    #[error("can't have random numbers from the system: {0}")]
+    Entropy(#[source] io::Error),
     /// A thread can't be started.
     #[error("can't start worker {worker}: {error}")]
     Thread {
@@ -80,8 +82,11 @@ pub struct Broker {
 }
 
 /// 64 bits of the system's entropy.
-fn entropy() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
+///
+/// # Errors
+/// When the system has none to give, which no Linux of the last ten years does once it is up.
+fn entropy() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::from)
 }
 
 impl Broker {
@@ -117,7 +122,8 @@ impl Broker {
         let settings = Arc::new(Settings::new(config, methods));
         let limits = &config.limits;
         let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
-        let shared = Arc::new(Shared::new(&Seed::new(entropy()), count, settings::retained_limits(config)));
+        let seed = Seed::new(entropy().map_err(StartError::Entropy)?);
+        let shared = Arc::new(Shared::new(&seed, count, settings::retained_limits(config)));
         for worker in 0..count {
             let failed = |error| StartError::Thread { worker, error };
             let listeners: io::Result<Vec<TcpListener>> =

@@ -35,7 +35,14 @@ impl Worker {
     ) -> Result<usize, Over> {
         let assigned;
         let client_id = if connect.client_id.is_empty() {
-            assigned = self.assign_client_id();
+            assigned = match self.assign_client_id() {
+                Ok(assigned) => assigned,
+                Err(error) => {
+                    let detail = format!("no client identifier can be made up: {error}");
+                    self.refuse(io, conn, &Refusal::new(Kind::Internal, detail));
+                    return Err(Over);
+                }
+            };
             &assigned
         } else {
             connect.client_id
@@ -136,11 +143,11 @@ impl Worker {
     }
 
     /// An id that nobody can guess and whose session lives here.
-    pub(super) fn assign_client_id(&self) -> String {
+    fn assign_client_id(&self) -> std::io::Result<String> {
         loop {
-            let id = format!("auto-{:016x}{:016x}", entropy(), entropy());
+            let id = format!("auto-{:016x}{:016x}", entropy()?, entropy()?);
             if self.engine.shared().home_of_client(&id) == self.engine.id() {
-                return id;
+                return Ok(id);
             }
         }
     }
