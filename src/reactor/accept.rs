@@ -4,15 +4,23 @@ use std::{
     io,
     net::SocketAddr,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections the kernel keeps for us between two turns.
 const BACKLOG: i32 = 1024;
 
-/// A listening socket; its connections inherit no delay for small segments (`TCP_NODELAY`).
+/// How long a connection may be silent before the kernel asks whether its peer is still there, how often it asks and
+/// how many times in vain. A client may switch MQTT's own keep alive off; one that loses its power would stay for ever.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// A listening socket; its connections inherit no delay for small segments (`TCP_NODELAY`) and the kernel's watch over
+/// silent ones (`SO_KEEPALIVE`: a peer that is gone is noticed after four minutes).
 ///
 /// Workers share it by [`try_clone`](std::net::TcpListener::try_clone): whoever has time accepts.
 ///
@@ -27,6 +35,11 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     // Linux hands it on to accepted sockets, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -467,6 +467,20 @@ fn a_second_server_is_refused_the_port() {
     assert_eq!(listen(server.address).unwrap_err().kind(), ErrorKind::AddrInUse);
 }
 
+#[test]
+fn accepted_sockets_are_watched_by_the_kernel() {
+    let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let socket = socket2::SockRef::from(&stream);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    assert!(socket.tcp_nodelay().unwrap());
+}
+
 /// Runs the next test alone, in a process that may open few descriptors.
 #[test]
 fn running_out_of_descriptors_does_not_spin() {
