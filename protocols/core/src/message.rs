@@ -289,10 +289,22 @@ impl Message {
         })
     }
 
-    /// Memory it is charged with, in bytes.
+    /// Memory it is charged with, in bytes: what it holds, which may be more than it needs.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.buf.len() + Self::OVERHEAD
+        self.buf.capacity() + Self::OVERHEAD
+    }
+
+    /// The message, or a copy of the right size if it holds far more than it needs because its memory was another's
+    /// before: for whoever keeps it for long.
+    #[must_use]
+    pub fn right_sized(self: Arc<Self>) -> Arc<Self> {
+        /// Bytes too many that are worth no copy.
+        const SLACK: usize = 32;
+        if self.buf.capacity() <= self.buf.len() + SLACK {
+            return self;
+        }
+        Arc::new(Self { buf: self.buf.as_slice().into(), ..*self })
     }
 }
 
@@ -329,5 +341,42 @@ impl MessagePool {
         {
             self.spare.push(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(payload: &[u8]) -> Publish<'_> {
+        Publish {
+            topic: TopicName::from_validated("t"),
+            fields: Fields::default(),
+            payload,
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            dup: false,
+            packet_id: None,
+            expiry_s: Some(5),
+        }
+    }
+
+    #[test]
+    fn a_message_in_a_larger_ones_memory_is_charged_for_all_of_it_and_its_copy_is_not() {
+        let mut pool = MessagePool::default();
+        let large = pool.take(&publish(&[7; 500]), SessionId::NOBODY, 0);
+        let cost = large.cost();
+        pool.give_back(large);
+        let mut small = pool.take(&publish(b"x"), SessionId::NOBODY, 3);
+        assert_eq!(small.cost(), cost);
+        Arc::get_mut(&mut small).unwrap().set_record(9);
+        let copy = Arc::clone(&small).right_sized();
+        assert_eq!(copy.cost(), Message::OVERHEAD + 4);
+        assert_eq!((copy.wire_topic(), copy.payload()), (small.wire_topic(), small.payload()));
+        let told = |message: &Message| {
+            (message.qos(), message.retain(), message.expires_ms(), message.publisher(), message.record())
+        };
+        assert_eq!(told(&copy), told(&small));
+        assert!(Arc::ptr_eq(&copy, &Arc::clone(&copy).right_sized()), "what fits is not copied");
     }
 }

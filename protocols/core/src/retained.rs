@@ -133,6 +133,7 @@ impl Retained {
     /// # Errors
     /// When a limit would be exceeded even without the messages that have expired by `now_ms`.
     pub fn set(&self, message: Arc<Message>, now_ms: u64) -> Result<Stored, RetainedFull> {
+        let message = message.right_sized();
         let mut inner = self.write();
         while let Err(full) = inner.admit(&message, self.limits) {
             if !inner.expire_one(now_ms) {

@@ -90,6 +90,28 @@ fn limits_hold_in_count_and_bytes_and_leave_the_old_message() {
 }
 
 #[test]
+fn a_recycled_message_is_kept_without_the_room_of_the_one_before() {
+    let mut pool = crate::message::MessagePool::default();
+    let publish = |payload| Publish {
+        topic: TopicName::from_validated("t"),
+        fields: Fields::default(),
+        payload,
+        qos: Qos::AtMostOnce,
+        retain: true,
+        dup: false,
+        packet_id: None,
+        expiry_s: None,
+    };
+    let large = pool.take(&publish(&[0; 500]), SessionId::NOBODY, 0);
+    pool.give_back(large);
+    let retained = Retained::new(RetainedLimits::default());
+    retained.set(pool.take(&publish(b"x"), SessionId::NOBODY, 0), 0).unwrap();
+    assert_eq!(retained.bytes(), message("t", "x", None).cost());
+    retained.remove(&TopicName::from_validated("t"));
+    assert_eq!(retained.bytes(), 0);
+}
+
+#[test]
 fn what_has_expired_is_not_read_makes_room_and_is_swept() {
     let retained = Retained::new(RetainedLimits { max_messages: 3, max_bytes: usize::MAX });
     for (topic, expiry) in [("a", 1), ("b", 2), ("c", 3)] {
