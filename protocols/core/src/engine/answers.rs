@@ -49,8 +49,8 @@ pub(super) struct Place {
 /// What is done once the store (or a group's home) has answered.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    /// An answer may leave, when `left` more submissions are settled.
-    Answer { place: Place, reply: Reply, left: u32, failed: bool, undo: Option<Box<Undo>> },
+    /// An answer may leave, when `left` more submissions are settled; `paused` if its connection is not read until then.
+    Answer { place: Place, reply: Reply, left: u32, failed: bool, paused: bool, undo: Option<Box<Undo>> },
     /// An inbound QoS 2 message of a kept session goes to its recipients, then PUBREC.
     Hold(Hold),
     /// An inbound QoS 2 exchange is over: PUBCOMP.
@@ -179,7 +179,8 @@ impl Engine {
         }
         let place = place.unwrap_or_else(|| self.reserve_answer(conn));
         let left = ops.len() as u32;
-        let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, undo: None });
+        let answer = Waiting::Answer { place, reply, left, failed: false, paused: false, undo: None };
+        let ticket = self.ticket(answer);
         fx.list.extend(ops.into_iter().map(|op| Effect::Store(ticket, op)));
     }
 
@@ -205,11 +206,14 @@ impl Engine {
             _ => {}
         }
         match self.take_waiting(ticket) {
-            Some(Waiting::Answer { place, reply, failed, undo, .. }) => {
+            Some(Waiting::Answer { place, reply, failed, paused, undo, .. }) => {
                 if failed {
                     self.answer_failed(now, place, reply, undo.as_deref(), fx);
                 } else {
                     self.fill(place, reply, fx);
+                }
+                if paused {
+                    self.resume_reads(now, place.conn, fx);
                 }
             }
             Some(Waiting::Released { place, session, packet_id }) => {

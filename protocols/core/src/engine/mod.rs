@@ -77,7 +77,8 @@ struct ConnState {
     /// Whether a message of this MQTT 3 client was refused, which it can't be told: until it is disconnected nothing of
     /// it is accepted, or what it sends again would come behind what it sent later.
     withholding: bool,
-    /// Its messages that are parked; its reads are paused while there are any.
+    /// Its messages that are parked, and its SUBSCRIBEs that other workers have to confirm; its reads are paused while
+    /// there are any.
     parked: u32,
     /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
     /// section 4.9).

@@ -192,16 +192,7 @@ impl Engine {
     }
 
     fn park(&mut self, message: Arc<Message>, origin: Origin, held: Option<Arc<MatchSet>>, fx: &mut Effects) {
-        let paused = origin.conn.filter(|&conn| match self.conn(conn) {
-            Some(state) => {
-                state.parked += 1;
-                if state.parked == 1 {
-                    fx.push(Effect::Pause(conn));
-                }
-                true
-            }
-            None => false,
-        });
+        let paused = origin.conn.filter(|&conn| self.pause_reads(conn, fx));
         self.parked.push_back(Parked { message, origin, paused, held });
     }
 
@@ -232,15 +223,28 @@ impl Engine {
                 Some(set) => self.send_held(now, message, &set, origin, fx),
                 None => self.dispatch(now, Source::Owned(message), set, origin, fx),
             }
-            if let Some(conn) = paused
-                && let Some(state) = self.conn(conn)
-            {
-                state.parked -= 1;
-                if state.parked == 0 {
-                    state.heard_ms = now.mono_ms;
-                    fx.push(Effect::Resume(conn));
-                }
+            if let Some(conn) = paused {
+                self.resume_reads(now, conn, fx);
             }
+        }
+    }
+
+    /// Reads nothing more from a connection until [`Self::resume_reads`] was called as often; false if it is gone.
+    pub(super) fn pause_reads(&mut self, conn: ConnId, fx: &mut Effects) -> bool {
+        let Some(state) = self.conn(conn) else { return false };
+        state.parked += 1;
+        if state.parked == 1 {
+            fx.push(Effect::Pause(conn));
+        }
+        true
+    }
+
+    pub(super) fn resume_reads(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(state) = self.conn(conn) else { return };
+        state.parked = state.parked.saturating_sub(1);
+        if state.parked == 0 {
+            state.heard_ms = now.mono_ms;
+            fx.push(Effect::Resume(conn));
         }
     }
 

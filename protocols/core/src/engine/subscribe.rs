@@ -51,7 +51,9 @@ impl Engine {
         } else {
             let place = self.reserve_answer(conn);
             let undo = durable.then(|| Box::new(self.undo_of(slot, &waits)));
-            let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, undo });
+            // Joins are control and need no credit: one packet's, and no more, may be on their way.
+            let paused = !joins.is_empty() && self.pause_reads(conn, fx);
+            let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, paused, undo });
             for (home, key, member) in joins {
                 fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket }));
             }

@@ -72,3 +72,32 @@ fn a_topic_of_many_groups_stops_nobody_whatever_the_window() {
         assert_eq!((broker.engines[0].stats().parked, broker.paused.len()), (0, 0), "window {window}");
     }
 }
+
+#[test]
+fn who_joins_groups_elsewhere_is_not_read_until_the_answer_is_out() {
+    let limits = Limits { max_subscriptions: 50, ..Limits::default() };
+    let mut broker = Broker::new(2, 8, limits);
+    broker.connect(0, 1, "c");
+    let texts: Vec<_> = (0..100).map(|number| format!("$share/g{number}/t")).collect();
+    let filters: Vec<_> = texts.iter().map(|text| filter(text, AtLeastOnce)).collect();
+    // Each of them often: a packet costs no more joins than a session may have subscriptions.
+    let filters = filters.repeat(10);
+    let subscribe = || Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+    let mail = broker.step(0, subscribe());
+    assert!(mail.iter().all(|(_, _, message)| matches!(message, PeerMsg::Join { .. })));
+    assert!((1..50).contains(&mail.len()), "{} joins", mail.len());
+    let mut answers = VecDeque::new();
+    for (from, to, message) in mail {
+        answers.extend(broker.step(to.index(), Input::Peer(from, message)));
+    }
+    while let Some((from, to, message)) = answers.pop_front() {
+        assert_eq!(broker.paused.len(), 1, "until the last join is in force");
+        broker.step(to.index(), Input::Peer(from, message));
+    }
+    assert!(broker.paused.is_empty());
+    // Who goes meanwhile leaves nothing behind.
+    broker.step(0, subscribe());
+    broker.give(0, Input::Closed(conn(1)));
+    broker.connect(0, 1, "d");
+    assert_eq!(broker.engines[0].stats().sessions, 1);
+}
