@@ -33,7 +33,7 @@ use alias::{Inbound, Outbound};
 pub use auth::{AuthMethod, AuthMethods, AuthStep, Exchange};
 
 /// The limits that are MQTT's own; the rest is in the core's [`Limits`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Largest packet accepted once the client is connected, bytes of the whole packet.
     pub max_packet_size: u32,
@@ -50,7 +50,7 @@ impl Default for ServerLimits {
         Self {
             max_packet_size: 1 << 20,
             max_connect_size: 64 << 10,
-            topic_alias_max: 16,
+            topic_alias_max: 32,
             max_user_properties: 64,
         }
     }
