@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::reactor::{self, Mailboxes, listen};
 use admission::Admission;
 use settings::Settings;
+pub use telemetry::record_metrics;
 use worker::{Mail, Worker};
 
 /// How long clients have to take their last messages when the broker stops.

@@ -1,5 +1,7 @@
 //! The broker's counters, declared once; every name that a monitor may rely on is in this file.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use noctule_core::effects::DropReason;
 use noctule_core::engine::Stats;
@@ -33,6 +35,22 @@ const SESSIONS: &str = "noctule_sessions";
 const CONNECTED: &str = "noctule_clients_connected";
 
 const QOS: [&str; 3] = ["0", "1", "2"];
+
+/// Whether somebody records; `metrics` can't be asked.
+static RECORDED: AtomicBool = AtomicBool::new(false);
+
+/// Has the brokers of this process pass on once a second what their engines count, from now on.
+///
+/// To be called by whoever installs a recorder of [`metrics`], which is the process's as well. Before that nothing is
+/// gathered, because gathering looks at every session.
+pub fn record_metrics() {
+    RECORDED.store(true, Relaxed);
+}
+
+/// Whether what the engines count is to be passed on.
+pub(super) fn is_recorded() -> bool {
+    RECORDED.load(Relaxed)
+}
 
 /// Tells a recorder what the names mean; without a recorder nothing happens.
 pub(super) fn describe() {

@@ -35,7 +35,7 @@ use wire::Wire;
 /// Lines of one kind that clients can cause, per second and worker.
 const LOG_LINES_PER_SECOND: u32 = 20;
 
-/// Between two reports to the metrics, ms.
+/// Between two reports to the metrics and to the log, ms.
 const REPORT_INTERVAL_MS: u64 = 1_000;
 
 /// What workers and the main thread post to a worker.
@@ -303,7 +303,9 @@ impl Worker {
     fn report(&mut self, now_ms: u64) {
         if now_ms >= self.reported_ms + REPORT_INTERVAL_MS {
             self.reported_ms = now_ms;
-            self.reporter.report(self.engine.id().0, self.engine.stats());
+            if telemetry::is_recorded() {
+                self.reporter.report(self.engine.id().0, self.engine.stats());
+            }
             for (kind, more) in self.log.summaries(now_ms) {
                 warn!(kind, more, "lines left out of the log");
             }

@@ -16,6 +16,7 @@ pub(super) fn install() {
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();
         recorder.install().expect("no other recorder");
+        noctule::broker::record_metrics();
         snapshotter
     });
 }

@@ -1,21 +1,24 @@
-//! That no event of the engine can flood the log.
+//! A worker without sockets: that no event can flood the log, and what it starts from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use metrics::with_local_recorder;
+use metrics_util::debugging::DebuggingRecorder;
 use noctule_core::effects::DropReason;
 use noctule_core::engine::Engine;
 use noctule_core::hash::Seed;
 use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::shared::Shared;
-use noctule_mqtt::server::AuthMethods;
+use noctule_mqtt::server::{AuthMethods, ServerLimits};
 use tracing::span;
 use tracing::subscriber::{Interest, Subscriber, with_default};
 
 use super::*;
 use crate::broker::admission::Admission;
 use crate::broker::settings::{self, Settings};
-use crate::broker::worker::LOG_LINES_PER_SECOND;
+use crate::broker::telemetry::record_metrics;
+use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
 use crate::config::Config;
 
 /// Counts lines.
@@ -76,4 +79,25 @@ fn no_event_is_written_more_often_than_the_limit() {
         });
         assert_eq!(lines.load(Relaxed), LOG_LINES_PER_SECOND, "{event:?}");
     }
+}
+
+#[test]
+fn nothing_is_gathered_before_somebody_records() {
+    let recorder = DebuggingRecorder::new();
+    let gathered = |now_ms| {
+        with_local_recorder(&recorder, || {
+            let mut worker = worker();
+            worker.report(now_ms);
+        });
+        recorder.snapshotter().snapshot().into_vec().len()
+    };
+    assert_eq!(gathered(REPORT_INTERVAL_MS), 0);
+    record_metrics();
+    assert_eq!(gathered(REPORT_INTERVAL_MS - 1), 0);
+    assert!(gathered(REPORT_INTERVAL_MS) > 10);
+}
+
+#[test]
+fn the_protocol_s_own_defaults_are_the_configuration_s() {
+    assert_eq!(Settings::new(&Config::default(), AuthMethods::default()).mqtt, ServerLimits::default());
 }
