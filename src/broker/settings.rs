@@ -68,7 +68,7 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         max_queued_bytes: limits.max_queued_bytes.as_usize(),
         max_keep_alive_s: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
         max_session_expiry_s: seconds_u32(limits.max_session_expiry),
-        refuse_timeout_ms: policy::Limits::default().refuse_timeout_ms,
+        refuse_timeout_ms: config.delivery.refuse_timeout.as_millis(),
         overflow: match config.delivery.overflow {
             config::Overflow::DropOldest => policy::Overflow::DropOldest,
             config::Overflow::DropNewest => policy::Overflow::DropNewest,

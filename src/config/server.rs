@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::quantity::Period;
 use super::section::{section, words};
 
 section! {
@@ -23,6 +24,10 @@ section! {
         /// What a full queue does: `"drop-oldest"`, because the newest reading is usually the one that matters.
         /// Nothing is ever dropped uncounted.
         overflow: Overflow = Overflow::DropOldest, Now;
+
+        /// With `overflow = "refuse"`, how long an MQTT 3 publisher waits for its acknowledgement, because it can't be
+        /// told no, before it is disconnected: 5 s. It keeps the message and sends it again when it comes back.
+        refuse_timeout: Period [100..=60_000] = Period::from_secs(5), Now;
 
         /// Which member of a shared subscription gets the next message: `"round-robin"`.
         share_strategy: ShareStrategy = ShareStrategy::RoundRobin, Now;
@@ -61,7 +66,7 @@ words! {
         RoundRobin = "round-robin",
         /// The one with the fewest messages it has not yet acknowledged.
         LeastInflight = "least-inflight",
-        /// Always the same one for the same publisher, as long as it is there.
+        /// Always the same one for the same topic, as long as it is there.
         Sticky = "sticky",
     }
 }

@@ -19,7 +19,7 @@ use crate::broker::admission::Admission;
 use crate::broker::settings::{self, Settings};
 use crate::broker::telemetry::record_metrics;
 use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
-use crate::config::Config;
+use crate::config::{Config, Period};
 
 /// Counts lines.
 struct Lines(Arc<AtomicU32>);
@@ -100,4 +100,12 @@ fn nothing_is_gathered_before_somebody_records() {
 #[test]
 fn the_protocol_s_own_defaults_are_the_configuration_s() {
     assert_eq!(Settings::new(&Config::default(), AuthMethods::default()).mqtt, ServerLimits::default());
+}
+
+#[test]
+fn the_time_until_a_refused_publisher_is_disconnected_is_the_configured_one() {
+    let mut config = Config::default();
+    config.delivery.refuse_timeout = Period::from_millis(700);
+    let settings = Settings::new(&config, AuthMethods::default());
+    assert_eq!(settings.policy.limits.refuse_timeout_ms, 700);
 }
