@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::hash::Seed;
 use crate::id::{Qos, SessionId, WorkerId};
 use crate::message::Message;
-use crate::policy::ShareStrategy;
+use crate::policy::{Overflow, ShareStrategy};
 
 /// A message lent to a member; the home worker, the group's slot there and the loan's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,11 @@ pub enum Choice {
     Send(usize, Option<u64>),
     /// Nobody can take it now; the group keeps it.
     Kept,
-    /// Nobody can take it and the group may not keep it (QoS 0, no durable member, or full).
+    /// The group keeps it; these older ones had to go (in order).
+    Displaced(Vec<Arc<Message>>),
+    /// Nobody can take it now, and the group keeps as much as it may.
+    Full,
+    /// Nobody can take it and the group may not keep it (QoS 0, or no durable member).
     Dropped,
 }
 
@@ -89,6 +93,8 @@ pub struct GroupLimits {
     pub max_bytes: usize,
     /// Unanswered loans per member.
     pub max_outstanding: u32,
+    /// What a full backlog does. There is no consumer of it to disconnect: [`Overflow::Disconnect`] drops the oldest.
+    pub overflow: Overflow,
 }
 
 /// One group at its home.
@@ -209,26 +215,54 @@ impl Group {
         seed: &Seed,
         reachable: impl Fn(WorkerId) -> bool,
     ) -> Choice {
-        // What waits is older: it goes first.
-        if self.backlog.is_empty()
+        // What waits is older and goes first; QoS 0 never waits, and there is no order between it and the others.
+        let waits = message.qos() > Qos::AtMostOnce;
+        if (!waits || self.backlog.is_empty())
             && let Some(place) = self.choose(message, strategy, limits, seed, reachable)
         {
             return Choice::Send(place, self.lend(place, message, u64::MAX));
         }
-        let keeps = message.qos() > Qos::AtMostOnce
+        let keeps = waits
             && self
                 .members
                 .iter()
                 .any(|member| member.qos > Qos::AtMostOnce && (member.durable || member.online));
-        if !keeps
-            || self.backlog.len() >= limits.max_messages
-            || (!self.backlog.is_empty() && self.backlog_bytes + message.cost() > limits.max_bytes)
-        {
+        if !keeps {
             return Choice::Dropped;
+        }
+        let mut displaced = Vec::new();
+        match limits.overflow {
+            Overflow::DropOldest | Overflow::Disconnect => {
+                while self.is_full_for(message.cost(), limits) {
+                    let Some(oldest) = self.pop_backlog() else { break };
+                    displaced.push(oldest.message);
+                }
+            }
+            Overflow::DropNewest if self.is_full_for(message.cost(), limits) => return Choice::Full,
+            // The publisher was asked before the message was accepted (see the engine); what is accepted stays.
+            Overflow::DropNewest | Overflow::Refuse => {}
         }
         self.backlog_bytes += message.cost();
         self.backlog.push_back(Waiting { age: u64::MAX, message: Arc::clone(message) });
-        Choice::Kept
+        if displaced.is_empty() { Choice::Kept } else { Choice::Displaced(displaced) }
+    }
+
+    /// Whether one more message of `cost` bytes would break a limit; counted as in a session's queue.
+    fn is_full_for(&self, cost: usize, limits: GroupLimits) -> bool {
+        self.backlog.len() >= limits.max_messages.max(1)
+            || (!self.backlog.is_empty() && self.backlog_bytes + cost > limits.max_bytes)
+    }
+
+    /// Whether publishers are to be refused until some of what waits has gone ([`Overflow::Refuse`]).
+    #[must_use]
+    pub fn is_congested(&self, limits: GroupLimits) -> bool {
+        limits.overflow == Overflow::Refuse && self.is_full_for(0, limits)
+    }
+
+    fn pop_backlog(&mut self) -> Option<Waiting> {
+        let waiting = self.backlog.pop_front()?;
+        self.backlog_bytes -= waiting.message.cost();
+        Some(waiting)
     }
 
     /// The next message that waited and the member that takes it now, if there is one.
@@ -241,8 +275,7 @@ impl Group {
     ) -> Option<(Arc<Message>, usize, Option<u64>)> {
         let message = Arc::clone(&self.backlog.front()?.message);
         let place = self.choose(&message, strategy, limits, seed, reachable)?;
-        let age = self.backlog.pop_front()?.age;
-        self.backlog_bytes -= message.cost();
+        let age = self.pop_backlog()?.age;
         let loan = self.lend(place, &message, age);
         Some((message, place, loan))
     }
@@ -336,9 +369,7 @@ impl Group {
         if !self.backlog.front()?.message.is_expired(mono_ms) {
             return None;
         }
-        let waiting = self.backlog.pop_front()?;
-        self.backlog_bytes -= waiting.message.cost();
-        Some(waiting.message)
+        Some(self.pop_backlog()?.message)
     }
 }
 

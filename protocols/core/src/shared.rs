@@ -3,14 +3,14 @@
 //! Standard locks only, none held across a call out; everything else that engines know of each other they tell each
 //! other ([`crate::effects::PeerMsg`]).
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
 use crate::retained::{Retained, RetainedLimits};
 use crate::store::SessionNumber;
-use crate::trie::Tree;
+use crate::trie::{GroupKey, GroupRef, Tree};
 
 /// One per broker.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Shared {
     kept_sessions: AtomicUsize,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
+    congested_group_count: AtomicUsize,
+    congested_groups: Mutex<Set<Arc<GroupKey>>>,
 }
 
 impl Shared {
@@ -60,6 +62,8 @@ impl Shared {
             kept_sessions: AtomicUsize::new(0),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
+            congested_group_count: AtomicUsize::new(0),
+            congested_groups: Mutex::new(Set::with_hasher(seed.derive(4))),
         }
     }
 
@@ -136,6 +140,26 @@ impl Shared {
         }
         let set = self.congested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sessions.any(|session| set.contains(&session))
+    }
+
+    /// Notes whether a group's backlog stands over its limit; as [`Self::set_congested`].
+    pub(crate) fn set_group_congested(&self, group: &Arc<GroupKey>, congested: bool) {
+        let mut set = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if congested {
+            set.insert(Arc::clone(group));
+        } else {
+            set.remove(group);
+        }
+        self.congested_group_count.store(set.len(), Ordering::Release);
+    }
+
+    /// Whether any of these groups is congested; as [`Self::any_congested`].
+    pub(crate) fn any_group_congested(&self, groups: &[GroupRef]) -> bool {
+        if groups.is_empty() || self.congested_group_count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let set = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        groups.iter().any(|group| set.contains(&group.key))
     }
 }
 

@@ -337,7 +337,8 @@ impl Engine {
         if qos > Qos::AtMostOnce
             && (origin.conn.and_then(|conn| self.conn(conn)).is_some_and(|state| state.withholding)
                 || self.policy.limits.overflow == Overflow::Refuse
-                    && self.shared.any_congested(set.targets().iter().map(|target| target.session)))
+                    && (self.shared.any_congested(set.targets().iter().map(|target| target.session))
+                        || self.shared.any_group_congested(set.groups())))
         {
             return self.refuse_message(now, qos, origin, fx);
         }

@@ -18,6 +18,8 @@ pub(super) struct HomeGroup {
     key: Arc<GroupKey>,
     filter: TopicFilter,
     group: Group,
+    /// Whether publishers are refused for it.
+    congested: bool,
 }
 
 impl HomeGroup {
@@ -42,6 +44,17 @@ impl Engine {
             max_outstanding: u32::from(limits.max_inflight)
                 .min(u32::try_from(limits.max_queued_messages).unwrap_or(u32::MAX))
                 .max(1),
+            overflow: limits.overflow,
+        }
+    }
+
+    /// Lets the publishers know whether a group's backlog has room.
+    fn note_congestion(&mut self, slot: u32) {
+        let limits = self.group_limits();
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        let congested = home.group.is_congested(limits);
+        if std::mem::replace(&mut home.congested, congested) != congested {
+            self.shared.set_group_congested(&home.key, congested);
         }
     }
 
@@ -53,7 +66,12 @@ impl Engine {
                 // It was checked when a member's session took it; here it is only taken apart again.
                 let Ok(filter) = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST) else { return };
                 self.next_group = self.next_group.wrapping_add(1);
-                let group = HomeGroup { key: Arc::clone(key), filter, group: Group::new(self.next_group) };
+                let group = HomeGroup {
+                    key: Arc::clone(key),
+                    filter,
+                    group: Group::new(self.next_group),
+                    congested: false,
+                };
                 let slot = self.groups.insert(group) as u32;
                 self.group_slots.insert(Arc::clone(key), slot);
                 slot
@@ -74,6 +92,9 @@ impl Engine {
             return;
         }
         let waiting = home.group.backlog();
+        if home.congested {
+            self.shared.set_group_congested(key, false);
+        }
         self.shared.tree.leave_group(&home.filter, &key.group);
         self.groups.try_remove(slot as usize);
         self.group_slots.remove(key);
@@ -115,8 +136,15 @@ impl Engine {
         match home.group.offer(message, strategy, limits, &self.seed, reachable) {
             Choice::Send(place, loan) => self.lend(now, slot, place, loan, Arc::clone(message), fx),
             Choice::Kept => {}
+            Choice::Displaced(messages) => {
+                for _ in messages {
+                    self.count_drop(now, DropReason::QueueFull, &key.filter, fx);
+                }
+            }
+            Choice::Full => self.count_drop(now, DropReason::QueueFull, &key.filter, fx),
             Choice::Dropped => self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx),
         }
+        self.note_congestion(slot);
     }
 
     /// Sends a message to the member that was chosen.
@@ -209,6 +237,7 @@ impl Engine {
                 let Some((message, place, loan)) = next else { break };
                 self.lend(now, slot, place, loan, message, fx);
             }
+            self.note_congestion(slot);
         }
     }
 }

@@ -7,7 +7,8 @@ use super::*;
 use crate::message::{Fields, Publish};
 use crate::topic::TopicName;
 
-const LIMITS: GroupLimits = GroupLimits { max_messages: 3, max_bytes: 1 << 20, max_outstanding: 2 };
+const LIMITS: GroupLimits =
+    GroupLimits { max_messages: 3, max_bytes: 1 << 20, max_outstanding: 2, overflow: Overflow::DropNewest };
 
 fn session(slot: u32) -> SessionId {
     SessionId { worker: WorkerId((slot % 2) as u16), slot, incarnation: 1 }
@@ -170,7 +171,7 @@ fn without_anybody_online_only_a_durable_member_keeps_messages_within_bounds() {
     for _ in 0..LIMITS.max_messages {
         assert!(matches!(offer(&mut group, "t"), Choice::Kept));
     }
-    assert!(matches!(offer(&mut group, "t"), Choice::Dropped), "one past the bound");
+    assert!(matches!(offer(&mut group, "t"), Choice::Full), "one past the bound");
     let qos_0 = message("t", Qos::AtMostOnce, None);
     let choice = group.offer(&qos_0, ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true);
     assert!(matches!(choice, Choice::Dropped), "QoS 0 is not kept");
@@ -187,7 +188,7 @@ fn the_bound_on_bytes_holds_too() {
         group.offer(&message, ShareStrategy::RoundRobin, tight, &Seed::new(7), |_| true)
     };
     assert!(matches!((offer(), offer()), (Choice::Kept, Choice::Kept)));
-    assert!(matches!(offer(), Choice::Dropped));
+    assert!(matches!(offer(), Choice::Full));
 }
 
 #[test]

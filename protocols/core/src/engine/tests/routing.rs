@@ -357,3 +357,63 @@ fn wills_of_slow_consumers_that_end_slow_consumers_do_not_nest() {
     assert_eq!(kit.seen.iter().filter(|seen| closed(seen)).count(), CLIENTS as usize);
     assert_eq!((kit.engine.stats().wills, kit.engine.stats().sessions), (u64::from(CLIENTS), 1));
 }
+
+#[test]
+fn a_full_backlog_of_a_group_does_what_the_policy_says() {
+    for policy in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Refuse, Overflow::Disconnect] {
+        let mut kit = Kit::with(Limits { overflow: policy, max_queued_messages: 2, ..Limits::default() });
+        kit.connect(1, keeper("c"));
+        kit.subscribe(1, &[filter("$share/g/t", AtLeastOnce)]);
+        kit.close(1);
+        kit.connect(2, client("p"));
+        let publish = |kit: &mut Kit, number: u16| {
+            let body = number.to_string();
+            kit.publish(2, Publish { packet_id: Some(id(number)), ..publish("t", &body, AtLeastOnce) })
+        };
+        let success = |number| [acked(AckKind::PubAck, number, Reason::Success)];
+        for number in 1..=2 {
+            assert_eq!(publish(&mut kit, number), success(number), "{policy:?}");
+        }
+        assert_eq!(kit.dropped(DropReason::QueueFull), 0, "{policy:?}");
+        let refused = [acked(AckKind::PubAck, 3, Reason::QuotaExceeded)];
+        assert_eq!(publish(&mut kit, 3), if policy == Overflow::Refuse { refused } else { success(3) });
+        let drops = (kit.dropped(DropReason::QueueFull), kit.dropped(DropReason::NoGroupMember));
+        assert_eq!(drops, (1, 0), "{policy:?}");
+        let oldest_goes = matches!(policy, Overflow::DropOldest | Overflow::Disconnect);
+        let kept = bodies(kit.connect(3, keeper("c")));
+        assert_eq!(kept, if oldest_goes { ["2", "3"] } else { ["1", "2"] }, "{policy:?}");
+        assert_eq!(publish(&mut kit, 4), success(4), "there is room again: {policy:?}");
+    }
+}
+
+#[test]
+fn a_congested_group_that_ends_holds_nobody_up() {
+    let limits = Limits { overflow: Overflow::Refuse, max_queued_messages: 1, ..Limits::default() };
+    let mut kit = Kit::with(limits);
+    kit.connect(1, keeper("c"));
+    kit.subscribe(1, &[filter("$share/g/t", AtLeastOnce)]);
+    kit.close(1);
+    kit.connect(2, client("p"));
+    kit.publish(2, publish("t", "x", AtLeastOnce));
+    let answer = kit.publish(2, publish("t", "x", AtLeastOnce));
+    assert_eq!(answer, [acked(AckKind::PubAck, 1, Reason::QuotaExceeded)]);
+    kit.connect(3, client("c"));
+    kit.subscribe(3, &[filter("$share/g/t", AtLeastOnce)]);
+    let answer = kit.publish(2, publish("t", "y", AtLeastOnce));
+    assert_eq!(answer, [acked(AckKind::PubAck, 1, Reason::Success)]);
+    assert_eq!(kit.bodies(3), ["y"]);
+}
+
+#[test]
+fn qos_0_passes_a_groups_backlog_by() {
+    let mut kit = Kit::with(Limits { max_inflight: 1, ..Limits::default() });
+    kit.connect(1, client("c"));
+    kit.subscribe(1, &[filter("$share/g/t", AtLeastOnce)]);
+    kit.connect(2, client("p"));
+    for body in ["1", "2"] {
+        kit.publish(2, publish("t", body, AtLeastOnce));
+    }
+    kit.publish(2, publish("t", "0", AtMostOnce));
+    assert_eq!(kit.bodies(1), ["1", "0"]);
+    assert_eq!(kit.dropped(DropReason::NoGroupMember), 0);
+}
