@@ -165,6 +165,7 @@ impl Worker {
                     Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
                 };
                 let step = peer.server.packet(conn, &frame, around, words, |input| {
+                    journal::note_request(peer.address, &input);
                     in_engine.set(true);
                     engine.handle(now, input, fx);
                     in_engine.set(false);
@@ -277,6 +278,7 @@ impl Worker {
                 let around = self.settings.surroundings();
                 let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
                 let Some(out) = io.out(conn).filter(|_| peer.generation == conn.generation) else { return };
+                journal::note_answer(peer.address, &reply);
                 let out = out.put();
                 let start = out.len();
                 if let Err(refusal) = guarded(|| peer.server.reply(&reply, around, out)).flatten() {

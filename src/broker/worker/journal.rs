@@ -1,10 +1,32 @@
 //! What the worker writes to the log, at a rate that a flood of clients does not set.
 
-use noctule_core::effects::Event;
-use tracing::{info, warn};
+use std::net::SocketAddr;
+
+use noctule_core::effects::{Event, Input, Reply};
+use tracing::{debug, info, warn};
 
 use super::Worker;
 use crate::logging::Verdict;
+
+/// What a client asks for, other than by its messages.
+#[inline]
+pub(super) fn note_request(peer: SocketAddr, input: &Input<'_>) {
+    match input {
+        Input::Subscribe { filters, .. } => debug!(%peer, ?filters, "subscribe"),
+        Input::Unsubscribe { filters, .. } => debug!(%peer, ?filters, "unsubscribe"),
+        _ => {}
+    }
+}
+
+/// That a message was refused to its publisher.
+#[inline]
+pub(super) fn note_answer(peer: SocketAddr, reply: &Reply) {
+    if let Reply::Ack { kind, packet_id, reason } = reply
+        && *reason as u8 >= 0x80
+    {
+        debug!(%peer, ?kind, packet_id, ?reason, "refused");
+    }
+}
 
 impl Worker {
     /// Whether a line of this kind may be written now, and how many were left out before it.

@@ -1,11 +1,13 @@
 //! A worker without sockets: that no event can flood the log, and what it starts from.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use metrics::with_local_recorder;
 use metrics_util::debugging::DebuggingRecorder;
-use noctule_core::effects::DropReason;
+use noctule_core::delivery::AckKind;
+use noctule_core::effects::{DropReason, Reason};
 use noctule_core::engine::Engine;
 use noctule_core::hash::Seed;
 use noctule_core::id::{ConnId, Now, WorkerId};
@@ -79,6 +81,28 @@ fn no_event_is_written_more_often_than_the_limit() {
         });
         assert_eq!(lines.load(Relaxed), LOG_LINES_PER_SECOND, "{event:?}");
     }
+}
+
+#[test]
+fn debug_lines_are_for_requests_and_refusals_not_for_messages() {
+    let conn = ConnId { slot: 0, generation: 1 };
+    let peer = ([127, 0, 0, 1], 1).into();
+    let packet_id = NonZeroU16::MIN;
+    let ack = |reason| Reply::Ack { kind: AckKind::PubAck, packet_id, reason };
+    let lines = Arc::new(AtomicU32::new(0));
+    let written = |note: &dyn Fn()| {
+        with_default(Lines(Arc::clone(&lines)), note);
+        lines.swap(0, Relaxed)
+    };
+    assert_eq!(
+        written(&|| note_request(peer, &Input::Subscribe { conn, packet_id, id: None, filters: &[] })),
+        1
+    );
+    assert_eq!(written(&|| note_request(peer, &Input::Unsubscribe { conn, packet_id, filters: &[] })), 1);
+    assert_eq!(written(&|| note_request(peer, &Input::Ping(conn))), 0);
+    assert_eq!(written(&|| note_answer(peer, &ack(Reason::QuotaExceeded))), 1);
+    assert_eq!(written(&|| note_answer(peer, &ack(Reason::NoMatchingSubscribers))), 0);
+    assert_eq!(written(&|| note_answer(peer, &Reply::Pong)), 0);
 }
 
 #[test]
