@@ -54,7 +54,12 @@ fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
     }
     let (server, limits) = (&config.server, &config.limits);
     let threads = if server.workers == 1 { "worker" } else { "workers" };
-    writeln!(out, "  {} {threads}, data in {}", server.workers, server.data_dir.display())?;
+    writeln!(
+        out,
+        "  {} {threads}; {} is reserved for the store, nothing is written yet",
+        server.workers,
+        server.data_dir.display()
+    )?;
     writeln!(
         out,
         "  up to {} connections ({} per address), packets of {}, sessions of {}",

@@ -22,7 +22,7 @@ pub struct RunArgs {
     #[arg(long, requires = "mqtt")]
     pub anonymous: bool,
 
-    /// Directory for what must survive a restart
+    /// Directory reserved for what must survive a restart; nothing is written there yet
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -34,7 +34,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// Log more: -v what each client does, -vv every packet
+    /// Log more: what clients subscribe to, what they are refused, how connections fail
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

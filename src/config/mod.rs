@@ -1,7 +1,7 @@
 //! The configuration: what `noctule.toml` may say, with every default.
 //!
 //! No file is needed; an empty one means the defaults. Each key is declared once, in the file of its section, with
-//! its range and whether it reloads. Reading and wording of errors is in `load`, what no single key can know in
+//! its range and whether it could reload. Reading and wording of errors is in `load`, what no single key can know in
 //! `rules`. Turning limits into the protocol crates' own types is not done here.
 
 mod limits;

@@ -1,4 +1,4 @@
-//! How one section of the file is declared: every key once, with its type, default, range and whether it reloads.
+//! How one section of the file is declared: every key once, with its type, default, range and whether it could reload.
 //!
 //! `section!` turns that into the struct, its defaults, the range check and the table that words the errors.
 //! Reading the file is in [`load`](super::load).
@@ -9,27 +9,16 @@ use std::path::PathBuf;
 
 use super::quantity::{Period, Size};
 
-/// When a changed value takes effect.
+/// When a changed value could take effect, by what it goes into. Nobody reads the file again yet: until somebody does,
+/// every change needs a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
     /// At once, for everybody.
     Now,
     /// For clients that connect from then on; the others keep what they were granted.
     Connections,
-    /// Only after a restart.
+    /// Only after a restart, whatever is read.
     Restart,
-}
-
-impl Reload {
-    /// The words used in `config/noctule.toml`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Now => "reloads at once",
-            Self::Connections => "reloads for new connections",
-            Self::Restart => "needs a restart",
-        }
-    }
 }
 
 /// What is known about one key of the file.
@@ -37,7 +26,7 @@ impl Reload {
 pub struct Key {
     /// Its name within the section.
     pub name: &'static str,
-    /// When a changed value takes effect.
+    /// When a changed value could take effect.
     pub reload: Reload,
     /// What a right value looks like, for error messages: "a whole number from 1 to 65535".
     pub(super) expected: fn() -> String,

@@ -12,8 +12,7 @@ section! {
         /// more than the machine has cores only costs.
         workers: u16 [1..=64] = 1, Restart;
 
-        /// Where everything that must survive a restart is kept; created with mode 0700. Relative to the working
-        /// directory.
+        /// Reserved for what must survive a restart; nothing is written there yet. Relative to the working directory.
         data_dir: PathBuf = PathBuf::from("data"), Restart;
     }
 }
@@ -90,9 +89,9 @@ words! {
         Warn = "warn",
         /// What the broker does.
         Info = "info",
-        /// What each client does.
+        /// What clients subscribe to, what they are refused and how connections fail.
         Debug = "debug",
-        /// Every packet.
+        /// As `debug`; the broker has no line below it.
         Trace = "trace",
     }
 }
