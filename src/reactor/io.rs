@@ -264,12 +264,6 @@ impl<M: Send> Io<M> {
         }
     }
 
-    /// How much bulk mail `worker` has not collected yet.
-    #[must_use]
-    pub fn depth(&self, worker: WorkerId) -> usize {
-        self.mailboxes.depth(worker)
-    }
-
     /// Accepts no more: this worker lets go of its listeners.
     pub fn stop_accepting(&mut self) {
         self.accepting = Accepting::default();

@@ -1,20 +1,14 @@
 //! The workers' mailboxes: batches in, batches out, one short lock each, and a wake only for a worker that sleeps.
 //!
 //! Two lanes, each first in first out per sender: `control` is handed over before `bulk`. Nothing here is bounded;
-//! who posts to `bulk` holds a credit for it, counted elsewhere, and [`Mailboxes::depth`] tells how much waits.
+//! who posts to `bulk` holds a credit for it, counted elsewhere.
 //! Sleeping is decided under the same lock as posting, so no order of the two loses a wake; checked by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test --lib mailbox --release`.
 
 #[cfg(loom)]
-use loom::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
-};
+use loom::sync::{Arc, Mutex, MutexGuard};
 #[cfg(not(loom))]
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::{mem, sync::PoisonError, task::Waker};
 
 use noctule_core::id::WorkerId;
@@ -66,14 +60,12 @@ struct Inner<M> {
 #[derive(Debug)]
 struct Mailbox<M> {
     inner: Mutex<Inner<M>>,
-    /// Length of the bulk lane, to be read without the lock.
-    depth: AtomicUsize,
 }
 
 impl<M> Mailbox<M> {
     fn new() -> Self {
         let inner = Inner { lanes: Lanes::default(), sleeping: false, waker: None };
-        Self { inner: Mutex::new(inner), depth: AtomicUsize::new(0) }
+        Self { inner: Mutex::new(inner) }
     }
 
     /// A panic elsewhere never leaves half a batch here, so a poisoned lock is as good as any.
@@ -85,7 +77,6 @@ impl<M> Mailbox<M> {
         let waker = {
             let mut inner = self.lock();
             inner.lanes.append(batch);
-            self.depth.store(inner.lanes.bulk.len(), Ordering::Relaxed);
             if mem::take(&mut inner.sleeping) { inner.waker.clone() } else { None }
         };
         if let Some(waker) = waker {
@@ -97,7 +88,6 @@ impl<M> Mailbox<M> {
         let mut inner = self.lock();
         inner.sleeping = false;
         into.append(&mut inner.lanes);
-        self.depth.store(0, Ordering::Relaxed);
     }
 
     fn sleep(&self) -> bool {
@@ -128,12 +118,6 @@ impl<M: Send> Mailboxes<M> {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.0.len()
-    }
-
-    /// How many pieces of bulk mail `worker` has not collected yet; a moment old when it is returned.
-    #[must_use]
-    pub fn depth(&self, worker: WorkerId) -> usize {
-        self.0.get(worker.index()).map_or(0, |mailbox| mailbox.depth.load(Ordering::Relaxed))
     }
 
     /// Posts one piece of control mail from outside of the workers and wakes its receiver. Mail for a worker that does

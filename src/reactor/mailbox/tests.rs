@@ -43,7 +43,7 @@ fn no_wake_is_lost() {
 #[cfg(not(loom))]
 mod plain {
     use std::{
-        sync::atomic::AtomicU32,
+        sync::atomic::{AtomicU32, Ordering},
         task::{Wake, Waker},
     };
 
@@ -74,23 +74,23 @@ mod plain {
     }
 
     #[test]
-    fn lanes_keep_their_order_and_bulk_is_counted() {
+    fn lanes_keep_their_order() {
         let mailboxes = Mailboxes::new(1);
         mailboxes.post_batch(ME, &mut batch(&[], &[1, 2]));
         mailboxes.post_batch(ME, &mut batch(&[7], &[3]));
         mailboxes.post(ME, 8);
-        assert_eq!(mailboxes.depth(ME), 3);
         let mut inbox = Lanes::default();
         mailboxes.collect(ME, &mut inbox);
         assert_eq!(inbox.bulk, [(OTHER, 1), (OTHER, 2), (OTHER, 3)]);
         assert_eq!(inbox.control, [(OTHER, 7), (OUTSIDE, 8)]);
-        assert_eq!(mailboxes.depth(ME), 0);
     }
 
     #[test]
     fn mail_for_nobody_is_dropped() {
         let mailboxes = Mailboxes::new(1);
         mailboxes.post(OTHER, 1);
-        assert_eq!(mailboxes.depth(OTHER), 0);
+        let mut inbox = Lanes::default();
+        mailboxes.collect(ME, &mut inbox);
+        assert!(inbox.is_empty());
     }
 }
