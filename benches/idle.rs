@@ -5,6 +5,8 @@
 //! other; `--pid` is the broker's. Clients spread over 127.0.1.1, 127.0.1.2, … so that neither ports nor a limit per
 //! address runs out. The file limit of both processes must allow that many sockets (`ulimit -n`).
 
+#![allow(clippy::print_stdout, reason = "the figures are its output")]
+
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
