@@ -136,6 +136,19 @@ fn ten_thousand_lines_arrive_in_order() {
 }
 
 #[test]
+fn more_than_the_output_holds_is_published_without_a_ping() {
+    let broker = TestBroker::start();
+    // They are all read before the broker has answered, so that the output fills up; and 0s means that no timer
+    // comes to the rescue.
+    let lines = format!("{}\n", "x".repeat(2_000)).repeat(1_000);
+    for version in VERSIONS {
+        let sub = broker.sub(&["-t", "l", "-C", "1000"]);
+        broker.publish_from(&["-t", "l", "-l", "-k", "0s", "-V", version], lines.as_bytes()).succeeds();
+        assert!(sub.end().succeeds() == lines, "{version}: lines are missing");
+    }
+}
+
+#[test]
 fn lines_are_published_as_they_come() {
     let broker = TestBroker::start();
     let mut sub = broker.sub(&["-t", "l", "-q", "1"]);

@@ -118,13 +118,20 @@ async fn publish_all(
             return Ok(());
         }
         let payload = poll_fn(|cx| {
-            if !ended
-                && has_room(link, template.qos)
-                && let Poll::Ready(payload) = source.poll_next(cx)
-            {
-                return Poll::Ready(Ok(Some(payload)));
+            loop {
+                let wanted = !ended && has_room(link, template.qos);
+                if wanted && let Poll::Ready(payload) = source.poll_next(cx) {
+                    return Poll::Ready(Ok(Some(payload)));
+                }
+                if let Poll::Ready(turned) = link.poll_turn(cx) {
+                    return Poll::Ready(turned.map(|()| None));
+                }
+                // Writing may have made the room that was missing. Nobody would wake us for the next payload then:
+                // the source tells of one only after it has been asked.
+                if wanted || ended || !has_room(link, template.qos) {
+                    return Poll::Pending;
+                }
             }
-            link.poll_turn(cx).map_ok(|()| None)
         })
         .await?;
         match payload {
