@@ -405,4 +405,5 @@ fn the_password_file_s_first_line_is_sent() {
     let ended = client.end();
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("closed the connection without an answer"), "{}", ended.err);
+    assert!(ended.err.contains("takes no more connections, or not from this address"), "{}", ended.err);
 }

@@ -11,6 +11,8 @@ use noctule_mqtt::client::{ClientError, RequestError};
 use noctule_mqtt::{EncodeError, Reason, Version};
 use thiserror::Error;
 
+use super::words;
+
 /// A broker's address as it is shown, with what is known about who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -136,15 +138,19 @@ fn unreachable(place: &Place, error: &io::Error) -> String {
 
 fn another_version(place: &Place) -> &'static str {
     match place.version {
-        Version::V5 => "; if it does not know MQTT 5, try --protocol 3.1.1",
-        Version::V31 | Version::V311 => "; does it speak MQTT on this port?",
+        Version::V5 => {
+            "; if it does not know MQTT 5, try --protocol 3.1.1; or it takes no more connections, or not from this address"
+        }
+        Version::V31 | Version::V311 => {
+            "; does it speak MQTT on this port? or it takes no more connections, or not from this address"
+        }
     }
 }
 
 fn ended(place: &Place, error: &ClientError) -> String {
     let ClientError::Refused(verdict) = error else {
         return match error.verdict() {
-            Some(verdict) => format!("{place} ended the connection: {verdict}"),
+            Some(verdict) => format!("{place} ended the connection: {}", words::verdict(verdict)),
             None => format!("{place}: {error}"),
         };
     };
@@ -157,7 +163,7 @@ fn ended(place: &Place, error: &ClientError) -> String {
         Reason::UNSUPPORTED_PROTOCOL_VERSION => "; try another --protocol, such as 3.1.1",
         _ => "",
     };
-    format!("{place} refuses the connection: {verdict}{hint}")
+    format!("{place} refuses the connection: {}{hint}", words::verdict(verdict))
 }
 
 /// What SUBACK says about one filter, if it is not what was asked.

@@ -10,6 +10,7 @@ mod publish;
 mod request;
 mod stop;
 mod subscribe;
+mod words;
 
 use std::future::Future;
 use std::io::Write;

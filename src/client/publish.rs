@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::input::Source;
 use super::link::Link;
 use super::stop::{Stop, Stops};
-use super::{note, request};
+use super::{note, request, words};
 use crate::cli::{Exit, Payload, PayloadFormat, PubArgs};
 
 /// Refusals that are told one by one; those after them are counted.
@@ -107,7 +107,7 @@ async fn publish_all(
             if let Event::Published { reason, reason_string, .. } = event
                 && reason.is_failure()
             {
-                let words = reason_string.map(|text| format!(": {}", text.escape_debug()));
+                let words = reason_string.map(|text| format!(": {}", words::plain(&text)));
                 tally.refuse(format_args!(
                     "the broker refuses the message: {reason}{}",
                     words.unwrap_or_default()

@@ -12,7 +12,7 @@ use super::failure::{Failure, Place, grant_in_words};
 use super::link::Link;
 use super::print::Printer;
 use super::stop::{Stop, Stops};
-use super::{note, request};
+use super::{note, request, words};
 use crate::cli::{self, Exit, SubArgs};
 
 /// Time before the first attempt to come back; doubled with each that fails.
@@ -198,7 +198,7 @@ impl<'a> Listening<'a> {
             }
         }
         if let Some(text) = reason_string.filter(|text| !text.is_empty()) {
-            note(format_args!("the broker says: {}", text.escape_debug()));
+            note(format_args!("the broker says: {}", words::plain(text)));
         }
         if granted.iter().all(Result::is_err) {
             return Err(Failure::NothingGranted);
