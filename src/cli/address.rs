@@ -32,6 +32,9 @@ impl FromStr for BrokerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("mqtts://") {
+            return Err("TLS is not supported yet; write mqtt://host:port".to_owned());
+        }
         let rest = text.strip_prefix("mqtt://").ok_or("write mqtt://host:port")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
@@ -120,6 +123,7 @@ mod tests {
         for (text, said) in [
             ("gateway:1883", "write mqtt://host:port"),
             ("http://gateway", "write mqtt://host:port"),
+            ("mqtts://gateway", "TLS is not supported yet; write mqtt://host:port"),
             ("mqtt://", "the host is missing; write mqtt://host:port"),
             ("mqtt://:1883", "the host is missing; write mqtt://host:port"),
             ("mqtt://a:0", "the port is a number from 1 to 65535"),

@@ -1,7 +1,7 @@
 //! `noctule check`: reads a configuration, touches nothing, and says what it would do or everything wrong with it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -16,21 +16,33 @@ Exit codes: 0 the file is right, 1 it is wrong, 2 it cannot be read.";
 /// Arguments of `noctule check`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
+#[group(required = true, multiple = false)]
 pub struct CheckArgs {
     /// Configuration file
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The same, written as for `run`
     #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    config: Option<PathBuf>,
 }
 
 impl CheckArgs {
+    /// The file to check, named in either way.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        // One of the two is always given; an empty path could not be read.
+        self.file.as_ref().or(self.config.as_ref()).map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// Checks the file: the summary goes to `out`, mistakes to `err`.
     ///
     /// # Errors
     /// Only if writing fails.
     pub fn run(&self, out: &mut impl Write, err: &mut impl Write) -> io::Result<Exit> {
-        match Config::load(&self.config) {
+        match Config::load(self.file()) {
             Ok(config) => {
-                writeln!(out, "{}: ok", self.config.display())?;
+                writeln!(out, "{}: ok", self.file().display())?;
                 summarise(&config, out)?;
                 Ok(Exit::Done)
             }

@@ -117,13 +117,13 @@ pub struct WillArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MqttVersion {
     /// 3.1, `MQIsdp`.
-    #[value(name = "3.1")]
+    #[value(name = "3.1", alias = "mqttv31")]
     V31,
     /// 3.1.1.
-    #[value(name = "3.1.1", alias = "3", alias = "311")]
+    #[value(name = "3.1.1", alias = "3", alias = "311", alias = "mqttv311")]
     V311,
     /// 5.0.
-    #[value(name = "5", alias = "5.0")]
+    #[value(name = "5", alias = "5.0", alias = "mqttv5")]
     V5,
 }
 
@@ -150,9 +150,19 @@ pub(super) fn qos(text: &str) -> Result<Qos, String> {
     text.parse().ok().and_then(Qos::from_level).ok_or_else(|| "QoS is 0, 1 or 2".to_owned())
 }
 
+/// A duration; a bare number counts seconds, as in other MQTT clients. A configuration asks for the unit.
+pub(super) fn period(text: &str) -> Result<Period, String> {
+    if text.bytes().all(|digit| digit.is_ascii_digit())
+        && let Ok(seconds) = text.parse()
+    {
+        return Ok(Period::from_secs(seconds));
+    }
+    text.parse().map_err(|error: crate::config::QuantityError| error.to_string())
+}
+
 /// A duration that MQTT carries as whole seconds in `most` at most.
 fn whole_seconds(text: &str, most: u64) -> Result<Period, String> {
-    let period: Period = text.parse().map_err(|error: crate::config::QuantityError| error.to_string())?;
+    let period = period(text)?;
     if !period.as_millis().is_multiple_of(1_000) {
         return Err("MQTT counts whole seconds".to_owned());
     }

@@ -44,13 +44,13 @@ const AFTER_HELP: &str = "\
 Examples:
   noctule                                   serve MQTT on 127.0.0.1:1883, programs on this machine only
   noctule run -c /etc/noctule.toml          serve as the file says
-  noctule check -c /etc/noctule.toml        say what the file would do, or everything wrong with it
+  noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub).";
 
-/// MQTT and STOMP edge broker for IoT gateways
+/// MQTT edge broker for IoT gateways
 ///
 /// Without a command, `run`.
 #[derive(Clone, Debug, Parser)]

@@ -17,6 +17,9 @@ Examples:
   noctule pub -t camera/door -f door.jpg --content-type image/jpeg
   tail -f /var/log/app.log | noctule pub -t logs/app -l  one message per line
 
+A TIME is a number with ms, s, m, h or d; without one of these it counts seconds. A connection that is lost is not
+made again.
+
 Exit codes: 0 sent, and acknowledged where the QoS asks for it; 1 refused or lost; 2 wrong command line.";
 
 /// Arguments of `noctule pub`.

@@ -15,7 +15,7 @@ pub struct RunArgs {
     pub config: Option<PathBuf>,
 
     /// Listen for MQTT here, instead of the configured listeners
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address)]
     pub mqtt: Option<SocketAddr>,
 
     /// Let everybody who can reach the --mqtt address connect without credentials
@@ -72,6 +72,13 @@ impl RunArgs {
         }
         Ok(config)
     }
+}
+
+/// Where to listen. A name is refused: which of its addresses would be meant is nobody's to guess.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address and a port such as 127.0.0.1:1883, 0.0.0.0:1883 or [::1]:1883".to_owned()
+    })
 }
 
 /// Why `noctule run` does not start.

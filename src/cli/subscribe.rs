@@ -18,8 +18,11 @@ Examples:
   noctule sub -t jobs -q 1 -i worker-1 --keep-session --session-expiry 1h
   noctule sub -t '$share/workers/jobs' -q 1         each message to one of the group
 
-Exit codes: 0 --count messages came, or stopped by a signal; 1 refused or lost; 2 wrong command line;
-3 --timeout passed.";
+A TIME is a number with ms, s, m, h or d; without one of these it counts seconds. Once subscribed, it comes back by
+itself after a lost connection; what was published meanwhile is there with --keep-session and QoS 1 or 2.
+
+Exit codes: 0 --count messages came, or stopped by a signal; 1 refused, or lost before it was subscribed; 2 wrong
+command line; 3 --timeout passed.";
 
 /// Arguments of `noctule sub`.
 #[derive(Clone, Debug, Args)]
@@ -38,7 +41,7 @@ pub struct SubArgs {
     pub count: Option<u64>,
 
     /// End after this time
-    #[arg(short = 'W', long, value_name = "TIME")]
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = client::period)]
     pub timeout: Option<Period>,
 
     /// Print the topic before each payload

@@ -78,7 +78,9 @@ fn an_open_address_on_the_command_line_is_opted_into_too() {
     assert!(error.contains("add --anonymous"), "{error}");
     assert!(run("noctule --mqtt [::1]:1883").configuration().is_ok());
     refused("noctule --anonymous", "--mqtt");
-    refused("noctule --mqtt localhost", "invalid socket address");
+    for address in ["localhost:1883", "1883", ":1883", "127.0.0.1"] {
+        refused(&format!("noctule --mqtt {address}"), "write an address and a port such as 127.0.0.1:1883");
+    }
 }
 
 #[test]
@@ -139,7 +141,10 @@ fn the_broker_is_named_by_flags_or_by_url() {
 fn values_are_checked_when_they_are_read() {
     refused("noctule pub -t a/# -n", "# is a wildcard; one publishes to one topic");
     refused("noctule pub -t a -n -q 3", "QoS is 0, 1 or 2");
-    refused("noctule pub -t a -n -k 60", "is not a duration such as");
+    refused("noctule pub -t a -n -k 60x", "is not a duration such as");
+    refused("noctule pub -t a -n -k 65536", "at most 65535s");
+    refused("noctule sub -t a -W 99999999999999999999", "is not a duration such as");
+    refused("noctule sub -t $share/g", "write $share/GROUP/FILTER");
     refused("noctule pub -t a -n -k 65536s", "at most 65535s");
     refused("noctule pub -t a -n -k 1500ms", "whole seconds");
     refused("noctule pub -t a -n --expiry 49711d", "at most 4294967295s");
@@ -152,6 +157,35 @@ fn values_are_checked_when_they_are_read() {
     refused("noctule sub -t a --json -v", "cannot be used with");
     refused("noctule sub -t a --keep-session", "--client-id");
     refused("noctule sub", "--topic");
+}
+
+#[test]
+fn a_bare_number_counts_seconds_on_the_command_line() {
+    let args = publish("noctule pub -t a -n -k 60 --expiry 5");
+    assert_eq!(args.connect.keep_alive, Period::from_secs(60));
+    assert_eq!(args.expiry, Some(Period::from_secs(5)));
+    assert_eq!(subscribe("noctule sub -t a -W 1").timeout, Some(Period::from_secs(1)));
+}
+
+#[test]
+fn versions_have_the_names_of_other_clients_too() {
+    for (name, version) in
+        [("mqttv31", MqttVersion::V31), ("mqttv311", MqttVersion::V311), ("mqttv5", MqttVersion::V5)]
+    {
+        assert_eq!(publish(&format!("noctule pub -t a -n -V {name}")).connect.protocol, version);
+    }
+}
+
+#[test]
+fn the_file_to_check_needs_no_flag() {
+    for line in ["noctule check f", "noctule check -c f", "noctule check --config=f"] {
+        match command(line) {
+            Command::Check(args) => assert_eq!(args.file().to_str(), Some("f"), "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    refused("noctule check", "FILE");
+    refused("noctule check f -c f", "cannot be used with");
 }
 
 #[test]
@@ -203,7 +237,8 @@ fn check(text: Option<&str>) -> (Exit, String, String) {
         fs::write(&file, text).unwrap();
     }
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = CheckArgs { config: file.clone() }.run(&mut out, &mut err).unwrap();
+    let Command::Check(args) = command(&format!("noctule check {}", file.display())) else { unreachable!() };
+    let exit = args.run(&mut out, &mut err).unwrap();
     if text.is_some() {
         fs::remove_file(&file).unwrap();
     }

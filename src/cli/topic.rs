@@ -12,6 +12,15 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 /// A filter to subscribe to.
 pub(super) fn filter(text: &str) -> Result<String, String> {
     string(text)?;
+    if let Some(shared) = text.strip_prefix("$share/") {
+        // [MQTT-4.8.2-1] and [MQTT-4.8.2-2]
+        let whole = shared.split_once('/').is_some_and(|(group, filter)| {
+            !group.is_empty() && !group.contains(['+', '#']) && !filter.is_empty()
+        });
+        if !whole {
+            return Err("write $share/GROUP/FILTER, the group without wildcards".to_owned());
+        }
+    }
     let mut levels = text.split('/').peekable();
     while let Some(level) = levels.next() {
         if level.contains('#') && (level != "#" || levels.peek().is_some()) {
@@ -55,8 +64,17 @@ mod tests {
     }
 
     #[test]
+    fn shared_filters_have_a_group_and_a_filter() {
+        for bad in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"] {
+            assert!(filter(bad).unwrap_err().starts_with("write $share/GROUP/FILTER"), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn wildcards_of_filters_stand_alone() {
-        for good in ["#", "+", "a/#", "+/+/#", "a/+/b", "$share/g/a/#"] {
+        for good in
+            ["#", "+", "a/#", "+/+/#", "a/+/b", "$share/g/a/#", "$share/g/#", "$share/g//", "$shared/a"]
+        {
             assert_eq!(filter(good).as_deref(), Ok(good));
         }
         for bad in ["", "a#", "#/a", "a/#/b", "a+", "a/+b/c", "##"] {
