@@ -66,5 +66,8 @@ impl Drop for Served {
 fn missing(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "{what}");
     // Not eprintln!, which the test harness keeps to itself when a test passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}; `.ci/run` installs it and prints what to export");
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: {what}; `.ci/run packages clients` installs it and prints what to export"
+    );
 }
