@@ -35,7 +35,8 @@ pub fn start(log: &Log) -> Result<LevelHandle, TryInitError> {
     let lines: Box<dyn Layer<_> + Send + Sync> = match log.format {
         LogFormat::Human => {
             let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            Box::new(fmt::layer().with_writer(std::io::stderr).with_ansi(coloured))
+            // Which module wrote a line is for us, not for who reads it.
+            Box::new(fmt::layer().with_target(false).with_writer(std::io::stderr).with_ansi(coloured))
         }
         LogFormat::Json => Box::new(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)),
     };

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use noctule::broker::Broker;
-use noctule::cli::{Cli, Command, Exit, RunArgs};
-use noctule::config::Config;
+use noctule::cli::{Cli, Command, Exit, RunArgs, RunError};
+use noctule::config::{Config, ConfigError};
 use noctule::{banner, descriptors, logging};
+use noctule_core::effects::DropReason;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -26,20 +27,36 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             // Nothing is left to be done when standard error is gone.
-            let _ = writeln!(io::stderr(), "noctule: {error:#}");
+            let _ = writeln!(io::stderr(), "noctule: {error}");
             Exit::Failed.into()
         }
     }
 }
 
 fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
-    let config = arguments.configuration()?;
+    let config = match arguments.configuration() {
+        Ok(config) => config,
+        Err(error) => {
+            // As they are, so that an editor finds its way to file:line:column.
+            writeln!(io::stderr(), "{error}")?;
+            return Ok(match error {
+                RunError::File(ConfigError::Unreadable { .. }) | RunError::Open(_) => Exit::Usage,
+                _ => Exit::Failed,
+            });
+        }
+    };
     logging::start(&config.log)?;
     check_descriptors(&config);
     let broker = Broker::start(&config)?;
     // The block is for a person; a log that machines read gets none.
     if config.log.format == noctule::config::LogFormat::Human {
         banner::write(&mut io::stderr(), &config, broker.addresses(), arguments.config.as_deref())?;
+    } else {
+        for (listener, address) in config.listener.iter().zip(broker.addresses()) {
+            let (protocol, anonymous) = (listener.protocol.as_str(), listener.anonymous.as_str());
+            let version = env!("CARGO_PKG_VERSION");
+            tracing::info!(version, protocol, %address, anonymous, workers = config.server.workers, "listening");
+        }
     }
     if !wait_for_the_end(&broker)? {
         // The panic or the error has been printed by whoever met it; what its worker held is lost.
@@ -47,7 +64,13 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
     }
     tracing::info!("stopping: wills are published, clients are told, what waits is written");
-    broker.stop()?;
+    let stats = broker.stop()?;
+    for reason in DropReason::ALL {
+        let count: u64 = stats.iter().map(|stats| stats.dropped(reason)).sum();
+        if count > 0 {
+            tracing::info!(count, reason = reason.label(), "messages dropped since the start");
+        }
+    }
     tracing::info!("stopped");
     Ok(Exit::Done)
 }
@@ -67,7 +90,7 @@ fn check_descriptors(config: &Config) {
     }
 }
 
-/// Waits for SIGTERM or SIGINT (true) or for the failure of a worker (false).
+/// Waits for SIGTERM, SIGINT or SIGHUP (true) or for the failure of a worker (false).
 fn wait_for_the_end(broker: &Broker) -> io::Result<bool> {
     use std::task::Poll;
     use tokio::signal::unix::{SignalKind, signal};
@@ -75,9 +98,14 @@ fn wait_for_the_end(broker: &Broker) -> io::Result<bool> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // The terminal was closed: as good a reason to end in order as any, while nothing can be reloaded.
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut failed = std::pin::pin!(broker.worker_ended());
         Ok(std::future::poll_fn(|cx| {
-            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
+            if [&mut terminate, &mut interrupt, &mut hangup]
+                .into_iter()
+                .any(|signal| signal.poll_recv(cx).is_ready())
+            {
                 return Poll::Ready(true);
             }
             failed.as_mut().poll(cx).map(|()| false)

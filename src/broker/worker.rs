@@ -236,14 +236,14 @@ impl Worker {
             out.put().extend_from_slice(&words);
         }
         let row = refusal.kind.row();
-        if let Some(more) = self.line(row.label, now_ms) {
+        if let Some(left_out) = self.line(row.label, now_ms) {
             let detail = &refusal.detail;
             match row.fault {
                 Fault::Nobody => {
-                    info!(peer = %address, reason = row.label, more, "connection ended: {detail}");
+                    info!(peer = %address, reason = row.label, left_out, "connection ended: {detail}");
                 }
                 Fault::Peer | Fault::Broker => {
-                    warn!(peer = %address, reason = row.label, more, "connection refused: {detail}");
+                    warn!(peer = %address, reason = row.label, left_out, "connection refused: {detail}");
                 }
             }
         }
@@ -290,8 +290,8 @@ impl Worker {
             Effect::Peer(to, message) => io.post(to, Mail::Peer(message)),
             Effect::Store(ticket, op) => {
                 if let Err(refused) = self.store.submit(ticket, op) {
-                    if let Some(more) = self.line("store_refused", io.now().mono_ms) {
-                        warn!(more, "{refused}");
+                    if let Some(left_out) = self.line("store_refused", io.now().mono_ms) {
+                        warn!(left_out, "{refused}");
                     }
                     self.engine.handle(io.now(), Input::Store(StoreEvent::Failed(ticket)), &mut self.fx);
                 }
@@ -308,8 +308,8 @@ impl Worker {
             if telemetry::is_recorded() {
                 self.reporter.report(self.engine.id().0, self.engine.stats());
             }
-            for (kind, more) in self.log.summaries(now_ms) {
-                warn!(kind, more, "lines left out of the log");
+            for (kind, left_out) in self.log.summaries(now_ms) {
+                warn!(kind, left_out, "lines left out of the log");
             }
         }
     }
@@ -343,8 +343,8 @@ impl Handler for Worker {
         telemetry::accepted();
         if let Err((limit, value)) = self.admission.enter(peer.ip()) {
             telemetry::turned_away(limit);
-            if let Some(more) = self.line("turned_away", io.now().mono_ms) {
-                warn!(%peer, limit, value, more, "connection turned away: the limit is reached");
+            if let Some(left_out) = self.line("turned_away", io.now().mono_ms) {
+                warn!(%peer, limit, value, left_out, "connection turned away: the limit is reached");
             }
             return Accept::Refuse;
         }
@@ -399,8 +399,8 @@ impl Handler for Worker {
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
                 Ok(conn) => self.enter(io, conn, moved.peer, moved.listener),
                 Err(error) => {
-                    if let Some(more) = self.line("lost_on_the_way", io.now().mono_ms) {
-                        warn!(peer = %moved.peer, more, "connection lost while it moved between workers: {error}");
+                    if let Some(left_out) = self.line("lost_on_the_way", io.now().mono_ms) {
+                        warn!(peer = %moved.peer, left_out, "connection lost while it moved between workers: {error}");
                     }
                     self.admission.leave(moved.peer.ip());
                 }
@@ -501,8 +501,11 @@ impl Handler for Worker {
 
     fn accept_failed(&mut self, io: &mut Io, listener: usize, error: &std::io::Error) {
         telemetry::turned_away("descriptors");
-        if let Some(more) = self.line("accept_failed", io.now().mono_ms) {
-            warn!(listener, more, "no connection can be accepted: {error}; raise the limit on open files");
+        if let Some(left_out) = self.line("accept_failed", io.now().mono_ms) {
+            warn!(
+                listener,
+                left_out, "no connection can be accepted: {error}; raise the limit on open files"
+            );
         }
     }
 }

@@ -48,6 +48,16 @@ pub enum Anonymous {
 }
 
 impl Anonymous {
+    /// The word for it in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Loopback => "loopback",
+            Self::Everybody => "everybody",
+        }
+    }
+
     /// Whether a client from `peer` may connect without credentials.
     #[must_use]
     pub fn admits(self, peer: IpAddr) -> bool {

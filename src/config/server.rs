@@ -20,8 +20,8 @@ section! {
 section! {
     /// Who gets a message, and what happens when there is no room for it.
     pub struct Delivery {
-        /// What a full queue does: `"drop-oldest"`, because the newest reading is usually the one that matters.
-        /// Nothing is ever dropped uncounted.
+        /// What a full queue does, a client's or a shared subscription's: `"drop-oldest"`, because the newest reading is
+        /// usually the one that matters. Nothing is ever dropped uncounted.
         overflow: Overflow = Overflow::DropOldest, Now;
 
         /// With `overflow = "refuse"`, how long an MQTT 3 publisher waits for its acknowledgement, because it can't be

@@ -351,12 +351,14 @@ pub enum Event {
         /// Messages that nobody will receive.
         lost: usize,
     },
-    /// Messages to a client were dropped.
+    /// Messages were dropped; of each reason one such event a second at most.
     Dropped {
-        /// The client, or the topic where no client is concerned.
+        /// The client of the last of them, or its topic where no client is concerned.
         whose: Box<str>,
         /// Why.
         reason: DropReason,
+        /// How many since the last such event.
+        count: u64,
     },
 }
 

@@ -5,7 +5,7 @@
 use crate::id::Qos;
 use crate::topic::TopicLimits;
 
-/// What to do when a session's outbound queue is full.
+/// What to do when a session's outbound queue, or the backlog of a shared subscription's group, is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Overflow {
     /// The oldest waiting message makes room; the default, because a gateway's newest reading is worth most.
@@ -15,7 +15,8 @@ pub enum Overflow {
     DropNewest,
     /// A publisher at QoS 1 or 2 is told Quota exceeded (0x97) and nobody gets the message; QoS 0 is dropped.
     Refuse,
-    /// The slow consumer is disconnected (0x97); what its session holds stays for its return.
+    /// The slow consumer is disconnected (0x97); what its session holds stays for its return. A group's backlog has no
+    /// one consumer: there the oldest makes room.
     Disconnect,
 }
 
@@ -31,8 +32,8 @@ pub enum ShareStrategy {
     Sticky,
 }
 
-/// The limits of the core; every one is a configuration key.
-#[derive(Clone, Debug)]
+/// The limits of the core; every one follows from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Topic names and filters.
     pub topic: TopicLimits,
@@ -69,17 +70,18 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// The configuration's defaults; a test in the shell keeps the two equal.
     fn default() -> Self {
         Self {
-            topic: TopicLimits { max_bytes: 1024, max_levels: 32 },
+            topic: TopicLimits { max_bytes: 1024, max_levels: 64 },
             connect_timeout_ms: 10_000,
             max_sessions: 20_000,
-            max_subscriptions: 1_000,
+            max_subscriptions: 10_000,
             max_inflight: 256,
-            receive_maximum: 1_024,
+            receive_maximum: 128,
             max_queued_messages: 10_000,
             max_queued_bytes: 8 << 20,
-            max_keep_alive_s: 0,
+            max_keep_alive_s: 3_600,
             max_session_expiry_s: 7 * 86_400,
             refuse_timeout_ms: 5_000,
             overflow: Overflow::default(),

@@ -12,6 +12,16 @@ pub enum Version {
 }
 
 impl Version {
+    /// As people call it: `3.1`, `3.1.1` or `5.0`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// The protocol level of CONNECT (section 3.1.2.2).
     #[must_use]
     pub const fn level(self) -> u8 {

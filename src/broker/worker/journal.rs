@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use noctule_core::effects::{Event, Input, Reply};
+use noctule_core::effects::{DropReason, Event, Input, Reply};
+use noctule_mqtt::Version;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::Worker;
@@ -29,11 +31,11 @@ pub(super) fn note_answer(peer: SocketAddr, reply: &Reply) {
 }
 
 impl Worker {
-    /// Whether a line of this kind may be written now, and how many were left out before it.
-    pub(super) fn line(&mut self, kind: &'static str, now_ms: u64) -> Option<u64> {
+    /// Whether a line of this kind may be written now; inside, how many like it were left out before, if any.
+    pub(super) fn line(&mut self, kind: &'static str, now_ms: u64) -> Option<Option<u64>> {
         match self.log.admit(kind, now_ms) {
-            Verdict::Write => Some(0),
-            Verdict::WriteAfter(more) => Some(more),
+            Verdict::Write => Some(None),
+            Verdict::WriteAfter(left_out) => Some(Some(left_out)),
             Verdict::Skip => None,
         }
     }
@@ -41,30 +43,34 @@ impl Worker {
     pub(super) fn log_event(&mut self, now_ms: u64, event: Event) {
         match event {
             Event::Connected { conn, client_id, session_present } => {
-                if let Some(more) = self.line("connected", now_ms) {
-                    let address = self.peer(conn).map(|peer| peer.address);
-                    let version = self.peer(conn).and_then(|peer| peer.server.version());
-                    info!(client = %client_id, peer = ?address, ?version, session_present, more, "client connected");
+                if let Some(left_out) = self.line("connected", now_ms) {
+                    let peer = self.peer(conn).map(|peer| display(peer.address));
+                    let version = self.peer(conn).and_then(|peer| peer.server.version()).map(Version::name);
+                    info!(client = %client_id, peer, version, session_present, left_out, "client connected");
                 }
             }
             Event::Disconnected { client_id, graceful, .. } => {
-                if let Some(more) = self.line("disconnected", now_ms) {
-                    info!(client = %client_id, graceful, more, "client disconnected");
+                if let Some(left_out) = self.line("disconnected", now_ms) {
+                    info!(client = %client_id, graceful, left_out, "client disconnected");
                 }
             }
             Event::TakenOver { client_id, .. } => {
-                if let Some(more) = self.line("taken_over", now_ms) {
-                    warn!(client = %client_id, more, "session taken over by a newer connection");
+                if let Some(left_out) = self.line("taken_over", now_ms) {
+                    warn!(client = %client_id, left_out, "session taken over by a newer connection");
                 }
             }
             Event::SessionEnded { client_id, lost } => {
-                if let Some(more) = self.line("session_ended", now_ms) {
-                    warn!(client = %client_id, lost, more, "session ended with messages still waiting");
+                if let Some(left_out) = self.line("session_ended", now_ms) {
+                    warn!(client = %client_id, lost, left_out, "session ended with messages still waiting");
                 }
             }
-            Event::Dropped { whose, reason } => {
-                if let Some(more) = self.line("dropped", now_ms) {
-                    warn!(whose = %whose, reason = reason.label(), more, "message dropped");
+            // A sleeping client gets no QoS 0: that is how it should be, and said only to who asks.
+            Event::Dropped { whose, reason: DropReason::Offline, count } => {
+                debug!(count, whose = %whose, reason = DropReason::Offline.label(), "messages dropped");
+            }
+            Event::Dropped { whose, reason, count } => {
+                if let Some(left_out) = self.line("dropped", now_ms) {
+                    warn!(count, whose = %whose, reason = reason.label(), left_out, "messages dropped");
                 }
             }
         }

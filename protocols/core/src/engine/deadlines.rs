@@ -84,6 +84,7 @@ impl Engine {
                 let removed = self.shared.retained.sweep(now.mono_ms, 1_000);
                 self.stats.expired_retained += removed as u64;
                 self.shrink();
+                self.tell_of_drops(fx);
                 self.arm(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
             }
         }

@@ -154,6 +154,8 @@ pub struct Engine {
     parked: VecDeque<Parked>,
     /// When a drop of each kind was last logged; at most one line a second.
     drop_logged_ms: [u64; DropReason::ALL.len()],
+    /// How many of each kind have been counted since, and are still to be told of.
+    drop_untold: [u64; DropReason::ALL.len()],
     stats: Stats,
 }
 
@@ -186,6 +188,7 @@ impl Engine {
             owed: vec![0; workers],
             parked: VecDeque::new(),
             drop_logged_ms: [0; DropReason::ALL.len()],
+            drop_untold: [0; DropReason::ALL.len()],
             stats: Stats::default(),
             seed,
             shared,
@@ -374,11 +377,26 @@ impl Engine {
         if let Some(counter) = self.stats.dropped.get_mut(reason as usize) {
             *counter += 1;
         }
-        if let Some(logged) = self.drop_logged_ms.get_mut(reason as usize)
-            && now.mono_ms >= *logged
+        let place = reason as usize;
+        if let (Some(next_ms), Some(untold)) =
+            (self.drop_logged_ms.get_mut(place), self.drop_untold.get_mut(place))
         {
-            *logged = now.mono_ms + 1_000;
-            fx.push(Effect::Log(Event::Dropped { whose: whose.into(), reason }));
+            *untold += 1;
+            if now.mono_ms >= *next_ms {
+                *next_ms = now.mono_ms + 1_000;
+                let count = std::mem::take(untold);
+                fx.push(Effect::Log(Event::Dropped { whose: whose.into(), reason, count }));
+            }
+        }
+    }
+
+    /// Tells of what has been dropped since the last event of its kind, when a burst is over.
+    fn tell_of_drops(&mut self, fx: &mut Effects) {
+        for (reason, untold) in DropReason::ALL.into_iter().zip(&mut self.drop_untold) {
+            if *untold > 0 {
+                let count = std::mem::take(untold);
+                fx.push(Effect::Log(Event::Dropped { whose: "several".into(), reason, count }));
+            }
         }
     }
 

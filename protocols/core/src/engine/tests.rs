@@ -82,6 +82,8 @@ struct Kit {
     now: Now,
     largest: usize,
     seen: Vec<(u32, Seen)>,
+    /// Drops that were told, with their number.
+    told: Vec<(DropReason, u64)>,
 }
 
 fn conn(number: u32) -> ConnId {
@@ -100,7 +102,7 @@ fn client(client_id: &str) -> Connect<'_> {
         clean_start: true,
         expiry_s: 0,
         receive_maximum: NonZeroU16::MAX,
-        keep_alive_s: 0,
+        keep_alive_s: 3_600,
         is_v5: true,
         will: None,
     }
@@ -144,7 +146,7 @@ impl Kit {
         let now = Now { mono_ms: 0, wall_ms: 0 };
         let engine = Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits }), now);
         let (store, submitted, seen) = (MemoryStore::default(), Vec::new(), Vec::new());
-        Self { engine, store, submitted, manual: false, now, largest: usize::MAX, seen }
+        Self { engine, store, submitted, manual: false, now, largest: usize::MAX, seen, told: Vec::new() }
     }
 
     fn give(&mut self, input: Input<'_>) {
@@ -160,6 +162,7 @@ impl Kit {
                 Effect::Close(to, refusal) => self.seen.push((to.slot, Seen::Closed(refusal.kind))),
                 Effect::Store(ticket, op) if self.manual => self.submitted.push((ticket, op)),
                 Effect::Store(ticket, op) => self.store.submit(ticket, op).unwrap(),
+                Effect::Log(Event::Dropped { reason, count, .. }) => self.told.push((reason, count)),
                 Effect::Log(_) => {}
                 other => panic!("one engine alone: {other:?}"),
             }

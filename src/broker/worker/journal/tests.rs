@@ -11,6 +11,7 @@ use noctule_core::effects::{DropReason, Reason};
 use noctule_core::engine::Engine;
 use noctule_core::hash::Seed;
 use noctule_core::id::{ConnId, Now, WorkerId};
+use noctule_core::policy::Limits;
 use noctule_core::shared::Shared;
 use noctule_mqtt::server::{AuthMethods, ServerLimits};
 use tracing::span;
@@ -69,7 +70,7 @@ fn no_event_is_written_more_often_than_the_limit() {
         Event::Disconnected { conn, client_id: client_id.clone(), graceful: true },
         Event::TakenOver { client_id: client_id.clone(), old: conn, new: conn },
         Event::SessionEnded { client_id: client_id.clone(), lost: 1 },
-        Event::Dropped { whose: client_id, reason: DropReason::ALL[0] },
+        Event::Dropped { whose: client_id, reason: DropReason::ALL[0], count: 1 },
     ];
     for event in events {
         let lines = Arc::new(AtomicU32::new(0));
@@ -122,8 +123,10 @@ fn nothing_is_gathered_before_somebody_records() {
 }
 
 #[test]
-fn the_protocol_s_own_defaults_are_the_configuration_s() {
-    assert_eq!(Settings::new(&Config::default(), AuthMethods::default()).mqtt, ServerLimits::default());
+fn the_pure_crates_have_the_configuration_s_defaults() {
+    let settings = Settings::new(&Config::default(), AuthMethods::default());
+    assert_eq!(settings.mqtt, ServerLimits::default());
+    assert_eq!(settings.policy.limits, Limits::default());
 }
 
 #[test]

@@ -10,7 +10,11 @@ fn with_will(client_id: &str, delay_s: u32) -> Connect<'_> {
 
 /// A kit in which connection 9 waits for wills.
 fn mourner() -> Kit {
-    let mut kit = Kit::new();
+    mourner_with(Limits::default())
+}
+
+fn mourner_with(limits: Limits) -> Kit {
+    let mut kit = Kit::with(limits);
     kit.connect(9, client("mourner"));
     kit.subscribe(9, &[filter("will", Qos::ExactlyOnce)]);
     kit
@@ -259,11 +263,11 @@ fn sessions_that_are_kept_are_limited_and_no_others() {
 
 #[test]
 fn the_memory_of_a_crowd_that_has_gone_is_given_back() {
-    let mut kit = mourner();
+    let mut kit = mourner_with(Limits { max_keep_alive_s: 0, ..Limits::default() });
     kit.connect(4_000, keeper("stays"));
     let names: Vec<_> = (10_000..19_000).map(|number| format!("c{number}")).collect();
     for (name, number) in names.iter().zip(10_000..) {
-        kit.connect(number, with_will(name, 40));
+        kit.connect(number, Connect { keep_alive_s: 0, ..with_will(name, 40) });
     }
     for number in 10_000..19_000 {
         kit.close(number);

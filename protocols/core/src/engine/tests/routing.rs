@@ -216,6 +216,26 @@ fn qos_0_for_an_absent_client_is_dropped_and_counted() {
 }
 
 #[test]
+fn drops_are_told_once_a_second_with_their_number_and_the_rest_when_the_burst_is_over() {
+    let mut kit = Kit::new();
+    kit.connect(1, keeper("c"));
+    kit.subscribe(1, &[filter("t", AtLeastOnce)]);
+    kit.close(1);
+    kit.connect(2, client("p"));
+    let burst = |kit: &mut Kit, messages: u64| {
+        for _ in 0..messages {
+            kit.publish(2, publish("t", "0", AtMostOnce));
+        }
+        std::mem::take(&mut kit.told)
+    };
+    assert_eq!(burst(&mut kit, 5), [(DropReason::Offline, 1)]);
+    kit.pass(1_000);
+    assert_eq!(burst(&mut kit, 3), [(DropReason::Offline, 5)], "four of the first burst, one of this");
+    kit.pass(20_000);
+    assert_eq!(kit.told, [(DropReason::Offline, 2)]);
+}
+
+#[test]
 fn what_is_too_large_for_the_client_is_skipped_and_nothing_stalls() {
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     let mut kit = Kit::new();
