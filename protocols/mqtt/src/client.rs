@@ -42,7 +42,8 @@ use crate::reason::Reason;
 use crate::subscribe::{Filters, Subscribe, Subscription, Subscriptions, Unsubscribe};
 use crate::version::{Direction, PacketType};
 
-use alias::{Inbound, Outbound};
+use crate::alias::Inbound;
+use alias::Outbound;
 pub use error::{ClientError, RequestError, Verdict};
 pub use event::{Event, Welcome};
 pub use message::{Message, Outgoing, Properties};

@@ -36,6 +36,7 @@
 //! one of the two codecs that ours is compared with.
 
 mod ack;
+mod alias;
 mod carrier;
 pub mod client;
 mod connack;

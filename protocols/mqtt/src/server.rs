@@ -29,7 +29,8 @@ use crate::reason::Reason;
 use crate::subscribe;
 use crate::version::{Direction, PacketType, Version};
 
-use alias::{Inbound, Outbound};
+use crate::alias::{AliasError, Inbound};
+use alias::Outbound;
 pub use auth::{AuthMethod, AuthMethods, AuthStep, Exchange};
 
 /// The limits that are MQTT's own; the rest is in the core's [`Limits`].
@@ -315,7 +316,8 @@ impl Server {
         let name = match publish.topic_alias {
             None => publish.topic,
             Some(alias) => {
-                self.cold().inbound.resolve(alias, publish.topic, around.server.topic_alias_max)?
+                let maximum = around.server.topic_alias_max;
+                self.cold().inbound.resolve(alias, publish.topic, maximum).map_err(alias_refusal)?
             }
         };
         engine(Input::Publish(
@@ -437,6 +439,14 @@ fn count_user_properties(count: usize, limits: &ServerLimits) -> Result<(), Refu
         Kind::QuotaExceeded,
         format!("{count} user properties in one packet, max_user_properties is {most}"),
     ))
+}
+
+fn alias_refusal(error: AliasError) -> Refusal {
+    let kind = match error {
+        AliasError::AboveMaximum { .. } => Kind::TopicAliasInvalid,
+        AliasError::NeverSet { .. } => Kind::ProtocolError,
+    };
+    Refusal::new(kind, error.to_string())
 }
 
 /// The line of the table for what the codec found wrong.

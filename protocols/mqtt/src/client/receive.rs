@@ -2,13 +2,14 @@
 
 use noctule_core::id::Qos;
 
-use super::alias::{Inbound, Outbound};
+use super::alias::Outbound;
 use super::error::{ClientError, Verdict};
 use super::event::{Event, Welcome};
 use super::message::Message;
 use super::window::Slot;
 use super::{Client, Phase, Terms};
 use crate::ack::Ack;
+use crate::alias::{AliasError, Inbound};
 use crate::connack::ConnAck;
 use crate::farewell::{Auth, Disconnect};
 use crate::framing::Split;
@@ -174,7 +175,7 @@ impl Client {
     fn message(&mut self, now_ms: u64, publish: &Publish<'_>) -> Result<(), ClientError> {
         let maximum = self.options.topic_alias_maximum;
         let topic = match publish.topic_alias {
-            Some(alias) => self.aliases_in.resolve(alias, publish.topic, maximum)?,
+            Some(alias) => self.aliases_in.resolve(alias, publish.topic, maximum).map_err(alias_violation)?,
             None => publish.topic,
         };
         let Some(id) = publish.packet_id else {
@@ -316,4 +317,12 @@ impl Client {
         self.events.push_back(Event::Auth { reason: auth.reason, data });
         Ok(())
     }
+}
+
+fn alias_violation(error: AliasError) -> ClientError {
+    let reason = match error {
+        AliasError::AboveMaximum { .. } => Reason::TOPIC_ALIAS_INVALID,
+        AliasError::NeverSet { .. } => Reason::PROTOCOL_ERROR,
+    };
+    ClientError::Violation { reason, detail: error.to_string() }
 }

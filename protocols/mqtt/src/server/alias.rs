@@ -1,47 +1,8 @@
-//! Topic aliases of one connection, both ways (MQTT 5, section 3.3.2.3.4).
+//! Topic aliases that the server sets (MQTT 5, section 3.3.2.3.4).
 
 use std::num::NonZeroU16;
 
-use noctule_core::refusal::{Kind, Refusal};
-
 use crate::publish::TopicAlias;
-
-/// Aliases set by the client.
-#[derive(Debug, Default)]
-pub(super) struct Inbound {
-    topics: Vec<Option<Box<str>>>,
-}
-
-impl Inbound {
-    /// Sets the alias if a topic comes with it; returns the topic that it stands for.
-    pub(super) fn resolve<'a>(
-        &'a mut self,
-        alias: NonZeroU16,
-        topic: &'a str,
-        maximum: u16,
-    ) -> Result<&'a str, Refusal> {
-        if alias.get() > maximum {
-            let detail = format!("topic alias {alias} is above topic_alias_max {maximum} [MQTT-3.3.2-9]");
-            return Err(Refusal::new(Kind::TopicAliasInvalid, detail));
-        }
-        let place = usize::from(alias.get()) - 1;
-        if !topic.is_empty() {
-            if self.topics.len() <= place {
-                self.topics.resize(place + 1, None);
-            }
-            if let Some(known) = self.topics.get_mut(place)
-                && known.as_deref() != Some(topic)
-            {
-                *known = Some(topic.into());
-            }
-            return Ok(topic);
-        }
-        self.topics.get(place).and_then(Option::as_deref).ok_or_else(|| {
-            let detail = format!("topic alias {alias} was never set on this connection [MQTT-3.3.2-7]");
-            Refusal::new(Kind::ProtocolError, detail)
-        })
-    }
-}
 
 /// Aliases that we set; the client said how many it takes.
 #[derive(Debug)]
@@ -94,21 +55,6 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn alias(number: u16) -> NonZeroU16 {
-        NonZeroU16::new(number).unwrap()
-    }
-
-    #[test]
-    fn inbound_aliases_are_set_used_replaced_and_bounded() {
-        let mut inbound = Inbound::default();
-        assert_eq!(inbound.resolve(alias(2), "a/b", 2).unwrap(), "a/b");
-        assert_eq!(inbound.resolve(alias(2), "", 2).unwrap(), "a/b");
-        assert_eq!(inbound.resolve(alias(2), "c", 2).unwrap(), "c");
-        assert_eq!(inbound.resolve(alias(2), "", 2).unwrap(), "c");
-        assert_eq!(inbound.resolve(alias(1), "", 2).unwrap_err().kind, Kind::ProtocolError);
-        assert_eq!(inbound.resolve(alias(3), "x", 2).unwrap_err().kind, Kind::TopicAliasInvalid);
-    }
 
     #[test]
     fn outbound_aliases_rotate_when_all_are_taken() {
