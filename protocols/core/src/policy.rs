@@ -3,7 +3,7 @@
 //! A policy is immutable; a change is a new policy with a higher epoch, handed to every engine as an input.
 
 use crate::id::Qos;
-use crate::topic::TopicLimits;
+use crate::topic::{TopicLimits, split_level};
 
 /// What to do when a session's outbound queue, or the backlog of a shared subscription's group, is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -132,8 +132,8 @@ impl Policy {
         let _ = who;
         match action {
             Action::Publish(topic) => {
-                let first = topic.split('/').next().unwrap_or_default();
-                !(first.starts_with('$') && RESERVED.contains(&first))
+                // Nearly no topic begins so: the first byte settles it, on a path that every message takes.
+                !topic.starts_with('$') || !RESERVED.contains(&split_level(topic).0)
             }
             Action::Subscribe(_) | Action::Receive(_) => true,
         }
