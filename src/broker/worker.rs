@@ -222,19 +222,25 @@ impl Worker {
         }
     }
 
+    /// Writes what the peer is told of its refusal; false if its version has no words for it, or its machine met a bug.
+    fn last_words(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) -> bool {
+        let Some(peer) = self.peer(conn) else { return false };
+        let mut words = BytesMut::new();
+        if guarded(|| peer.server.refuse(refusal, &mut words)).is_err() || words.is_empty() {
+            return false;
+        }
+        if let Some(out) = io.out(conn) {
+            out.put().extend_from_slice(&words);
+        }
+        true
+    }
+
     /// Ends a connection: last words, a log line, a counter.
     fn refuse(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
         telemetry::refused(refusal);
         let now_ms = io.now().mono_ms;
-        let Some(peer) = self.peer(conn) else { return };
-        let (address, mut words) = (peer.address, BytesMut::new());
-        if guarded(|| peer.server.refuse(refusal, &mut words)).is_err() {
-            words.clear();
-        }
-        let silent = words.is_empty();
-        if !silent && let Some(out) = io.out(conn) {
-            out.put().extend_from_slice(&words);
-        }
+        let Some(address) = self.peer(conn).map(|peer| peer.address) else { return };
+        let silent = !self.last_words(io, conn, refusal);
         let row = refusal.kind.row();
         if let Some(left_out) = self.line(row.label, now_ms) {
             let detail = &refusal.detail;
@@ -520,14 +526,7 @@ impl Worker {
     fn say_goodbye(&mut self, io: &mut Io, conn: ConnId) {
         let refusal = &Refusal::new(Kind::ServerShuttingDown, "the broker is shutting down");
         telemetry::refused(refusal);
-        let mut words = BytesMut::new();
-        if let Some(peer) = self.peer(conn) {
-            // A peer whose machine fails goes without a word.
-            let _ = guarded(|| peer.server.refuse(refusal, &mut words));
-        }
-        if let Some(out) = io.out(conn) {
-            out.put().extend_from_slice(&words);
-        }
+        self.last_words(io, conn, refusal);
         io.close(conn, Close::AfterFlush);
     }
 }

@@ -211,7 +211,6 @@ pub enum Reason {
     NotAuthorized = 0x87,
     TopicFilterInvalid = 0x8F,
     TopicNameInvalid = 0x90,
-    PacketIdInUse = 0x91,
     PacketIdNotFound = 0x92,
     QuotaExceeded = 0x97,
 }

@@ -255,7 +255,6 @@ fn reason_of(reason: effects::Reason) -> Reason {
         effects::Reason::NotAuthorized => Reason::NOT_AUTHORIZED,
         effects::Reason::TopicFilterInvalid => Reason::TOPIC_FILTER_INVALID,
         effects::Reason::TopicNameInvalid => Reason::TOPIC_NAME_INVALID,
-        effects::Reason::PacketIdInUse => Reason::PACKET_IDENTIFIER_IN_USE,
         effects::Reason::PacketIdNotFound => Reason::PACKET_IDENTIFIER_NOT_FOUND,
         effects::Reason::QuotaExceeded => Reason::QUOTA_EXCEEDED,
     }
