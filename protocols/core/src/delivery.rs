@@ -38,6 +38,8 @@ pub struct Flight {
     pub sent_before: bool,
     /// Whether the store failed to take the present stage; it is asked again on the next connection.
     pub unstored: bool,
+    /// The store's number for the message, also when that is gone.
+    pub record: u64,
     /// The message; dropped once PUBREC came.
     pub entry: Option<Entry>,
 }
@@ -131,6 +133,7 @@ impl Window {
             on_wire: false,
             sent_before: false,
             unstored: false,
+            record: entry.message.record(),
             entry: Some(entry),
         });
         Ok(packet_id)

@@ -144,6 +144,25 @@ pub struct Publish<'a> {
     pub expiry_s: Option<u32>,
 }
 
+/// A message as a store gives it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored<'a> {
+    /// Where it was published to.
+    pub topic: TopicName<'a>,
+    /// The fields, as [`Message::wire_fields`] gave them.
+    pub fields: &'a [u8],
+    /// The body.
+    pub payload: &'a [u8],
+    /// The quality of service it was published with.
+    pub qos: Qos,
+    /// The RETAIN flag it was published with.
+    pub retain: bool,
+    /// Monotonic milliseconds after which nobody is to receive it; `u64::MAX` for never.
+    pub expires_ms: u64,
+    /// The store's number for it.
+    pub record: u64,
+}
+
 /// One message, shared by everybody who is to receive it.
 #[derive(Debug)]
 pub struct Message {
@@ -182,6 +201,26 @@ impl Message {
     pub fn new(publish: &Publish<'_>, publisher: SessionId, mono_ms: u64) -> Arc<Self> {
         let mut message = Self::empty();
         message.fill(publish, publisher, mono_ms);
+        Arc::new(message)
+    }
+
+    /// A message out of a store. Nobody is its publisher any more: whom No Local kept it from was decided before.
+    #[must_use]
+    pub fn restore(restored: &Restored<'_>) -> Arc<Self> {
+        let publish = Publish {
+            topic: restored.topic,
+            fields: Fields::from_validated([restored.fields, &[], &[]]),
+            payload: restored.payload,
+            qos: restored.qos,
+            retain: restored.retain,
+            dup: false,
+            packet_id: None,
+            expiry_s: None,
+        };
+        let mut message = Self::empty();
+        message.fill(&publish, SessionId::NOBODY, 0);
+        message.expires_ms = restored.expires_ms;
+        message.record = restored.record;
         Arc::new(message)
     }
 

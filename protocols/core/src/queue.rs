@@ -55,6 +55,19 @@ impl Entry {
     }
 }
 
+/// A message of a queue that is in the store alone: the queue knows where it stands, not what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stub {
+    /// The store's number for it.
+    pub record: u64,
+    /// Bytes it is charged with, as [`Entry::cost`] counts them.
+    pub cost: u32,
+    /// QoS of this delivery, 1 or 2.
+    pub qos: Qos,
+    /// RETAIN flag of this delivery.
+    pub retain: bool,
+}
+
 /// What became of a message offered to a full queue.
 #[derive(Debug)]
 pub enum Offered {

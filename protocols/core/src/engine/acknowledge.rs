@@ -103,19 +103,27 @@ impl Engine {
         if let Some(lease) = entry.lease() {
             self.lease_ended(now, lease, Outcome::Finished, fx);
         }
+        let record = entry.message.record();
         self.pool.give_back(entry.message);
         let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
         traffic.releases.push_back(packet_id);
         if traffic.window.find(packet_id).is_some_and(|flight| flight.stage == Stage::StoringRelease) {
-            self.store_release(slot, number, packet_id, fx);
+            self.store_release(slot, number, record, packet_id, fx);
         } else {
             self.send_releases(slot, fx);
         }
     }
 
-    fn store_release(&mut self, slot: u32, session: SessionNumber, packet_id: NonZeroU16, fx: &mut Effects) {
+    fn store_release(
+        &mut self,
+        slot: u32,
+        session: SessionNumber,
+        record: u64,
+        packet_id: NonZeroU16,
+        fx: &mut Effects,
+    ) {
         let ticket = self.ticket(Waiting::Release { session: self.session_id(slot), packet_id });
-        let op = StoreOp::OutboundReceived { session, packet_id: packet_id.get() };
+        let op = StoreOp::OutboundReceived { session, record, packet_id: packet_id.get() };
         fx.push(Effect::Store(ticket, op));
     }
 
@@ -205,15 +213,16 @@ impl Engine {
             .window
             .iter()
             .filter(|flight| flight.unstored)
-            .map(|flight| (flight.packet_id, flight.entry.as_ref().map(|entry| entry.message.record())))
+            .map(|flight| (flight.packet_id, flight.record, flight.entry.is_some()))
             .collect();
-        for (packet_id, record) in unstored {
+        for (packet_id, record, unsent) in unstored {
             if let Some(flight) = self.window(slot).and_then(|window| window.find(packet_id)) {
                 flight.unstored = false;
             }
-            match record {
-                Some(record) => self.store_outbound(slot, number, record, packet_id, fx),
-                None => self.store_release(slot, number, packet_id, fx),
+            if unsent {
+                self.store_outbound(slot, number, record, packet_id, fx);
+            } else {
+                self.store_release(slot, number, record, packet_id, fx);
             }
         }
     }

@@ -189,6 +189,7 @@ impl Engine {
         let (ticket, failed) = match event {
             StoreEvent::Settled(ticket) => (ticket, false),
             StoreEvent::Failed(ticket) => (ticket, true),
+            StoreEvent::Loaded(_) => return,
         };
         match self.waiting.get_mut(ticket.0 as usize) {
             Some(Waiting::Answer { left, failed: any_failed, .. }) => {
@@ -307,7 +308,7 @@ impl Engine {
     /// The store is to forget a message that was stored and does not go on.
     fn unstore(&mut self, hold: &Hold, fx: &mut Effects) {
         let record = hold.message.record();
-        for session in recipients(&hold.message, &hold.set) {
+        for session in recipients(&hold.message, &hold.set).iter().map(|recipient| recipient.session) {
             fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session, record }));
         }
         if hold.publisher.worker == self.id {

@@ -350,7 +350,7 @@ impl Engine {
                 },
             ));
         } else if was {
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number }));
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records: Box::default() }));
         }
         if !existed || was == is {
             return;
@@ -406,7 +406,7 @@ impl Engine {
         }
         if session.is_durable() {
             self.shared.count_kept(false);
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number }));
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records: Box::default() }));
         }
         let Some(mut traffic) = session.traffic else { return };
         let lost = self.lose_traffic(now, &session.client_id, &mut traffic, fx);

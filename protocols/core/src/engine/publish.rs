@@ -13,7 +13,7 @@ use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
-use crate::store::{SessionNumber, StoreOp, Ticket};
+use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::topic::TopicName;
 
 /// A message that waits until every worker it goes to can take it; its publisher is not read meanwhile.
@@ -358,7 +358,7 @@ impl Engine {
             let op = StoreOp::Publish {
                 message: Arc::clone(&message),
                 recipients: recipients(&message, &set),
-                retained: retain,
+                retained: None,
                 inbound: Some((SessionNumber(origin.publisher.incarnation), packet_id.get())),
             };
             let place = origin.place.unwrap_or_else(|| self.reserve_answer(conn));
@@ -368,9 +368,9 @@ impl Engine {
             return fx.push(Effect::Store(ticket, op));
         }
         // Retained first: whoever subscribes meanwhile reads it or is among the recipients.
-        let (set, retained) = if retain { self.retain(now, &message, fx) } else { (set, false) };
+        let (set, retained) = if retain { self.retain(now, &message, fx) } else { (set, None) };
         let recipients = if record == 0 { Box::default() } else { recipients(&message, &set) };
-        let op = (retained || !recipients.is_empty()).then(|| StoreOp::Publish {
+        let op = (retained.is_some() || !recipients.is_empty()).then(|| StoreOp::Publish {
             message: Arc::clone(&message),
             recipients,
             retained,
@@ -386,18 +386,20 @@ impl Engine {
     }
 
     /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read
-    /// it already or is found now. Says whether that is to be stored.
-    fn retain(&mut self, now: Now, message: &Arc<Message>, fx: &mut Effects) -> (Arc<MatchSet>, bool) {
-        let done = if message.payload().is_empty() {
-            self.shared.retained.remove(&message.topic());
-            true
+    /// it already or is found now. Gives the version of what changed, which is to be stored.
+    fn retain(&mut self, now: Now, message: &Arc<Message>, fx: &mut Effects) -> (Arc<MatchSet>, Option<u64>) {
+        let version = if message.payload().is_empty() {
+            self.shared.retained.remove(&message.topic()).map(|removed| removed.version)
         } else {
-            self.shared.retained.set(Arc::clone(message), now.mono_ms).is_ok()
+            match self.shared.retained.set(Arc::clone(message), now.mono_ms) {
+                Ok(stored) => Some(stored.version),
+                Err(_) => {
+                    self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
+                    None
+                }
+            }
         };
-        if !done {
-            self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
-        }
-        (Arc::clone(self.cache.lookup(&self.shared.tree, message.topic())), done)
+        (Arc::clone(self.cache.lookup(&self.shared.tree, message.topic())), version)
     }
 
     /// Sends a message to everybody whom it matches.
@@ -473,11 +475,18 @@ impl Engine {
 }
 
 /// The sessions for which the store keeps a message.
-pub(super) fn recipients(message: &Message, set: &MatchSet) -> Box<[SessionNumber]> {
+pub(super) fn recipients(message: &Message, set: &MatchSet) -> Box<[Recipient]> {
     if message.qos() == Qos::AtMostOnce {
         return Box::default();
     }
-    set.durable_targets(message.publisher()).map(|target| SessionNumber(target.session.incarnation)).collect()
+    set.durable_targets(message.publisher())
+        .map(|target| Recipient {
+            session: SessionNumber(target.session.incarnation),
+            qos: message.qos().min(target.qos),
+            retain: message.retain() && target.retain_as_published,
+            subscription_ids: set.ids(&target).cloned(),
+        })
+        .collect()
 }
 
 /// What a publisher is told of its message's recipients.

@@ -139,7 +139,7 @@ impl Ledger {
             StoreOp::OutboundSent { session, packet_id, .. } => {
                 Record::Sent { session: session.0, pid: *packet_id }
             }
-            StoreOp::OutboundReceived { session, packet_id } => {
+            StoreOp::OutboundReceived { session, packet_id, .. } => {
                 Record::Received { session: session.0, pid: *packet_id }
             }
             StoreOp::InboundReleased { session, packet_id } => {
@@ -153,7 +153,7 @@ impl Ledger {
                 self.numbers.insert(client_id.to_string(), session.0);
                 Record::Other
             }
-            StoreOp::SessionEnded { session } => {
+            StoreOp::SessionEnded { session, .. } => {
                 self.outbound.retain(|(whose, _), _| *whose != session.0);
                 Record::Other
             }
