@@ -32,7 +32,7 @@ impl Ticket {
 
 /// A session's (or durable group's) number on disk: never reused, independent of workers and slots. A u32 would last
 /// for 497 days of 100 sessions a second, and then give a live session's number to another. 0 is nobody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionNumber(pub u64);
 
 /// One durable recipient of a message, and how it is to get it.
@@ -106,17 +106,22 @@ pub enum StoreOp {
     /// An outbound message is about to be sent under a packet id (QoS 2), or was sent and not acknowledged before the
     /// connection was lost (QoS 1): it keeps that packet id [MQTT-4.4.0-1].
     OutboundSent {
-        /// The recipient.
+        /// The session that gets it.
         session: SessionNumber,
+        /// Whose message it is: the session's own, or that of the group that lent it. While the exchange is under way
+        /// it waits for the session alone.
+        owner: SessionNumber,
         /// The message.
         record: u64,
         /// Our packet id.
         packet_id: u16,
     },
-    /// The recipient has it (PUBREC came): from now on only PUBREL is sent. It has thereby acknowledged the message.
+    /// The client has it (PUBREC came): from now on only PUBREL is sent. The owner has thereby acknowledged the message.
     OutboundReceived {
-        /// The recipient.
+        /// The session that got it.
         session: SessionNumber,
+        /// As in [`StoreOp::OutboundSent`].
+        owner: SessionNumber,
         /// The message.
         record: u64,
         /// Our packet id.

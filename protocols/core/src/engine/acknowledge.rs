@@ -123,7 +123,7 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let ticket = self.ticket(Waiting::Release { session: self.session_id(slot), packet_id });
-        let op = StoreOp::OutboundReceived { session, record, packet_id: packet_id.get() };
+        let op = StoreOp::OutboundReceived { session, owner: session, record, packet_id: packet_id.get() };
         fx.push(Effect::Store(ticket, op));
     }
 
@@ -236,7 +236,7 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let ticket = self.ticket(Waiting::Outbound { session: self.session_id(slot), packet_id });
-        let op = StoreOp::OutboundSent { session, record, packet_id: packet_id.get() };
+        let op = StoreOp::OutboundSent { session, owner: session, record, packet_id: packet_id.get() };
         fx.push(Effect::Store(ticket, op));
     }
 

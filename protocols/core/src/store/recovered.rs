@@ -61,6 +61,8 @@ pub enum Exchange {
     Sent {
         /// The message and its identifiers.
         loaded: LoadedMessage,
+        /// The session itself, or the group that lent the message.
+        owner: SessionNumber,
         /// QoS of the delivery.
         qos: Qos,
         /// RETAIN flag of the delivery.
@@ -94,7 +96,7 @@ pub struct RecoveredGroup {
     pub group: Box<str>,
     /// The filter behind it.
     pub filter: Box<str>,
-    /// Messages, in order.
+    /// Messages, in order, without those in a session's outbound exchanges.
     pub queue: Vec<Arc<Message>>,
 }
 
