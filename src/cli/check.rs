@@ -68,9 +68,11 @@ fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let threads = if server.workers == 1 { "worker" } else { "workers" };
     writeln!(
         out,
-        "  {} {threads}; {} is reserved for the store, nothing is written yet",
+        "  {} {threads}; the store in {}, durability {}, up to {}",
         server.workers,
-        server.data_dir.display()
+        server.data_dir.display(),
+        config.store.durability.as_str(),
+        config.store.max_size
     )?;
     writeln!(
         out,

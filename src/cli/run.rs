@@ -22,7 +22,7 @@ pub struct RunArgs {
     #[arg(long, requires = "mqtt")]
     pub anonymous: bool,
 
-    /// Directory reserved for what must survive a restart; nothing is written there yet
+    /// Directory of the store, where everything lies that survives a restart; created if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -54,7 +54,8 @@ impl RunArgs {
             if !self.anonymous && !address.ip().to_canonical().is_loopback() {
                 return Err(RunError::Open(address));
             }
-            config.listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous }];
+            config.listener =
+                vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
         }
         if let Some(data) = &self.data {
             config.server.data_dir.clone_from(data);

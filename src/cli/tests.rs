@@ -253,8 +253,8 @@ fn check_tells_what_would_run() {
     assert_eq!((exit, err.as_str()), (Exit::Done, ""));
     assert_eq!(
         out,
-        "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  1 worker; data is \
-         reserved for the store, nothing is written yet\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  queues of 10000 \
+        "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  1 worker; the \
+         store in data, durability always, up to 1GiB\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  queues of 10000 \
          messages and 8MiB per client, then drop-oldest\n"
     );
 }

@@ -8,6 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::section::{Setting, section, words};
+use super::store::Durability;
 
 /// The port registered for MQTT without TLS.
 const MQTT_PORT: u16 = 1_883;
@@ -25,6 +26,10 @@ section! {
         /// Who may connect without credentials: `"loopback"`, programs on this machine. An address that others can
         /// reach wants `true`, said in so many words.
         anonymous: Anonymous = Anonymous::Loopback, Connections;
+
+        /// What holds for messages that come in here, instead of `store.durability`: unset. A `[[durability]]` that
+        /// matches the topic stands above it.
+        durability: Option<Durability> = None, Connections;
     }
 }
 

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::place::{self, Found, Path};
 use super::section::Key;
-use super::{Config, Problem, rules};
+use super::{Config, DurabilityRule, Listener, Problem, rules};
 
 /// Most mistakes shown for one file; more would not be read.
 const MAX_PROBLEMS: usize = 50;
@@ -80,9 +80,7 @@ impl Source<'_> {
         match (found, names.as_slice()) {
             (Found::Key(_), [section]) => unknown_section(section),
             (Found::Key(_), [section, name]) => unknown_key(section, name),
-            (Found::Value(_), ["listener"]) => {
-                "listener: write [[listener]], in two brackets, once for each".to_owned()
-            }
+            (Found::Value(_), [list]) if is_list(list) => not_a_list(list),
             (Found::Value(_), [section]) if known(section).is_some() => {
                 format!(
                     "{path}: {} is not a section; write [{section}] on a line of its own",
@@ -106,6 +104,7 @@ impl Source<'_> {
     fn ranges(&self, config: &Config, problems: &mut Vec<Problem>) {
         let single = [
             ("server", config.server.out_of_range()),
+            ("store", config.store.out_of_range()),
             ("limits", config.limits.out_of_range()),
             ("delivery", config.delivery.out_of_range()),
             ("log", config.log.out_of_range()),
@@ -113,11 +112,13 @@ impl Source<'_> {
         let single = single.into_iter().flat_map(|(section, names)| {
             names.into_iter().map(move |name| (section, name, Path::key(section, name)))
         });
-        let listeners = config.listener.iter().enumerate().flat_map(|(at, listener)| {
-            let names = listener.out_of_range().into_iter();
-            names.map(move |name| ("listener", name, Path::item("listener", at, name)))
+        let rules = config.durability.iter().map(DurabilityRule::out_of_range).enumerate();
+        let listeners = config.listener.iter().map(Listener::out_of_range).enumerate();
+        let items = rules.map(|item| ("durability", item)).chain(listeners.map(|item| ("listener", item)));
+        let several = items.flat_map(|(section, (at, names))| {
+            names.into_iter().map(move |name| (section, name, Path::item(section, at, name)))
         });
-        for (section, name, path) in single.chain(listeners) {
+        for (section, name, path) in single.chain(several) {
             if let (Some(span), Some(key)) = (place::span_of(self.root, &path), known_key(section, name)) {
                 problems.push(self.problem(&span, self.wrong_value(&path, &span, key)));
             }
@@ -159,9 +160,25 @@ fn known_key(section: &str, name: &str) -> Option<&'static Key> {
     known(section)?.iter().find(|key| key.name == name)
 }
 
+/// Whether there may be several of a section.
+fn is_list(section: &str) -> bool {
+    matches!(section, "listener" | "durability")
+}
+
 /// A section as it is written in the file.
 fn heading(section: &str) -> String {
-    if section == "listener" { "[[listener]]".to_owned() } else { format!("[{section}]") }
+    if is_list(section) { format!("[[{section}]]") } else { format!("[{section}]") }
+}
+
+fn not_a_list(section: &str) -> String {
+    let again = format!("{section}: write {}, in two brackets, once for each", heading(section));
+    // `durability = "interval"` above all sections most likely means everybody's.
+    match Config::SECTIONS.iter().find(|(single, _)| known_key(single, section).is_some()) {
+        Some((single, _)) => {
+            format!("{again}; the key {section} for all of them belongs under {}", heading(single))
+        }
+        None => again,
+    }
 }
 
 fn unknown_section(name: &str) -> String {

@@ -12,6 +12,7 @@ mod quantity;
 mod rules;
 mod section;
 mod server;
+mod store;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use quantity::{Period, QuantityError, Size};
 pub use rules::Fault;
 pub use section::{Key, Reload};
 pub use server::{Delivery, Level, Log, LogFormat, Overflow, Server, ShareStrategy};
+pub use store::{Durability, DurabilityRule, Filter, Store};
 
 /// Largest configuration file read, bytes; a file beyond it is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -34,6 +36,10 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[store]`
+    pub store: Store,
+    /// `[[durability]]`, as often as topics differ; none by default.
+    pub durability: Vec<DurabilityRule>,
     /// `[limits]`
     pub limits: Limits,
     /// `[delivery]`
@@ -48,6 +54,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             server: Server::default(),
+            store: Store::default(),
+            durability: Vec::new(),
             limits: Limits::default(),
             delivery: Delivery::default(),
             log: Log::default(),
@@ -60,6 +68,8 @@ impl Config {
     /// Every section with its keys.
     pub const SECTIONS: &[(&str, &[Key])] = &[
         ("server", Server::KEYS),
+        ("store", Store::KEYS),
+        ("durability", DurabilityRule::KEYS),
         ("limits", Limits::KEYS),
         ("delivery", Delivery::KEYS),
         ("log", Log::KEYS),

@@ -1,8 +1,13 @@
 //! What no single key can know: keys that contradict each other, and listeners that would be open by accident.
 
+use noctule_core::topic::{TopicFilter, TopicLimits};
+
 use super::listener::collide;
 use super::place::Path;
 use super::{Anonymous, Config};
+
+/// Most `[[durability]]`: each is compared with the topics of messages until one matches.
+const MAX_DURABILITY_RULES: usize = 64;
 
 /// A contradiction, and the keys it lies between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     queue_holds_a_packet(config, &mut faults);
     listeners_do_not_collide(config, &mut faults);
     listeners_are_open_on_purpose(config, &mut faults);
+    durability_is_for_topics(config, &mut faults);
     faults
 }
 
@@ -88,6 +94,33 @@ fn listeners_are_open_on_purpose(config: &Config, faults: &mut Vec<Fault>) {
                     .to_owned(),
             }),
             Anonymous::Loopback | Anonymous::Everybody => {}
+        }
+    }
+}
+
+fn durability_is_for_topics(config: &Config, faults: &mut Vec<Fault>) {
+    let limits =
+        TopicLimits { max_bytes: config.limits.max_topic_bytes, max_levels: config.limits.max_topic_levels };
+    for (at, rule) in config.durability.iter().enumerate() {
+        let filter = rule.filter.as_str();
+        let message = if at == MAX_DURABILITY_RULES {
+            format!(
+                "one [[durability]] too many, at most {MAX_DURABILITY_RULES}; put topics together with + and #"
+            )
+        } else if filter.is_empty() {
+            "it is missing; write which topics are meant, such as \"alarms/#\"".to_owned()
+        } else if filter.starts_with("$share/") {
+            format!(
+                "\"{filter}\" is a subscription; no topic begins with $share, so write what comes after the group"
+            )
+        } else if let Err(error) = TopicFilter::parse(filter, &limits) {
+            error.to_string()
+        } else {
+            continue;
+        };
+        faults.push(Fault { keys: vec![Path::item("durability", at, "filter")], message });
+        if at == MAX_DURABILITY_RULES {
+            return;
         }
     }
 }

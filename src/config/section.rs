@@ -121,6 +121,20 @@ impl Setting for PathBuf {
     }
 }
 
+impl<T: Setting> Setting for Option<T> {
+    fn amount(&self) -> Option<u64> {
+        self.as_ref().and_then(Setting::amount)
+    }
+
+    fn expected(range: Option<RangeInclusive<u64>>) -> String {
+        T::expected(range)
+    }
+
+    fn written(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Setting::written)
+    }
+}
+
 /// Declares a section; each key reads `name: Type [range] = default, Reload;`.
 macro_rules! section {
     (

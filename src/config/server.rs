@@ -12,7 +12,8 @@ section! {
         /// more than the machine has cores only costs.
         workers: u16 [1..=64] = 1, Restart;
 
-        /// Reserved for what must survive a restart; nothing is written there yet. Relative to the working directory.
+        /// The directory of the store, where everything lies that survives a restart; relative to the working
+        /// directory. It is created if need be, for the broker's own user alone (0700), and serves one broker at a time.
         data_dir: PathBuf = PathBuf::from("data"), Restart;
     }
 }

@@ -37,6 +37,15 @@ fn every_key_is_read_into_its_place() {
         [server]
         workers = 2
         data_dir = "/var/lib/noctule"
+        [store]
+        durability = "interval"
+        commit_window = "0s"
+        max_size = "2GiB"
+        [[durability]]
+        filter = "alarms/#"
+        [[durability]]
+        filter = "+/noise"
+        mode = "never"
         [limits]
         max_packet_size = 65536
         max_connect_size = "1KiB"
@@ -54,10 +63,17 @@ fn every_key_is_read_into_its_place() {
         anonymous = true
         [[listener]]
         address = "[::1]:2883"
+        durability = "never"
     "#;
     let config = Config::parse(text, "f").unwrap();
     assert_eq!(config.server.workers, 2);
     assert_eq!(config.server.data_dir, PathBuf::from("/var/lib/noctule"));
+    assert_eq!(config.store.durability, Durability::Interval);
+    assert_eq!(config.store.commit_window, Period::from_millis(0));
+    assert_eq!(config.store.max_size, Size::from_mib(2_048));
+    assert_eq!(config.store.reserve, Store::default().reserve);
+    let rules: Vec<_> = config.durability.iter().map(|rule| (rule.filter.as_str(), rule.mode)).collect();
+    assert_eq!(rules, [("alarms/#", Durability::Always), ("+/noise", Durability::Never)]);
     assert_eq!(config.limits.max_packet_size, Size::from_kib(64));
     assert_eq!(config.limits.max_connect_size, Size::from_kib(1));
     assert_eq!(config.limits.connect_timeout, Period::from_secs(3));
@@ -71,6 +87,8 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(config.listener[0].anonymous, Anonymous::Everybody);
     assert_eq!(config.listener[1].anonymous, Anonymous::Loopback);
     assert_eq!(config.listener[1].address.port(), 2_883);
+    let durability = config.listener.iter().map(|listener| listener.durability);
+    assert_eq!(durability.collect::<Vec<_>>(), [None, Some(Durability::Never)]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl TestBroker {
     }
 
     fn listen(address: SocketAddr, anonymous: Anonymous) -> Self {
-        let listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous }];
+        let listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
         let mut config = Config { listener, ..Config::default() };
         if let Ok(workers) = std::env::var("NOCTULE_TEST_WORKERS") {
             config.server.workers = workers.parse().unwrap();

@@ -16,7 +16,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     says("server = { worker = 2 }\n", "1:12: server.worker: unknown key; did you mean workers?");
     says(
         "[[listener]]\nport = 1883\n",
-        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, anonymous",
+        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, anonymous, durability",
     );
     says("[log]\nfile = \"x\"\n", "2:1: log.file: unknown key; [log] knows format, level");
 }
@@ -40,7 +40,8 @@ fn unknown_sections_get_the_nearest_known_one() {
     says("[[listner]]\n", "1:3: listner: unknown section; did you mean [[listener]]?");
     says(
         "[kitchen]\n",
-        "1:2: kitchen: unknown section; there are [server], [limits], [delivery], [log], [[listener]]",
+        "1:2: kitchen: unknown section; there are [server], [store], [[durability]], [limits], [delivery], [log], \
+         [[listener]]",
     );
 }
 
@@ -228,6 +229,90 @@ fn listeners_do_not_share_an_address() {
     says(
         "listener = []\n",
         "1:12: listener: nobody could connect; add a [[listener]], or leave the key out for 127.0.0.1:1883",
+    );
+}
+
+#[test]
+fn the_store_s_sizes_and_times_are_kept_to_their_range() {
+    for (key, low, high, default) in [
+        ("cache", "1MiB", "64MiB", "1MiB"),
+        ("reserve", "1MiB", "1GiB", "4MiB"),
+        ("min_free", "0B", "1024GiB", "16MiB"),
+        ("max_size", "16MiB", "1024GiB", "1GiB"),
+        ("commit_window", "0s", "1s", "5ms"),
+        ("interval", "10ms", "1h", "1s"),
+        ("retained_interval", "0s", "1h", "5s"),
+    ] {
+        for good in [low, high] {
+            assert_eq!(complaints(&format!("[store]\n{key} = \"{good}\"\n")), [""; 0], "{key} = {good}");
+        }
+        let kind = if high.ends_with('B') { "a size" } else { "a duration" };
+        for bad in ["2048GiB", "1048575B", "8ms", "61m"] {
+            let said = complaints(&format!("[store]\n{key} = \"{bad}\"\n"));
+            if let [said] = &said[..] {
+                let start = format!(
+                    "2:{}: store.{key}: \"{bad}\" is not {kind} from {low} to {high} such as ",
+                    key.len() + 4
+                );
+                assert!(
+                    said.starts_with(&start) && said.ends_with(&format!("(default \"{default}\")")),
+                    "{said}"
+                );
+            } else {
+                let right = matches!(
+                    (key, bad),
+                    ("min_free", "1048575B") | ("commit_window" | "retained_interval", "8ms")
+                );
+                assert!(right, "{key} = {bad} is accepted");
+            }
+        }
+    }
+}
+
+#[test]
+fn durability_is_one_of_three_words_wherever_it_stands() {
+    for (text, place) in [
+        ("[store]\ndurability = \"sync\"\n", "2:14: store.durability"),
+        ("[[listener]]\ndurability = \"sync\"\n", "2:14: listener.durability"),
+        ("[[durability]]\nfilter = \"a\"\nmode = \"sync\"\n", "3:8: durability.mode"),
+    ] {
+        let default = if place.contains("listener") { "none" } else { "\"always\"" };
+        says(
+            text,
+            &format!("{place}: \"sync\" is not \"always\", \"interval\" or \"never\" (default {default})"),
+        );
+    }
+    says(
+        "durability = \"interval\"\n",
+        "1:14: durability: write [[durability]], in two brackets, once for each; the key durability for all of them \
+         belongs under [store]",
+    );
+}
+
+#[test]
+fn durability_of_topics_names_a_filter() {
+    for (filter, said) in [
+        ("3", "3 is not a topic filter such as \"alarms/#\" or \"+/state\" (default none)"),
+        ("\"\"", "it is missing; write which topics are meant, such as \"alarms/#\""),
+        ("\"a/#/b\"", "filter \"a/#/b\" goes on after the '#' at byte 2; '#' must be the last level"),
+        (
+            "\"$share/g/a\"",
+            "\"$share/g/a\" is a subscription; no topic begins with $share, so write what comes after the group",
+        ),
+    ] {
+        says(&format!("[[durability]]\nfilter = {filter}\n"), &format!("2:10: durability.filter: {said}"));
+    }
+    says(
+        "[[durability]]\nmode = \"never\"\n",
+        "1:1: durability.filter: it is missing; write which topics are meant, such as \"alarms/#\"",
+    );
+    let rules = |count: usize| complaints(&"[[durability]]\nfilter = \"a\"\n".repeat(count));
+    assert_eq!(rules(64), [""; 0]);
+    assert_eq!(
+        rules(66),
+        [
+            "130:10: durability.filter: one [[durability]] too many, at most 64; put topics together with + and #"
+        ]
     );
 }
 
