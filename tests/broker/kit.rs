@@ -4,6 +4,8 @@
 
 mod client;
 mod counters;
+#[path = "../kit/data_dir.rs"]
+mod data_dir;
 mod got;
 
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use noctule_mqtt::{Connect, Version};
 
 pub(crate) use client::{Client, Out, WAIT, within};
 pub(crate) use counters::{counted, more_than};
+use data_dir::DataDir;
 pub(crate) use got::{Delivered, Got, Welcome};
 
 pub(crate) const V31: Version = Version::V31;
@@ -36,6 +39,8 @@ pub(crate) fn workers() -> u16 {
 pub(crate) struct Served {
     broker: Option<Broker>,
     pub(crate) address: SocketAddr,
+    /// Dropped when the broker has stopped.
+    _data: DataDir,
 }
 
 impl Served {
@@ -53,6 +58,8 @@ impl Served {
     pub(crate) fn with_methods(methods: AuthMethods, change: impl FnOnce(&mut Config)) -> Self {
         counters::install();
         let mut config = Config::default();
+        let data = DataDir::within(&std::env::temp_dir());
+        config.server.data_dir = data.path().to_owned();
         config.server.workers = workers();
         for listener in &mut config.listener {
             listener.address.set_port(0);
@@ -60,7 +67,7 @@ impl Served {
         change(&mut config);
         let broker = Broker::start_with(&config, methods).expect("a broker on the loopback");
         let address = broker.addresses()[0];
-        Self { broker: Some(broker), address }
+        Self { broker: Some(broker), address, _data: data }
     }
 
     /// A socket on which nothing was sent yet; packets are read as `version`'s.

@@ -1,5 +1,8 @@
 //! A broker in this process, and `noctule` processes whose ends are bounded in time.
 
+#[path = "../kit/data_dir.rs"]
+mod data_dir;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use data_dir::DataDir;
 use noctule::broker::Broker;
 use noctule::config::{Anonymous, Config, Listener, Protocol};
 
@@ -17,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct TestBroker {
     broker: Option<Broker>,
     address: SocketAddr,
+    /// Dropped when the broker has stopped.
+    _data: DataDir,
 }
 
 impl TestBroker {
@@ -35,12 +41,14 @@ impl TestBroker {
     fn listen(address: SocketAddr, anonymous: Anonymous) -> Self {
         let listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
         let mut config = Config { listener, ..Config::default() };
+        let data = DataDir::within(&std::env::temp_dir());
+        config.server.data_dir = data.path().to_owned();
         if let Ok(workers) = std::env::var("NOCTULE_TEST_WORKERS") {
             config.server.workers = workers.parse().unwrap();
         }
         let broker = Broker::start(&config).unwrap();
         let address = broker.addresses()[0];
-        Self { broker: Some(broker), address }
+        Self { broker: Some(broker), address, _data: data }
     }
 
     pub(crate) fn port(&self) -> String {

@@ -11,6 +11,8 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+#[path = "../kit/data_dir.rs"]
+mod data_dir;
 mod mosquitto;
 mod rumqttc_parts;
 mod rumqttc_v4;
@@ -21,6 +23,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use data_dir::DataDir;
 use noctule::broker::Broker;
 use noctule::config::Config;
 
@@ -31,11 +34,15 @@ const WAIT: Duration = Duration::from_secs(20);
 struct Served {
     broker: Option<Broker>,
     address: SocketAddr,
+    /// Dropped when the broker has stopped.
+    _data: DataDir,
 }
 
 impl Served {
     fn start() -> Self {
         let mut config = Config::default();
+        let data = DataDir::within(&std::env::temp_dir());
+        config.server.data_dir = data.path().to_owned();
         config.server.workers =
             std::env::var("NOCTULE_TEST_WORKERS").map_or(1, |count| count.parse().expect("it is a number"));
         for listener in &mut config.listener {
@@ -43,7 +50,7 @@ impl Served {
         }
         let broker = Broker::start(&config).expect("a broker on the loopback");
         let address = broker.addresses()[0];
-        Self { broker: Some(broker), address }
+        Self { broker: Some(broker), address, _data: data }
     }
 
     fn port(&self) -> String {
