@@ -13,3 +13,4 @@ pub mod config;
 pub mod descriptors;
 pub mod logging;
 pub mod reactor;
+pub mod store;
