@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use noctule_core::id::Qos;
-use noctule_core::policy::{self, Policy};
+use noctule_core::policy::{self, DurabilityRules, Policy};
 use noctule_core::retained::RetainedLimits;
-use noctule_core::topic::TopicLimits;
+use noctule_core::topic::{TopicFilter, TopicLimits};
 use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 
 use crate::config::{self, Anonymous, Config};
+
+/// Messages of one queue that are kept in memory although the store has them: enough to begin with when a client comes
+/// back, little enough for a thousand clients that are away.
+const HELD_MESSAGES: usize = 32;
 
 /// What every worker reads and none changes.
 #[derive(Debug)]
@@ -21,13 +25,19 @@ pub(super) struct Settings {
     pub(super) methods: AuthMethods,
     /// Who may connect without credentials, per listener.
     pub(super) anonymous: Vec<Anonymous>,
+    /// What a listener says of durability, per listener.
+    pub(super) durability: Vec<Option<policy::Durability>>,
 }
 
 impl Settings {
     pub(super) fn new(config: &Config, methods: AuthMethods) -> Self {
         let limits = &config.limits;
         Self {
-            policy: Arc::new(Policy { epoch: 0, limits: core_limits(config) }),
+            policy: Arc::new(Policy {
+                epoch: 0,
+                limits: core_limits(config),
+                durability: durability_rules(config),
+            }),
             mqtt: ServerLimits {
                 max_packet_size: bytes_u32(limits.max_packet_size),
                 max_connect_size: bytes_u32(limits.max_connect_size).min(bytes_u32(limits.max_packet_size)),
@@ -36,6 +46,7 @@ impl Settings {
             },
             methods,
             anonymous: config.listener.iter().map(|listener| listener.anonymous).collect(),
+            durability: config.listener.iter().map(|listener| listener.durability.map(durability)).collect(),
         }
     }
 
@@ -66,6 +77,7 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         receive_maximum: limits.receive_maximum,
         max_queued_messages: limits.max_queued_messages as usize,
         max_queued_bytes: limits.max_queued_bytes.as_usize(),
+        max_held_messages: if config.is_stored() { HELD_MESSAGES } else { usize::MAX },
         max_keep_alive_s: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
         max_session_expiry_s: seconds_u32(limits.max_session_expiry),
         refuse_timeout_ms: config.delivery.refuse_timeout.as_millis(),
@@ -82,6 +94,26 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         },
         max_qos: Qos::ExactlyOnce,
         retain_available: limits.max_retained_messages > 0,
+    }
+}
+
+fn durability(configured: config::Durability) -> policy::Durability {
+    match configured {
+        config::Durability::Always => policy::Durability::Always,
+        config::Durability::Interval => policy::Durability::Interval,
+        config::Durability::Never => policy::Durability::Never,
+    }
+}
+
+/// What the configuration says of durability, its filters checked before.
+fn durability_rules(config: &Config) -> DurabilityRules {
+    let rule = |rule: &config::DurabilityRule| {
+        let filter = TopicFilter::parse(rule.filter.as_str(), &TopicLimits::WIDEST).ok()?;
+        Some((filter, durability(rule.mode)))
+    };
+    DurabilityRules {
+        default: durability(config.store.durability),
+        filters: config.durability.iter().filter_map(rule).collect(),
     }
 }
 

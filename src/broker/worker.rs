@@ -302,6 +302,7 @@ impl Worker {
                     self.engine.handle(io.now(), Input::Store(StoreEvent::Failed(ticket)), &mut self.fx);
                 }
             }
+            Effect::Load(request) => self.store.load(request),
             Effect::Pause(conn) => io.pause_reads(conn),
             Effect::Resume(conn) => io.resume_reads(conn),
             Effect::Log(event) => self.log_event(io.now().mono_ms, event),

@@ -101,6 +101,14 @@ impl Config {
         load::parse(text, file).map_err(|problems| ConfigError::Wrong { problems })
     }
 
+    /// Whether anything is to be stored on a disk: not if every durability is `never`.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        let listeners = self.listener.iter().filter_map(|listener| listener.durability);
+        let rules = self.durability.iter().map(|rule| rule.mode);
+        listeners.chain(rules).chain([self.store.durability]).any(|mode| mode != Durability::Never)
+    }
+
     /// Checks what no single key can know, for a configuration that was changed after it was read (by flags of the
     /// command line). [`load`](Self::load) and [`parse`](Self::parse) have done it already.
     #[must_use]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
 use crate::queue::Entry;
+use crate::store::SessionNumber;
 
 /// Where an outbound exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,18 @@ pub struct Flight {
     pub unstored: bool,
     /// The store's number for the message, also when that is gone.
     pub record: u64,
+    /// For whom the store keeps the message under this packet id; 0 while it knows nothing of the packet id.
+    pub owner: SessionNumber,
     /// The message; dropped once PUBREC came.
     pub entry: Option<Entry>,
+}
+
+impl Flight {
+    /// Whether the store knows its packet id.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.owner != SessionNumber::default()
+    }
 }
 
 /// An acknowledgement as it comes from the peer.
@@ -60,8 +71,8 @@ pub enum AckKind {
 /// What an acknowledgement did.
 #[derive(Debug)]
 pub enum Acked {
-    /// The exchange is over; the entry if it was still held.
-    Completed(Option<Entry>),
+    /// The exchange is over; the entry if it was still held, and whether the store knows the packet id.
+    Completed(Option<Entry>, bool),
     /// PUBREC was taken; PUBREL is due once that is stored. The entry is released.
     Received(Option<Entry>),
     /// PUBREC came again while PUBREL is under way: PUBREL is due again.
@@ -117,15 +128,21 @@ impl Window {
         self.on_wire
     }
 
-    /// Starts an exchange.
+    /// Starts an exchange; `owner` as in [`Flight::owner`].
     ///
     /// # Errors
     /// Gives the entry back while every packet id is in use.
-    pub fn begin(&mut self, stage: Stage, entry: Entry) -> Result<NonZeroU16, Entry> {
+    pub fn begin(
+        &mut self,
+        stage: Stage,
+        entry: Entry,
+        owner: Option<SessionNumber>,
+    ) -> Result<NonZeroU16, Entry> {
         if self.live >= RING as usize {
             return Err(entry);
         }
         let packet_id = self.next_id();
+        let owner = owner.unwrap_or_default();
         self.live += 1;
         self.flights.push_back(Flight {
             packet_id,
@@ -134,6 +151,7 @@ impl Window {
             sent_before: false,
             unstored: false,
             record: entry.message.record(),
+            owner,
             entry: Some(entry),
         });
         Ok(packet_id)
@@ -195,8 +213,8 @@ impl Window {
     }
 
     /// Takes a PUBACK, PUBREC or PUBCOMP. `failed`: its reason code is 0x80 or above, which ends the exchange
-    /// (section 4.3.3). `store_first`: PUBREC must be stored before PUBREL is sent.
-    pub fn acknowledge(&mut self, kind: AckKind, id: NonZeroU16, failed: bool, store_first: bool) -> Acked {
+    /// (section 4.3.3). Where the store knows the packet id, PUBREC must be stored before PUBREL is sent.
+    pub fn acknowledge(&mut self, kind: AckKind, id: NonZeroU16, failed: bool) -> Acked {
         let Some(place) = self.place(id) else { return Acked::Unknown };
         let Some(flight) = self.at(place) else { return Acked::Unknown };
         let qos_2 = flight.entry.as_ref().is_none_or(|entry| entry.qos == crate::id::Qos::ExactlyOnce);
@@ -206,7 +224,7 @@ impl Window {
                 if failed {
                     return self.finish(place);
                 }
-                flight.stage = if store_first { Stage::StoringRelease } else { Stage::Releasing };
+                flight.stage = if flight.is_kept() { Stage::StoringRelease } else { Stage::Releasing };
                 Acked::Received(flight.entry.take())
             }
             // Stored or not, the answer to a repeated PUBREC is on its way.
@@ -220,14 +238,14 @@ impl Window {
     fn finish(&mut self, place: Place) -> Acked {
         let Some(flight) = self.at(place) else { return Acked::Unknown };
         flight.stage = Stage::Done;
-        let (on_wire, entry) = (flight.on_wire, flight.entry.take());
+        let (on_wire, kept, entry) = (flight.on_wire, flight.is_kept(), flight.entry.take());
         self.live -= 1;
         self.on_wire -= usize::from(on_wire);
         if let Place::Straggler(place) = place {
             self.stragglers.remove(place);
         }
         self.drop_finished();
-        Acked::Completed(entry)
+        Acked::Completed(entry, kept)
     }
 
     fn drop_finished(&mut self) {
@@ -240,12 +258,34 @@ impl Window {
         }
     }
 
-    /// Ends an exchange whose message will not be sent after all.
-    pub fn abandon(&mut self, id: NonZeroU16) -> Option<Entry> {
+    /// Ends an exchange whose message will not be sent after all; says also whether the store knows the packet id.
+    pub fn abandon(&mut self, id: NonZeroU16) -> Option<(Entry, bool)> {
         match self.place(id).map(|place| self.finish(place)) {
-            Some(Acked::Completed(entry)) => entry,
+            Some(Acked::Completed(entry, kept)) => Some((entry?, kept)),
             _ => None,
         }
+    }
+
+    /// Takes up an exchange where it stood before a restart; to be called in the order in which they began. `None` in
+    /// place of the entry: PUBREC had come.
+    pub fn resume(&mut self, packet_id: NonZeroU16, entry: Option<Entry>, owner: SessionNumber) {
+        let id_taken = self.iter().any(|flight| flight.packet_id == packet_id);
+        if id_taken || self.live >= RING as usize {
+            return;
+        }
+        self.live += 1;
+        // Where they stood on the ring is not known; as stragglers they may stand in any order.
+        self.stragglers.push(Flight {
+            packet_id,
+            stage: if entry.is_some() { Stage::Publishing } else { Stage::Releasing },
+            on_wire: false,
+            sent_before: true,
+            unstored: false,
+            record: entry.as_ref().map_or(0, |entry| entry.message.record()),
+            owner,
+            entry,
+        });
+        self.last_id = packet_id.get();
     }
 
     /// Notes that the store has the exchange's packet id. Returns the ids of those that may be sent now, oldest first:
@@ -281,6 +321,11 @@ impl Window {
             }
         }
         due
+    }
+
+    /// What is unfinished, to be changed, oldest first.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        self.stragglers.iter_mut().chain(&mut self.flights).filter(|flight| flight.stage != Stage::Done)
     }
 
     /// What is unfinished, oldest first.

@@ -11,9 +11,10 @@ use crate::group::{Lease, Member, Outcome};
 use crate::id::{ConnId, Qos, SessionId, WorkerId};
 use crate::matches::MatchSet;
 use crate::message::{Message, Publish};
+use crate::policy::Durability;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
-use crate::store::{StoreEvent, StoreOp, Ticket};
+use crate::store::{LoadRequest, SessionNumber, StoreEvent, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
 /// A client asks for its session; it is authenticated already.
@@ -35,6 +36,8 @@ pub struct Connect<'a> {
     pub is_v5: bool,
     /// Its will.
     pub will: Option<WillRequest<'a>>,
+    /// What its listener says of the durability of what it publishes; `None` to do as the whole broker does.
+    pub durability: Option<Durability>,
 }
 
 /// A will as asked for in CONNECT.
@@ -143,8 +146,8 @@ pub enum Input<'a> {
 pub enum PeerMsg {
     /// A message for the receiver's part of the matches.
     Deliver(Arc<Message>, Arc<MatchSet>),
-    /// A message for a group whose home the receiver is.
-    GroupPublish(Arc<GroupKey>, Arc<Message>),
+    /// A message for a group whose home the receiver is, and the number under which the store keeps it for the group.
+    GroupPublish(Arc<GroupKey>, Arc<Message>, Option<SessionNumber>),
     /// A message chosen for a member whose home the receiver is.
     Lend {
         /// The member.
@@ -159,6 +162,8 @@ pub enum PeerMsg {
         subscription_ids: Option<Arc<[NonZeroU32]>>,
         /// The loan, for QoS 1 and 2.
         lease: Option<Lease>,
+        /// The number under which the store keeps it for the group.
+        group: Option<SessionNumber>,
     },
     /// How a loan ended.
     LeaseEnded(Lease, Outcome),
@@ -278,11 +283,13 @@ pub enum DropReason {
     RetainedFull,
     /// The store could not take it.
     StoreFailed,
+    /// The store could not give it back: it was damaged on the disk.
+    StoreLost,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::Offline,
         Self::Expired,
@@ -293,6 +300,7 @@ impl DropReason {
         Self::NotAuthorized,
         Self::RetainedFull,
         Self::StoreFailed,
+        Self::StoreLost,
     ];
 
     /// Counter label and log field.
@@ -309,6 +317,7 @@ impl DropReason {
             Self::NotAuthorized => "not_authorized",
             Self::RetainedFull => "retained_full",
             Self::StoreFailed => "store_failed",
+            Self::StoreLost => "store_lost",
         }
     }
 }
@@ -370,8 +379,10 @@ pub enum Effect {
     Close(ConnId, Refusal),
     /// Post to another worker's mailbox.
     Peer(WorkerId, PeerMsg),
-    /// Hand to the store.
+    /// Hand to the store; before any later [`Effect::Peer`] reaches its worker.
     Store(Ticket, StoreOp),
+    /// Ask the store for messages.
+    Load(LoadRequest),
     /// Stop reading from a connection.
     Pause(ConnId),
     /// Read from it again.

@@ -350,18 +350,45 @@ impl Group {
         Some(self.last_loan)
     }
 
-    /// Ends a loan; false if there is no such loan (any more). A returned message goes back to where its age puts it,
-    /// before everything that was never lent.
-    pub fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
-        let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else { return false };
-        let Some(loan) = self.loans.remove(place) else { return false };
+    /// Ends a loan; `None` if there is no such loan (any more), else the number of its message's record. A returned
+    /// message goes back to where its age puts it, before everything that was never lent.
+    pub fn settle(&mut self, number: u64, outcome: Outcome) -> Option<u64> {
+        let place = self.loans.binary_search_by_key(&number, |loan| loan.number).ok()?;
+        let loan = self.loans.remove(place)?;
         self.answered(loan.session);
+        let record = loan.message.record();
         if outcome == Outcome::Returned {
             self.backlog_bytes += loan.message.cost();
             let place = self.backlog.partition_point(|waiting| waiting.age < loan.age);
             self.backlog.insert(place, Waiting { age: loan.age, message: loan.message });
         }
-        true
+        Some(record)
+    }
+
+    /// Keeps a message that was waiting before a restart; to be called in their order.
+    pub fn restore(&mut self, message: Arc<Message>) {
+        self.backlog_bytes += message.cost();
+        self.backlog.push_back(Waiting { age: u64::MAX, message });
+    }
+
+    /// The numbers of all messages that wait or are lent, as far as they were handed to the store.
+    #[must_use]
+    pub fn records(&self) -> Box<[u64]> {
+        let waiting = self.backlog.iter().map(|waiting| waiting.message.record());
+        let lent = self.loans.iter().map(|loan| loan.message.record());
+        waiting.chain(lent).filter(|&record| record != 0).collect()
+    }
+
+    /// Whether the group keeps messages for a member whose session is kept.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.members.iter().any(|member| member.durable && member.qos > Qos::AtMostOnce)
+    }
+
+    /// Whether any member's client is there.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.members.iter().any(|member| member.online)
     }
 
     /// Whether a waiting message has expired at the front; it is taken out so that it can be counted.

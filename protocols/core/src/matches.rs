@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::id::{Qos, SessionId, WorkerId};
+use crate::store::SessionNumber;
 use crate::trie::{GroupRef, Subscriber};
 
 pub use cache::{CacheLimits, MatchCache};
@@ -58,6 +59,8 @@ pub struct MatchSet {
     mails: Box<[(WorkerId, u32)]>,
     /// Whether any target is durable.
     durable: bool,
+    /// Whether any group is.
+    durable_groups: bool,
 }
 
 impl MatchSet {
@@ -123,6 +126,18 @@ impl MatchSet {
             .iter()
             .filter_map(move |target| self.for_publisher(target, publisher))
             .filter(|target| target.durable)
+    }
+
+    /// Whether there is any such target or group.
+    #[must_use]
+    pub fn has_durable(&self, publisher: SessionId) -> bool {
+        self.durable_groups || self.durable_targets(publisher).next().is_some()
+    }
+
+    /// The groups for which such a message must be there as well, by their numbers.
+    pub fn durable_groups(&self) -> impl Iterator<Item = SessionNumber> {
+        let groups = if self.durable_groups { &*self.groups } else { &[] };
+        groups.iter().filter_map(|group| group.number)
     }
 
     /// Memory in bytes, without the groups' keys, which the tree holds as well.
@@ -223,6 +238,7 @@ impl MatchBuilder {
         }
         let set = MatchSet {
             durable: targets.iter().any(|target| target.durable),
+            durable_groups: self.groups.iter().any(|group| group.number.is_some()),
             mails: count_mails(&self.groups, &targets),
             targets: targets.into(),
             own: own.into(),

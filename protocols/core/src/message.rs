@@ -328,6 +328,12 @@ impl Message {
         })
     }
 
+    /// A copy under another of the store's numbers.
+    #[must_use]
+    pub fn with_record(&self, record: u64) -> Arc<Self> {
+        Arc::new(Self { buf: self.buf.as_slice().into(), record, ..*self })
+    }
+
     /// Memory it is charged with, in bytes: what it holds, which may be more than it needs.
     #[must_use]
     pub fn cost(&self) -> usize {

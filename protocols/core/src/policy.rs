@@ -3,7 +3,7 @@
 //! A policy is immutable; a change is a new policy with a higher epoch, handed to every engine as an input.
 
 use crate::id::Qos;
-use crate::topic::{TopicLimits, split_level};
+use crate::topic::{TopicFilter, TopicLimits, TopicName, split_level};
 
 /// What to do when a session's outbound queue, or the backlog of a shared subscription's group, is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -32,6 +32,37 @@ pub enum ShareStrategy {
     Sticky,
 }
 
+/// When a message for somebody who may be away is acknowledged to its publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Once it is on stable storage, or every durable recipient has acknowledged it.
+    #[default]
+    Always,
+    /// At once; it is on stable storage a stated interval later.
+    Interval,
+    /// At once; it is kept in memory only, and a retained message likewise.
+    Never,
+}
+
+/// Which messages are stored, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DurabilityRules {
+    /// For what nothing more special is said.
+    pub default: Durability,
+    /// By topic; the first filter that matches decides.
+    pub filters: Vec<(TopicFilter, Durability)>,
+}
+
+impl DurabilityRules {
+    /// What holds for a message to `topic` through a listener with a rule of its own, or without one: the topic decides
+    /// over the listener, the listener over the rest.
+    #[must_use]
+    pub fn of(&self, topic: &TopicName<'_>, listener: Option<Durability>) -> Durability {
+        let by_topic = self.filters.iter().find(|(filter, _)| filter.matches(topic));
+        by_topic.map(|(_, durability)| *durability).or(listener).unwrap_or(self.default)
+    }
+}
+
 /// The limits of the core; every one follows from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -53,6 +84,9 @@ pub struct Limits {
     pub max_queued_messages: usize,
     /// Bytes waiting for one session, payload and book-keeping.
     pub max_queued_bytes: usize,
+    /// Messages of one session's queue that are held in memory although the store has them. Without bound for a store
+    /// that gives nothing back.
+    pub max_held_messages: usize,
     /// Longest keep alive granted, s; a longer one (or none) is answered with Server Keep Alive. 0: no ceiling.
     pub max_keep_alive_s: u16,
     /// Longest session expiry granted, s; `u32::MAX`: sessions may live for ever.
@@ -81,6 +115,7 @@ impl Default for Limits {
             receive_maximum: 128,
             max_queued_messages: 10_000,
             max_queued_bytes: 8 << 20,
+            max_held_messages: usize::MAX,
             max_keep_alive_s: 3_600,
             max_session_expiry_s: 7 * 86_400,
             refuse_timeout_ms: 5_000,
@@ -119,6 +154,8 @@ pub struct Policy {
     pub epoch: u64,
     /// The limits.
     pub limits: Limits,
+    /// What is stored.
+    pub durability: DurabilityRules,
 }
 
 /// First levels that are the broker's own: no client publishes there as to a plain topic. `$reply` is not among them:
@@ -143,6 +180,26 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_topic_decides_over_the_listener_and_the_listener_over_the_rest() {
+        let filter = |text| TopicFilter::parse(text, &TopicLimits::WIDEST).unwrap();
+        let filters = vec![(filter("log/#"), Durability::Never), (filter("#"), Durability::Interval)];
+        let rules = DurabilityRules { default: Durability::Always, filters };
+        let topic = TopicName::from_validated;
+        assert_eq!(
+            rules.of(&topic("log/a"), Some(Durability::Always)),
+            Durability::Never,
+            "the first that matches"
+        );
+        assert_eq!(rules.of(&topic("a"), Some(Durability::Always)), Durability::Interval);
+        assert_eq!(
+            rules.of(&topic("$a"), Some(Durability::Never)),
+            Durability::Never,
+            "a # does not match it"
+        );
+        assert_eq!(rules.of(&topic("$a"), None), Durability::Always);
+    }
 
     #[test]
     fn nobody_publishes_to_the_brokers_own_topics() {

@@ -1,6 +1,7 @@
 //! One session's outbound queue, bounded in messages and in bytes.
 //!
-//! The queue decides nothing about delivery: it keeps order, counts, and says what has to give way.
+//! The queue decides nothing about delivery: it keeps order, counts, and says what has to give way. Of what the store
+//! keeps as well, only the first messages are held in memory; the rest are [`Stub`]s until their turn comes near.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -10,6 +11,16 @@ use crate::group::Lease;
 use crate::id::Qos;
 use crate::message::Message;
 use crate::policy::{Limits, Overflow};
+use crate::store::{LoadedMessage, SessionNumber};
+
+/// A queue asks for its next stubs when they are so near to its front.
+const LOAD_AHEAD: usize = 64;
+
+/// Most messages asked for at once.
+const LOAD_MESSAGES: usize = 128;
+
+/// Most bytes asked for at once, unless a single message is larger.
+const LOAD_BYTES: u64 = 64 << 10;
 
 /// What only some deliveries carry; boxed so that the ordinary entry stays small.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +29,8 @@ pub struct Extra {
     pub subscription_ids: Option<Arc<[NonZeroU32]>>,
     /// The shared subscription's claim on the outcome.
     pub lease: Option<Lease>,
+    /// The group for which the store keeps the message, if one has lent it.
+    pub group: Option<SessionNumber>,
 }
 
 impl Extra {
@@ -38,9 +51,23 @@ pub struct Entry {
     pub qos: Qos,
     /// RETAIN flag of this delivery [MQTT-3.3.1-8..13].
     pub retain: bool,
+    /// Whether the store keeps it for this session until it is acknowledged.
+    pub stored: bool,
 }
 
 impl Entry {
+    /// For whom the store keeps it, when it is in the queue of `session`: for that, for a group, for nobody.
+    #[must_use]
+    pub fn owner(&self, session: SessionNumber) -> Option<SessionNumber> {
+        if self.stored { Some(session) } else { self.extra.as_ref()?.group }
+    }
+
+    /// What remains of it when the store alone is to keep it.
+    fn stub(&self) -> Stub {
+        let cost = u32::try_from(self.cost()).unwrap_or(u32::MAX);
+        Stub { record: self.message.record(), cost, qos: self.qos, retain: self.retain }
+    }
+
     /// Memory it is charged with, bytes. A message shared by many queues is charged to each: a bound that errs on the
     /// safe side.
     #[must_use]
@@ -68,13 +95,39 @@ pub struct Stub {
     pub retain: bool,
 }
 
+impl Stub {
+    /// What a message of `bytes` (topic, fields and payload with their lengths, as in memory) is charged with.
+    #[must_use]
+    pub fn cost_of(bytes: usize) -> u32 {
+        u32::try_from(bytes + Message::OVERHEAD + size_of::<Entry>()).unwrap_or(u32::MAX)
+    }
+}
+
+/// One place of a queue.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A message in memory.
+    Held(Entry),
+    /// A message in the store.
+    Stub(Stub),
+}
+
+impl Item {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Held(entry) => entry.cost(),
+            Self::Stub(stub) => stub.cost as usize,
+        }
+    }
+}
+
 /// What became of a message offered to a full queue.
 #[derive(Debug)]
 pub enum Offered {
     /// It waits; nothing had to give way.
     Queued,
     /// It waits; these older ones had to go (in order).
-    Displaced(Vec<Entry>),
+    Displaced(Vec<Item>),
     /// It does not fit and is given back.
     Rejected(Entry),
     /// It does not fit and the policy wants the consumer disconnected.
@@ -84,24 +137,32 @@ pub enum Offered {
 /// First in, first out, with a bound on both measures.
 #[derive(Debug, Default)]
 pub struct Queue {
-    entries: VecDeque<Entry>,
+    items: VecDeque<Item>,
     bytes: usize,
+    /// How many of them are stubs.
+    stubs: usize,
 }
 
 impl Queue {
     /// Messages waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.items.len()
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.items.is_empty()
     }
 
-    /// Bytes waiting, book-keeping included.
+    /// Messages of them that are in the store alone.
+    #[must_use]
+    pub fn stubs(&self) -> usize {
+        self.stubs
+    }
+
+    /// Bytes waiting, book-keeping included; those in the store are charged as well.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -111,21 +172,41 @@ impl Queue {
     /// an empty queue, otherwise it could never be delivered at all; so does any message when the limit is 0.
     #[must_use]
     pub fn is_full_for(&self, cost: usize, limits: &Limits) -> bool {
-        self.entries.len() >= limits.max_queued_messages.max(1)
-            || (!self.entries.is_empty() && self.bytes + cost > limits.max_queued_bytes)
+        self.items.len() >= limits.max_queued_messages.max(1)
+            || (!self.items.is_empty() && self.bytes + cost > limits.max_queued_bytes)
     }
 
     /// Adds without asking the limits: for what was accepted before, such as an acknowledged message under
     /// [`Overflow::Refuse`].
     pub fn push(&mut self, entry: Entry) {
-        self.bytes += entry.cost();
-        self.entries.push_back(entry);
+        self.put_back(Item::Held(entry));
+    }
+
+    /// Adds a message that is in the store alone, without asking the limits: it was accepted before a restart.
+    pub fn push_stub(&mut self, stub: Stub) {
+        self.put_back(Item::Stub(stub));
+    }
+
+    fn put_back(&mut self, item: Item) {
+        self.bytes += item.cost();
+        self.stubs += usize::from(matches!(item, Item::Stub(_)));
+        self.items.push_back(item);
     }
 
     /// Puts back at the front what could not be sent after all.
     pub fn push_front(&mut self, entry: Entry) {
         self.bytes += entry.cost();
-        self.entries.push_front(entry);
+        self.items.push_front(Item::Held(entry));
+    }
+
+    /// Adds within the limits; what is stored stays in memory only among the first [`Limits::max_held_messages`].
+    fn admit(&mut self, entry: Entry, limits: &Limits) {
+        let held = self.items.len() - self.stubs;
+        if entry.stored && held >= limits.max_held_messages {
+            self.put_back(Item::Stub(entry.stub()));
+        } else {
+            self.put_back(Item::Held(entry));
+        }
     }
 
     /// Adds within the limits, or says what gives way under `overflow`.
@@ -133,7 +214,7 @@ impl Queue {
     /// QoS 0 never displaces anything: over the limit it is what is dropped first.
     pub fn offer(&mut self, entry: Entry, limits: &Limits) -> Offered {
         if !self.is_full_for(entry.cost(), limits) {
-            self.push(entry);
+            self.admit(entry, limits);
             return Offered::Queued;
         }
         if entry.qos == Qos::AtMostOnce && limits.overflow != Overflow::Disconnect {
@@ -144,16 +225,16 @@ impl Queue {
             Overflow::Disconnect => Offered::Disconnect(entry),
             // The publisher was asked before the message was accepted (see the engine); what is accepted stays.
             Overflow::Refuse => {
-                self.push(entry);
+                self.admit(entry, limits);
                 Offered::Queued
             }
             Overflow::DropOldest => {
                 let mut displaced = Vec::new();
                 while self.is_full_for(entry.cost(), limits) {
-                    let Some(oldest) = self.pop() else { return Offered::Rejected(entry) };
+                    let Some(oldest) = self.pop_item() else { return Offered::Rejected(entry) };
                     displaced.push(oldest);
                 }
-                self.push(entry);
+                self.admit(entry, limits);
                 Offered::Displaced(displaced)
             }
         }
@@ -161,43 +242,115 @@ impl Queue {
 
     /// The next to be sent.
     #[must_use]
-    pub fn front(&self) -> Option<&Entry> {
-        self.entries.front()
+    pub fn front(&self) -> Option<&Item> {
+        self.items.front()
     }
 
-    /// Takes the next to be sent.
+    /// Takes the next to be sent, if it is in memory.
     pub fn pop(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
-        self.bytes -= entry.cost();
-        Some(entry)
+        match self.items.pop_front()? {
+            Item::Held(entry) => {
+                self.bytes -= entry.cost();
+                Some(entry)
+            }
+            stub @ Item::Stub(_) => {
+                self.items.push_front(stub);
+                None
+            }
+        }
     }
 
-    /// Takes out every entry for which `out` says yes, keeping the order of the rest.
+    /// Takes the oldest out, wherever it is.
+    pub fn pop_item(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.bytes -= item.cost();
+        self.stubs -= usize::from(matches!(item, Item::Stub(_)));
+        Some(item)
+    }
+
+    /// Takes out every entry in memory for which `out` says yes, keeping the order of the rest.
     pub fn take_where(&mut self, mut out: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let mut taken = Vec::new();
-        for _ in 0..self.entries.len() {
-            if let Some(entry) = self.pop() {
-                if out(&entry) {
-                    taken.push(entry);
-                } else {
-                    self.push(entry);
-                }
+        for _ in 0..self.items.len() {
+            match self.pop_item() {
+                Some(Item::Held(entry)) if out(&entry) => taken.push(entry),
+                Some(item) => self.put_back(item),
+                None => break,
             }
         }
         taken
     }
 
-    /// The waiting entries, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+    /// The messages that should come back into memory now: the first run of stubs, if it is near the front.
+    #[must_use]
+    pub fn wanted(&self) -> Box<[u64]> {
+        if self.stubs == 0 {
+            return Box::default();
+        }
+        let stub = |item: &Item| match item {
+            Item::Stub(stub) => Some(*stub),
+            Item::Held(_) => None,
+        };
+        let Some(first) = self.items.iter().take(LOAD_AHEAD).position(|item| stub(item).is_some()) else {
+            return Box::default();
+        };
+        let mut bytes = 0;
+        let run = self.items.range(first..).map_while(stub).take(LOAD_MESSAGES);
+        let bounded = run.take_while(|stub| {
+            let within = bytes < LOAD_BYTES;
+            bytes += u64::from(stub.cost);
+            within
+        });
+        bounded.map(|stub| stub.record).collect()
+    }
+
+    /// Takes messages back into memory, in the places of their stubs. Returns the stubs of those that the store has lost.
+    pub fn fill(&mut self, messages: Vec<(u64, Option<LoadedMessage>)>) -> Vec<Stub> {
+        let mut lost = Vec::new();
+        let mut messages = messages.into_iter();
+        let mut place = 0;
+        while place < self.items.len() {
+            let Some(item) = self.items.get_mut(place) else { break };
+            let Item::Stub(stub) = *item else {
+                place += 1;
+                continue;
+            };
+            // They come in the order of the queue; what was displaced since they were asked for is passed over.
+            match messages.find(|(record, _)| *record == stub.record) {
+                None => break,
+                Some((_, Some(LoadedMessage { message, subscription_ids }))) => {
+                    let extra = subscription_ids
+                        .map(|ids| Box::new(Extra { subscription_ids: Some(ids), ..Extra::default() }));
+                    let entry = Entry { message, extra, qos: stub.qos, retain: stub.retain, stored: true };
+                    self.bytes = self.bytes - stub.cost as usize + entry.cost();
+                    *item = Item::Held(entry);
+                    place += 1;
+                }
+                Some((_, None)) => {
+                    self.bytes -= stub.cost as usize;
+                    self.items.remove(place);
+                    lost.push(stub);
+                }
+            }
+            self.stubs -= 1;
+            if messages.len() == 0 {
+                break;
+            }
+        }
+        lost
+    }
+
+    /// What waits, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter()
     }
 
     /// Gives the memory of a past burst back once the queue has drained.
     pub fn shrink(&mut self) {
         /// Entries for which an empty queue may keep room.
         const KEEP: usize = 64;
-        if self.entries.is_empty() && self.entries.capacity() > KEEP {
-            self.entries.shrink_to(KEEP);
+        if self.items.is_empty() && self.items.capacity() > KEEP {
+            self.items.shrink_to(KEEP);
         }
     }
 }
@@ -222,11 +375,21 @@ mod tests {
             packet_id: None,
             expiry_s: None,
         };
-        Entry { message: Message::new(&publish, SessionId::NOBODY, 0), extra: None, qos, retain: false }
+        Entry {
+            message: Message::new(&publish, SessionId::NOBODY, 0),
+            extra: None,
+            qos,
+            retain: false,
+            stored: false,
+        }
     }
 
     fn numbers(queue: &Queue) -> Vec<u8> {
-        queue.iter().map(|entry| *entry.message.payload().first().unwrap()).collect()
+        let number = |item: &Item| match item {
+            Item::Held(entry) => *entry.message.payload().first().unwrap(),
+            Item::Stub(stub) => 100 + stub.record as u8,
+        };
+        queue.iter().map(number).collect()
     }
 
     fn limits(overflow: Overflow, messages: usize) -> Limits {
@@ -234,8 +397,9 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_entry_is_24_bytes() {
+    fn a_place_is_24_bytes_with_a_message_and_without() {
         assert_eq!(size_of::<Entry>(), 24);
+        assert_eq!(size_of::<Item>(), 24);
     }
 
     #[test]
@@ -271,10 +435,63 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stored_waits_in_the_store_and_comes_back_in_its_place() {
+        let limits = Limits { max_held_messages: 1, ..limits(Overflow::DropOldest, 5) };
+        let stored = |number: u8| {
+            let mut entry = Entry { stored: true, ..entry(number, Qos::AtLeastOnce, 1) };
+            Arc::get_mut(&mut entry.message).unwrap().set_record(number.into());
+            entry
+        };
+        let loaded = |number: u8| {
+            let message = stored(number).message;
+            (u64::from(number), Some(LoadedMessage { message, subscription_ids: None }))
+        };
+        let mut queue = Queue::default();
+        for number in 1..=4 {
+            assert!(matches!(queue.offer(stored(number), &limits), Offered::Queued));
+        }
+        assert!(
+            matches!(queue.offer(entry(5, Qos::AtLeastOnce, 1), &limits), Offered::Queued),
+            "not stored: held"
+        );
+        assert_eq!((numbers(&queue), queue.stubs()), (vec![1, 102, 103, 104, 5], 3));
+        assert_eq!(*queue.wanted(), [2, 3, 4]);
+        // The oldest two give way while the answer is on its way.
+        let Offered::Displaced(out) = queue.offer(stored(6), &limits) else { panic!() };
+        assert!(matches!(*out, [Item::Held(_)]));
+        let Offered::Displaced(out) = queue.offer(stored(7), &limits) else { panic!() };
+        assert!(matches!(*out, [Item::Stub(_)]));
+        assert!(queue.pop().is_none(), "a stub can't be sent");
+        let lost = queue.fill(vec![loaded(2), loaded(3), (4, None)]);
+        assert_eq!(lost.iter().map(|stub| stub.record).collect::<Vec<_>>(), [4]);
+        assert_eq!((numbers(&queue), queue.stubs()), (vec![3, 5, 106, 107], 2));
+        assert_eq!(*queue.wanted(), [6, 7]);
+        assert!(queue.fill(vec![loaded(6), loaded(7)]).is_empty());
+        while queue.pop().is_some() {}
+        assert_eq!((queue.len(), queue.bytes(), queue.stubs()), (0, 0, 0));
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_is_soon_needed() {
+        let stub = |record| Stub { record, cost: 1_000, qos: Qos::AtLeastOnce, retain: false };
+        let mut queue = Queue::default();
+        for _ in 0..LOAD_AHEAD {
+            queue.push(entry(0, Qos::AtLeastOnce, 1));
+        }
+        (1..=1_000).for_each(|record| queue.push_stub(stub(record)));
+        assert!(queue.wanted().is_empty(), "far from the front");
+        queue.pop();
+        assert_eq!(queue.wanted().len(), 66, "64 KiB");
+        let mut queue = Queue::default();
+        (1..=1_000).for_each(|record| queue.push_stub(Stub { cost: 100, ..stub(record) }));
+        assert_eq!(queue.wanted().len(), LOAD_MESSAGES);
+    }
+
+    #[test]
     fn what_a_delivery_carries_besides_the_message_is_charged() {
         let bare = entry(0, Qos::AtMostOnce, 1);
         let ids: Arc<[NonZeroU32]> = (1..=1_000).filter_map(NonZeroU32::new).collect();
-        let extra = Some(Box::new(Extra { subscription_ids: Some(ids), lease: None }));
+        let extra = Some(Box::new(Extra { subscription_ids: Some(ids), ..Extra::default() }));
         let identified = Entry { extra, ..bare.clone() };
         assert_eq!(identified.cost(), bare.cost() + 4_000 + size_of::<Extra>());
         let mut queue = Queue::default();

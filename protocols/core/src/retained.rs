@@ -86,7 +86,10 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     message: Arc<Message>,
+    /// When it came to be seen.
     version: u64,
+    /// When it was taken in, which may be long before: of two for one topic the later one stays.
+    rank: u64,
 }
 
 /// The topic's bytes: they order as its text does, and looking at them checks nothing.
@@ -135,12 +138,37 @@ impl Retained {
     pub fn set(&self, message: Arc<Message>, now_ms: u64) -> Result<Stored, RetainedFull> {
         let message = message.right_sized();
         let mut inner = self.write();
-        while let Err(full) = inner.admit(&message, self.limits) {
-            if !inner.expire_one(now_ms) {
-                return Err(full);
-            }
+        inner.make_room(&message, self.limits, now_ms)?;
+        let version = inner.next_version();
+        Ok(inner.put(message, version, version))
+    }
+
+    /// A number for a change that will be made later, with [`set_at`](Self::set_at): in the order of changes it stands
+    /// here, but nobody sees anything of it yet.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.write().next_version()
+    }
+
+    /// Makes the change that `rank` was reserved for: retains `message`, or with an empty payload removes its topic's.
+    /// Nothing changes if a later one has been made for the topic meanwhile.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_at(&self, message: Arc<Message>, rank: u64, now_ms: u64) -> Result<(), RetainedFull> {
+        let message = message.right_sized();
+        let mut inner = self.write();
+        if inner.entries.get(topic_of(&message)).is_some_and(|entry| entry.rank > rank) {
+            return Ok(());
         }
-        Ok(inner.set(message))
+        if message.payload().is_empty() {
+            inner.take(topic_of(&message));
+            return Ok(());
+        }
+        inner.make_room(&message, self.limits, now_ms)?;
+        let version = inner.next_version();
+        inner.put(message, version, rank);
+        Ok(())
     }
 
     /// Removes the topic's message [MQTT-3.3.1-6]; none if there is none.
@@ -171,14 +199,22 @@ impl Retained {
         inner.newest = inner.newest.max(version);
     }
 
-    /// Removes at most `budget` messages that have expired by `now_ms`, and says how many.
-    pub fn sweep(&self, now_ms: u64, budget: usize) -> usize {
+    /// Retains a message under the version that it had before a restart, whatever the limits.
+    pub fn restore(&self, version: u64, message: Arc<Message>) {
+        let mut inner = self.write();
+        inner.newest = inner.newest.max(version);
+        inner.put(message, version, version);
+    }
+
+    /// Removes at most `budget` messages that have expired by `now_ms`; returns them with the versions that a store has
+    /// of them.
+    pub fn sweep(&self, now_ms: u64, budget: usize) -> Vec<(u64, Arc<Message>)> {
         // Looking first keeps the publishers' lock free when there is nothing to do.
         if self.next_expiry_ms().is_none_or(|deadline| deadline > now_ms) {
-            return 0;
+            return Vec::new();
         }
         let mut inner = self.write();
-        (0..budget).take_while(|_| inner.expire_one(now_ms)).count()
+        std::iter::from_fn(|| inner.expire_one(now_ms)).take(budget).collect()
     }
 
     /// When the next message expires, in monotonic milliseconds.
@@ -227,13 +263,27 @@ impl Inner {
         Ok(())
     }
 
-    fn set(&mut self, message: Arc<Message>) -> Stored {
-        let version = self.next_version();
+    /// Removes what has expired until the message has room.
+    fn make_room(
+        &mut self,
+        message: &Message,
+        limits: RetainedLimits,
+        now_ms: u64,
+    ) -> Result<(), RetainedFull> {
+        while let Err(full) = self.admit(message, limits) {
+            if self.expire_one(now_ms).is_none() {
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, message: Arc<Message>, version: u64, rank: u64) -> Stored {
         self.bytes += message.cost();
         if message.expires_ms() != u64::MAX {
             self.deadlines.insert((message.expires_ms(), version), message.clone());
         }
-        let replaced = self.entries.replace(Entry { message, version }).map(|old| self.forget(old));
+        let replaced = self.entries.replace(Entry { message, version, rank }).map(|old| self.forget(old));
         Stored { version, replaced }
     }
 
@@ -252,14 +302,14 @@ impl Inner {
     }
 
     /// Removes the message that expires first if it has by `now_ms`.
-    fn expire_one(&mut self, now_ms: u64) -> bool {
-        match self.deadlines.first_key_value() {
-            Some((_, message)) if message.is_expired(now_ms) => {
-                let message = message.clone();
-                self.take(topic_of(&message)).is_some()
-            }
-            _ => false,
+    fn expire_one(&mut self, now_ms: u64) -> Option<(u64, Arc<Message>)> {
+        let (_, message) = self.deadlines.first_key_value()?;
+        if !message.is_expired(now_ms) {
+            return None;
         }
+        let message = message.clone();
+        let rank = self.entries.get(topic_of(&message))?.rank;
+        self.take(topic_of(&message)).map(|message| (rank, message))
     }
 
     fn next_version(&mut self) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::delivery::{Received, Window};
 use crate::id::{ConnId, Qos};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{Entry, Item, Queue};
 use crate::retained::Cursor;
 use crate::store::SessionNumber;
 use crate::topic::TopicFilter;
@@ -166,9 +166,23 @@ pub struct Traffic {
     pub received: Received,
     /// Retained messages still to be delivered.
     pub replays: Replays,
+    /// Whether messages of the queue are on their way out of the store.
+    pub loading: bool,
 }
 
 impl Traffic {
+    /// The numbers of the messages that the store keeps for this session.
+    #[must_use]
+    pub fn records(&self) -> Box<[u64]> {
+        let in_flight = self.window.iter().filter_map(|flight| flight.entry.as_ref());
+        let held = |entry: &Entry| entry.stored.then(|| entry.message.record());
+        let waiting = self.queue.iter().filter_map(|item| match item {
+            Item::Held(entry) => held(entry),
+            Item::Stub(stub) => Some(stub.record),
+        });
+        in_flight.filter_map(held).chain(waiting).collect()
+    }
+
     /// Whether nothing moves and nothing is owed.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -203,6 +217,8 @@ pub struct Session {
     pub traffic: Option<Box<Traffic>>,
     /// Counts changes of attachment, so that an expiry or will timer of an earlier absence finds nothing to do.
     pub absence: u32,
+    /// Whether the store knows it: from when it is durable for the first time to its end.
+    pub kept: bool,
     /// Whether the queue stands over its limit under [`crate::policy::Overflow::Refuse`].
     pub congested: bool,
 }

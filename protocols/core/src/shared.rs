@@ -3,7 +3,7 @@
 //! Standard locks only, none held across a call out; everything else that engines know of each other they tell each
 //! other ([`crate::effects::PeerMsg`]).
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::hash::{Seed, Set};
@@ -25,6 +25,7 @@ pub struct Shared {
     next_session: AtomicU64,
     next_record: AtomicU64,
     kept_sessions: AtomicUsize,
+    store_refuses: AtomicBool,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
     congested_group_count: AtomicUsize,
@@ -60,6 +61,7 @@ impl Shared {
             next_session: AtomicU64::new(1),
             next_record: AtomicU64::new(1),
             kept_sessions: AtomicUsize::new(0),
+            store_refuses: AtomicBool::new(false),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
             congested_group_count: AtomicUsize::new(0),
@@ -114,6 +116,24 @@ impl Shared {
         } else {
             self.kept_sessions.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes whether the store takes new messages; while it doesn't, what would have to be stored is refused before
+    /// anybody gets it.
+    pub fn set_store_refuses(&self, refuses: bool) {
+        self.store_refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_store_refuses`].
+    #[must_use]
+    pub fn store_refuses(&self) -> bool {
+        self.store_refuses.load(Ordering::Relaxed)
+    }
+
+    /// Goes on counting behind what was given before a restart.
+    pub(crate) fn resume_after(&self, last_session: u64, last_record: u64) {
+        self.next_session.fetch_max(last_session.saturating_add(1), Ordering::Relaxed);
+        self.next_record.fetch_max(last_record.saturating_add(1), Ordering::Relaxed);
     }
 
     /// A number for a message that is handed to the store.

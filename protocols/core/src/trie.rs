@@ -18,9 +18,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::hash::{Seed, Table};
 use crate::id::{Qos, SessionId, WorkerId};
 use crate::matches::{MatchBuilder, MatchSet};
+use crate::store::SessionNumber;
 use crate::topic::{FilterKind, TopicFilter, TopicName};
 
-use leaf::Leaf;
+use leaf::{Joined, Leaf};
 use levels::Levels;
 
 /// One session's subscription to one filter, with what SUBSCRIBE granted it.
@@ -56,6 +57,8 @@ pub struct GroupRef {
     pub key: Arc<GroupKey>,
     /// Its home.
     pub home: WorkerId,
+    /// Its number in the store, if it has a member whose session is kept.
+    pub number: Option<SessionNumber>,
 }
 
 /// The generations of the two shards that decide a topic's matches; equal generations mean equal matches.
@@ -135,12 +138,14 @@ impl Tree {
     /// Notes that a group exists at `filter`; true if it wasn't known there.
     pub fn join_group(&self, filter: &TopicFilter, group: GroupRef) -> bool {
         let id = self.shard_of_filter(filter);
-        let new = self.write(id).leaf_mut(filter).join(group);
-        if new {
+        let joined = self.write(id).leaf_mut(filter).join(group);
+        if joined == Joined::New {
             self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        if joined != Joined::Known {
             self.bump(id);
         }
-        new
+        joined == Joined::New
     }
 
     /// Forgets the group named `group` at `filter`, when its last member has left; true if it was known.

@@ -45,6 +45,7 @@ fn plan(seed: u64, workers: u16) -> Plan {
             ShareStrategy::LeastInflight,
             ShareStrategy::Sticky,
         ]),
+        max_held_messages: rng.pick(&[0, 1, 3, usize::MAX]),
         ..Limits::default()
     };
     if rng.chance(35) {

@@ -232,7 +232,7 @@ impl Server {
     }
 
     /// The rest of the way for a CONNECT: what the engine is asked. `client_id` is the client's or an assigned one,
-    /// `user` what authentication found.
+    /// `user` what authentication found. Of its listener's durability the caller knows.
     pub fn begin<'a>(
         &mut self,
         connect: &'a Connect<'a>,
@@ -284,6 +284,7 @@ impl Server {
                 },
                 delay_s: will.delay_s,
             }),
+            durability: None,
         }
     }
 

@@ -64,8 +64,10 @@ impl Worker {
         };
         let settings = Arc::clone(&self.settings);
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
+        let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
         match guarded(|| peer.server.begin(connect, client_id, user, &settings.mqtt)) {
-            Ok(request) => {
+            Ok(mut request) => {
+                request.durability = listener;
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
                 Ok(len)
             }

@@ -18,17 +18,23 @@ fn entry(qos: Qos) -> Entry {
         packet_id: None,
         expiry_s: None,
     };
-    Entry { message: Message::new(&publish, SessionId::NOBODY, 0), extra: None, qos, retain: false }
+    Entry {
+        message: Message::new(&publish, SessionId::NOBODY, 0),
+        extra: None,
+        qos,
+        retain: false,
+        stored: false,
+    }
 }
 
 fn begin(window: &mut Window, qos: Qos) -> NonZeroU16 {
-    let id = window.begin(Stage::Publishing, entry(qos)).unwrap();
+    let id = window.begin(Stage::Publishing, entry(qos), None).unwrap();
     window.written(id);
     id
 }
 
 fn ack(window: &mut Window, kind: AckKind, id: NonZeroU16) -> Acked {
-    window.acknowledge(kind, id, false, false)
+    window.acknowledge(kind, id, false)
 }
 
 fn id(number: u16) -> NonZeroU16 {
@@ -40,7 +46,7 @@ fn qos_1_is_over_with_its_puback_in_any_order() {
     let mut window = Window::default();
     let ids: Vec<_> = (0..4).map(|_| begin(&mut window, Qos::AtLeastOnce)).collect();
     for place in [2, 0, 3, 1] {
-        assert!(matches!(ack(&mut window, AckKind::PubAck, ids[place]), Acked::Completed(Some(_))));
+        assert!(matches!(ack(&mut window, AckKind::PubAck, ids[place]), Acked::Completed(Some(_), _)));
         assert!(matches!(ack(&mut window, AckKind::PubAck, ids[place]), Acked::Unknown));
     }
     assert!(window.is_empty() && window.flights.is_empty());
@@ -56,7 +62,7 @@ fn qos_2_takes_its_two_steps_and_nothing_else() {
     assert!(matches!(ack(&mut window, AckKind::PubRec, first), Acked::Received(Some(_))));
     assert_eq!(window.on_wire(), 1, "it counts until PUBCOMP (section 4.9)");
     assert!(matches!(ack(&mut window, AckKind::PubRec, first), Acked::ReleaseAgain));
-    assert!(matches!(ack(&mut window, AckKind::PubComp, first), Acked::Completed(None)));
+    assert!(matches!(ack(&mut window, AckKind::PubComp, first), Acked::Completed(None, _)));
     assert!(matches!(ack(&mut window, AckKind::PubComp, first), Acked::Unknown));
 
     let second = begin(&mut window, Qos::AtLeastOnce);
@@ -67,8 +73,9 @@ fn qos_2_takes_its_two_steps_and_nothing_else() {
 fn a_release_that_is_being_stored_takes_a_repeated_pubrec_and_no_pubcomp() {
     let mut window = Window::default();
     let first = begin(&mut window, Qos::ExactlyOnce);
-    assert!(matches!(window.acknowledge(AckKind::PubRec, first, false, true), Acked::Received(Some(_))));
-    assert!(matches!(window.acknowledge(AckKind::PubRec, first, false, true), Acked::Received(None)));
+    window.find(first).unwrap().owner = SessionNumber(1);
+    assert!(matches!(window.acknowledge(AckKind::PubRec, first, false), Acked::Received(Some(_))));
+    assert!(matches!(window.acknowledge(AckKind::PubRec, first, false), Acked::Received(None)));
     assert!(matches!(ack(&mut window, AckKind::PubComp, first), Acked::OutOfTurn));
 }
 
@@ -76,14 +83,14 @@ fn a_release_that_is_being_stored_takes_a_repeated_pubrec_and_no_pubcomp() {
 fn a_failed_pubrec_ends_the_exchange() {
     let mut window = Window::default();
     let first = begin(&mut window, Qos::ExactlyOnce);
-    assert!(matches!(window.acknowledge(AckKind::PubRec, first, true, true), Acked::Completed(Some(_))));
+    assert!(matches!(window.acknowledge(AckKind::PubRec, first, true), Acked::Completed(Some(_), _)));
     assert_eq!((window.len(), window.on_wire()), (0, 0));
 }
 
 #[test]
 fn what_was_never_sent_can_not_be_acknowledged() {
     let mut window = Window::default();
-    let first = window.begin(Stage::Publishing, entry(Qos::AtLeastOnce)).unwrap();
+    let first = window.begin(Stage::Publishing, entry(Qos::AtLeastOnce), None).unwrap();
     assert!(matches!(ack(&mut window, AckKind::PubAck, first), Acked::OutOfTurn));
 }
 
@@ -92,8 +99,8 @@ fn ids_go_round_the_ring_past_0_and_past_those_in_use() {
     let mut window = Window { last_id: 65_533, ..Window::default() };
     let ids: Vec<_> = (0..4).map(|_| begin(&mut window, Qos::AtLeastOnce).get()).collect();
     assert_eq!(ids, [65_534, 65_535, 1, 2]);
-    assert!(matches!(ack(&mut window, AckKind::PubAck, id(1)), Acked::Completed(_)));
-    assert!(matches!(ack(&mut window, AckKind::PubAck, id(65_535)), Acked::Completed(_)));
+    assert!(matches!(ack(&mut window, AckKind::PubAck, id(1)), Acked::Completed(_, _)));
+    assert!(matches!(ack(&mut window, AckKind::PubAck, id(65_535)), Acked::Completed(_, _)));
     assert_eq!(window.iter().map(|flight| flight.packet_id.get()).collect::<Vec<_>>(), [65_534, 2]);
 }
 
@@ -105,12 +112,12 @@ fn one_exchange_that_never_ends_costs_its_own_place_only() {
     for _ in 0..100_000 {
         let other = begin(&mut window, Qos::AtLeastOnce);
         assert_ne!(other, stuck);
-        assert!(matches!(ack(&mut window, AckKind::PubAck, other), Acked::Completed(_)));
+        assert!(matches!(ack(&mut window, AckKind::PubAck, other), Acked::Completed(_, _)));
         most = most.max(window.flights.len());
     }
     assert!(most <= 4 * 2 + 64 + 1, "{most} places for one exchange");
     assert!(matches!(ack(&mut window, AckKind::PubRec, stuck), Acked::Received(Some(_))));
-    assert!(matches!(ack(&mut window, AckKind::PubComp, stuck), Acked::Completed(None)));
+    assert!(matches!(ack(&mut window, AckKind::PubComp, stuck), Acked::Completed(None, _)));
     assert!(window.is_empty());
 }
 
@@ -120,8 +127,8 @@ fn every_id_can_be_in_use_and_no_more() {
     for _ in 0..65_535 {
         begin(&mut window, Qos::AtLeastOnce);
     }
-    assert!(window.begin(Stage::Publishing, entry(Qos::AtLeastOnce)).is_err());
-    assert!(matches!(ack(&mut window, AckKind::PubAck, id(777)), Acked::Completed(_)));
+    assert!(window.begin(Stage::Publishing, entry(Qos::AtLeastOnce), None).is_err());
+    assert!(matches!(ack(&mut window, AckKind::PubAck, id(777)), Acked::Completed(_, _)));
     assert_eq!(begin(&mut window, Qos::AtLeastOnce), id(777));
 }
 
@@ -131,7 +138,8 @@ fn a_new_connection_owes_the_unfinished_in_the_old_order() {
     let mut window = Window::default();
     let ids: Vec<_> = (0..5).map(|_| begin(&mut window, Qos::ExactlyOnce)).collect();
     ack(&mut window, AckKind::PubRec, ids[3]);
-    window.acknowledge(AckKind::PubRec, ids[1], false, true);
+    window.find(ids[1]).unwrap().owner = SessionNumber(1);
+    window.acknowledge(AckKind::PubRec, ids[1], false);
     ack(&mut window, AckKind::PubRec, ids[0]);
     ack(&mut window, AckKind::PubComp, ids[0]);
     assert_eq!(window.reconnect(), [ids[2], ids[3], ids[4]], "what is being stored is not due yet");
@@ -145,8 +153,9 @@ fn a_new_connection_owes_the_unfinished_in_the_old_order() {
 #[test]
 fn packet_ids_are_released_in_their_order_however_the_store_settles_them() {
     let mut window = Window::default();
-    let ids: Vec<_> =
-        (0..3).map(|_| window.begin(Stage::Storing, entry(Qos::ExactlyOnce)).unwrap()).collect();
+    let ids: Vec<_> = (0..3)
+        .map(|_| window.begin(Stage::Storing, entry(Qos::ExactlyOnce), Some(SessionNumber(1))).unwrap())
+        .collect();
     assert_eq!(window.stored(ids[1]), []);
     assert_eq!(window.stored(ids[0]), [ids[0], ids[1]]);
     assert_eq!(window.stored(ids[2]), [ids[2]]);
@@ -200,7 +209,7 @@ proptest! {
                 (2, Some(at)) => {
                     let (number, qos, ..) = model.0[at];
                     match ack(&mut window, AckKind::PubAck, id(number)) {
-                        Acked::Completed(Some(_)) => {
+                        Acked::Completed(Some(_), _) => {
                             prop_assert_eq!(qos, Qos::AtLeastOnce);
                             model.0.remove(at);
                         }
@@ -221,7 +230,7 @@ proptest! {
                 (4, Some(at)) => {
                     let (number, _, released, _) = model.0[at];
                     match ack(&mut window, AckKind::PubComp, id(number)) {
-                        Acked::Completed(None) => {
+                        Acked::Completed(None, _) => {
                             prop_assert!(released);
                             model.0.remove(at);
                         }

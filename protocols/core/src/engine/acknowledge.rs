@@ -7,7 +7,7 @@ use super::answers::Waiting;
 use crate::delivery::{AckKind, Acked, Stage};
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
 use crate::group::Outcome;
-use crate::id::{ConnId, Now, Qos, SessionId};
+use crate::id::{ConnId, Now, SessionId};
 use crate::queue::Entry;
 use crate::refusal::Kind;
 use crate::session::Session;
@@ -29,22 +29,14 @@ impl Engine {
             return self.released(conn, slot, packet_id, fx);
         }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let (number, durable) = (session.number, session.is_durable());
         let acked = match &mut session.traffic {
-            Some(traffic) => {
-                let stored = traffic
-                    .window
-                    .find(packet_id)
-                    .and_then(|flight| flight.entry.as_ref())
-                    .is_some_and(|entry| entry.message.record() != 0);
-                traffic.window.acknowledge(kind, packet_id, failed, durable && stored)
-            }
+            Some(traffic) => traffic.window.acknowledge(kind, packet_id, failed),
             None => Acked::Unknown,
         };
         match acked {
-            Acked::Completed(entry) => {
-                if kind != AckKind::PubAck {
-                    self.exchange_over(slot, packet_id, Qos::ExactlyOnce, fx);
+            Acked::Completed(entry, kept) => {
+                if kept {
+                    self.exchange_over(slot, packet_id, fx);
                 }
                 match entry {
                     Some(entry) if failed => {
@@ -60,7 +52,7 @@ impl Engine {
                     self.park_traffic(slot);
                 }
             }
-            Acked::Received(Some(entry)) => self.received(now, slot, number, packet_id, entry, fx),
+            Acked::Received(Some(entry)) => self.received(now, slot, packet_id, entry, fx),
             Acked::Received(None) => {}
             Acked::ReleaseAgain => {
                 let waits = |session: &Session| {
@@ -91,39 +83,32 @@ impl Engine {
     }
 
     /// PUBREC was taken: PUBREL follows, for a kept session once that is stored.
-    fn received(
-        &mut self,
-        now: Now,
-        slot: u32,
-        number: SessionNumber,
-        packet_id: NonZeroU16,
-        entry: Entry,
-        fx: &mut Effects,
-    ) {
+    fn received(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, entry: Entry, fx: &mut Effects) {
         if let Some(lease) = entry.lease() {
             self.lease_ended(now, lease, Outcome::Finished, fx);
         }
-        let record = entry.message.record();
         self.pool.give_back(entry.message);
         let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
         traffic.releases.push_back(packet_id);
-        if traffic.window.find(packet_id).is_some_and(|flight| flight.stage == Stage::StoringRelease) {
-            self.store_release(slot, number, record, packet_id, fx);
-        } else {
-            self.send_releases(slot, fx);
+        let storing = traffic.window.find(packet_id).filter(|flight| flight.stage == Stage::StoringRelease);
+        match storing.map(|flight| (flight.owner, flight.record)) {
+            Some((owner, record)) => self.store_release(slot, owner, record, packet_id, fx),
+            None => self.send_releases(slot, fx),
         }
     }
 
     fn store_release(
         &mut self,
         slot: u32,
-        session: SessionNumber,
+        owner: SessionNumber,
         record: u64,
         packet_id: NonZeroU16,
         fx: &mut Effects,
     ) {
-        let ticket = self.ticket(Waiting::Release { session: self.session_id(slot), packet_id });
-        let op = StoreOp::OutboundReceived { session, owner: session, record, packet_id: packet_id.get() };
+        let id = self.session_id(slot);
+        let session = SessionNumber(id.incarnation);
+        let ticket = self.ticket(Waiting::Release { session: id, packet_id });
+        let op = StoreOp::OutboundReceived { session, owner, record, packet_id: packet_id.get() };
         fx.push(Effect::Store(ticket, op));
     }
 
@@ -207,22 +192,21 @@ impl Engine {
     /// Asks the store again for what it could not take before.
     pub(super) fn store_again(&mut self, slot: u32, fx: &mut Effects) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
-        let number = session.number;
         let Some(traffic) = &session.traffic else { return };
         let unstored: Vec<_> = traffic
             .window
             .iter()
             .filter(|flight| flight.unstored)
-            .map(|flight| (flight.packet_id, flight.record, flight.entry.is_some()))
+            .map(|flight| (flight.packet_id, flight.owner, flight.record, flight.entry.is_some()))
             .collect();
-        for (packet_id, record, unsent) in unstored {
+        for (packet_id, owner, record, unsent) in unstored {
             if let Some(flight) = self.window(slot).and_then(|window| window.find(packet_id)) {
                 flight.unstored = false;
             }
             if unsent {
-                self.store_outbound(slot, number, record, packet_id, fx);
+                self.store_outbound(slot, owner, record, packet_id, fx);
             } else {
-                self.store_release(slot, number, record, packet_id, fx);
+                self.store_release(slot, owner, record, packet_id, fx);
             }
         }
     }
@@ -230,13 +214,15 @@ impl Engine {
     pub(super) fn store_outbound(
         &mut self,
         slot: u32,
-        session: SessionNumber,
+        owner: SessionNumber,
         record: u64,
         packet_id: NonZeroU16,
         fx: &mut Effects,
     ) {
-        let ticket = self.ticket(Waiting::Outbound { session: self.session_id(slot), packet_id });
-        let op = StoreOp::OutboundSent { session, owner: session, record, packet_id: packet_id.get() };
+        let id = self.session_id(slot);
+        let session = SessionNumber(id.incarnation);
+        let ticket = self.ticket(Waiting::Outbound { session: id, packet_id });
+        let op = StoreOp::OutboundSent { session, owner, record, packet_id: packet_id.get() };
         fx.push(Effect::Store(ticket, op));
     }
 

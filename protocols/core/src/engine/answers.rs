@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::publish::recipients;
+use super::publish::acknowledge_all;
 use super::{Engine, NO_SESSION};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
@@ -22,11 +22,16 @@ use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
 /// Things that wait for which an engine at rest keeps room.
 const KEPT_WAITING: usize = 1024;
 
+/// Answers that a connection may be owed before it is no longer read.
+const ANSWERS_MAX: usize = 2_048;
+
 /// A connection's answers that can't leave yet.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// Number of the first place.
     base: u64,
+    /// Whether the connection is not read until some have left.
+    paused: bool,
     places: VecDeque<Slot>,
 }
 
@@ -83,6 +88,8 @@ pub(super) struct Hold {
     pub(super) packet_id: NonZeroU16,
     pub(super) message: Arc<Message>,
     pub(super) set: Arc<MatchSet>,
+    /// What was reserved for it among the retained messages; 0 if it is none.
+    pub(super) version: u64,
     /// Whether it was stored, once that is known; it may have to wait for an older one all the same.
     pub(super) stored: Option<bool>,
     /// An older one failed and may come again: this one fails too, so that it comes again behind it.
@@ -157,8 +164,21 @@ impl Engine {
                 fx.reply(place.conn, ready);
             }
         }
+        let resumes = answers.paused && answers.places.len() <= ANSWERS_MAX / 2;
+        answers.paused &= !resumes;
         if answers.places.is_empty() {
             state.answers = None;
+        }
+        if resumes {
+            self.to_resume.push(place.conn);
+        }
+    }
+
+    /// Stops reading from a publisher to whom too many answers are owed: one of MQTT 3 is bound by nothing else.
+    pub(super) fn bound_answers(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(answers) = self.conn(conn).and_then(|state| state.answers.as_mut()) else { return };
+        if answers.places.len() >= ANSWERS_MAX && !std::mem::replace(&mut answers.paused, true) {
+            self.pause_reads(conn, fx);
         }
     }
 
@@ -182,6 +202,7 @@ impl Engine {
         let answer = Waiting::Answer { place, reply, left, failed: false, paused: false, undo: None };
         let ticket = self.ticket(answer);
         fx.list.extend(ops.into_iter().map(|op| Effect::Store(ticket, op)));
+        self.bound_answers(conn, fx);
     }
 
     /// Something submitted under `ticket` has been settled or has failed.
@@ -189,7 +210,7 @@ impl Engine {
         let (ticket, failed) = match event {
             StoreEvent::Settled(ticket) => (ticket, false),
             StoreEvent::Failed(ticket) => (ticket, true),
-            StoreEvent::Loaded(_) => return,
+            StoreEvent::Loaded(loaded) => return self.loaded(now, *loaded, fx),
         };
         match self.waiting.get_mut(ticket.0 as usize) {
             Some(Waiting::Answer { left, failed: any_failed, .. }) => {
@@ -307,9 +328,10 @@ impl Engine {
 
     /// The store is to forget a message that was stored and does not go on.
     fn unstore(&mut self, hold: &Hold, fx: &mut Effects) {
-        let record = hold.message.record();
-        for session in recipients(&hold.message, &hold.set).iter().map(|recipient| recipient.session) {
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session, record }));
+        acknowledge_all(&hold.message, &hold.set, fx);
+        if hold.version != 0 {
+            let (message, version) = (Arc::clone(&hold.message), hold.version);
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
         }
         if hold.publisher.worker == self.id {
             let (session, packet_id) = (SessionNumber(hold.publisher.incarnation), hold.packet_id.get());

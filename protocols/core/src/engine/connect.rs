@@ -7,12 +7,13 @@ use super::{Engine, NO_SESSION, SPARE_TRAFFIC, Timer};
 use crate::delivery::Stage;
 use crate::effects::{Connect, DropReason, Effect, Effects, Event, PeerMsg, Reply, WillRequest};
 use crate::group::Outcome;
-use crate::id::{ConnId, Now, Qos};
+use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::message::{Message, Publish};
 use crate::policy::{Action, Identity};
+use crate::queue::Item;
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Session, Subscriptions, Traffic, Will};
-use crate::store::{StoreOp, Ticket};
+use crate::store::{KeptWill, SessionNumber, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
 impl Engine {
@@ -55,6 +56,7 @@ impl Engine {
             None => self.new_session(connect),
         };
         let will = connect.will.as_ref().map(|will| Box::new(own_will(will)));
+        self.keep_will(slot, connect, will.as_deref(), fx);
         let Some(session) = self.session(slot) else { return };
         let was_durable = session.is_durable() && session_present;
         session.conn = Some(conn);
@@ -71,6 +73,7 @@ impl Engine {
         if let Some(state) = self.conn(conn) {
             state.session = slot;
             state.is_v5 = connect.is_v5;
+            state.durability = connect.durability;
             state.heard_ms = now.mono_ms;
             state.silence_max_ms = u32::from(keep_alive_s) * 1_500;
         }
@@ -169,11 +172,17 @@ impl Engine {
             will: None,
             traffic: None,
             absence: 0,
+            kept: false,
             congested: false,
         };
+        self.enter_session(session)
+    }
+
+    pub(super) fn enter_session(&mut self, session: Session) -> u32 {
+        let hash = self.seed.hash(&*session.client_id);
         let slot = self.sessions.insert(session) as u32;
         let (seed, sessions) = (&self.seed, &self.sessions);
-        self.by_client.insert_unique(seed.hash(connect.client_id), slot, |&other| {
+        self.by_client.insert_unique(hash, slot, |&other| {
             sessions.get(other as usize).map_or(0, |session| seed.hash(&*session.client_id))
         });
         slot
@@ -186,7 +195,10 @@ impl Engine {
         let Some(old) = session.conn else { return };
         if connect.is_v5 && !connect.clean_start && session.expiry_s > 0 {
             // The delay is cancelled by the very connection that takes over.
-            session.will.take_if(|will| will.delay_s > 0);
+            let cancelled = session.will.take_if(|will| will.delay_s > 0);
+            if cancelled.is_some() {
+                will_gone(session.number, fx);
+            }
         } else if let Some(will) = &mut session.will {
             will.delay_s = 0;
         }
@@ -243,7 +255,9 @@ impl Engine {
         let (number, absence, expiry_s) = (session.number, session.absence, session.expiry_s);
         let client_id = session.client_id.clone();
         let will = if graceful {
-            session.will = None;
+            if session.will.take().is_some() {
+                will_gone(number, fx);
+            }
             None
         } else {
             // The will is due at the latest when the session ends [MQTT-3.1.3-9].
@@ -252,6 +266,10 @@ impl Engine {
         fx.push(Effect::Log(Event::Disconnected { conn, client_id, graceful }));
         self.presence(slot, false, fx);
         self.give_up_unsent(now, slot, fx);
+        self.keep_packet_ids(slot, fx);
+        if self.session(slot).is_some_and(|session| session.kept) {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::Presence { session: number, online: false }));
+        }
         match will {
             None => {}
             Some(0) => {
@@ -313,8 +331,10 @@ impl Engine {
     /// Returns a shared message that has a packet id, but was never sent.
     pub(super) fn give_back_unsent(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
         let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
-        let Some(entry) = traffic.window.abandon(packet_id) else { return };
-        self.exchange_over(slot, packet_id, entry.qos, fx);
+        let Some((entry, kept)) = traffic.window.abandon(packet_id) else { return };
+        if kept {
+            self.exchange_over(slot, packet_id, fx);
+        }
         if let Some(lease) = entry.lease() {
             self.lease_ended(now, lease, Outcome::Returned, fx);
         }
@@ -328,18 +348,58 @@ impl Engine {
             && self.spare_traffic.len() < SPARE_TRAFFIC
         {
             traffic.queue.shrink();
+            traffic.loading = false;
             self.spare_traffic.push(traffic);
         }
     }
 
-    /// Tells the tree, the groups and the store when a session begins or ceases to outlive its connections.
+    /// What was sent at QoS 1 and is not acknowledged keeps its packet id, a restart of the broker in between or not
+    /// [MQTT-4.4.0-1]. Told to the store only now: most packets are acknowledged on the connection that they went out on.
+    fn keep_packet_ids(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.kept) else {
+            return;
+        };
+        let number = session.number;
+        let Some(traffic) = &mut session.traffic else { return };
+        for flight in traffic.window.iter_mut().filter(|flight| flight.sent_before && !flight.is_kept()) {
+            if flight.entry.as_ref().is_some_and(|entry| entry.stored) {
+                flight.owner = number;
+                let (record, packet_id) = (flight.record, flight.packet_id.get());
+                let op = StoreOp::OutboundSent { session: number, owner: number, record, packet_id };
+                fx.push(Effect::Store(Ticket::NONE, op));
+            }
+        }
+    }
+
+    /// Tells the store of the will that a client has brought, or that it has none any more.
+    fn keep_will(&mut self, slot: u32, connect: &Connect<'_>, will: Option<&Will>, fx: &mut Effects) {
+        let Some(session) = self.session(slot) else { return };
+        match will {
+            Some(will) => {
+                let will = Box::new(KeptWill {
+                    client_id: connect.client_id.into(),
+                    user: connect.user.map(Into::into),
+                    message: Arc::clone(&will.message),
+                    delay_s: will.delay_s,
+                    expiry_s: will.expiry_s,
+                });
+                fx.push(Effect::Store(Ticket::NONE, StoreOp::WillKept { session: session.number, will }));
+            }
+            None if session.will.is_some() => will_gone(session.number, fx),
+            None => {}
+        }
+    }
+
+    /// Tells the tree, the groups and the store when a session begins or ceases to outlive its connections. The store
+    /// goes on knowing one that will end with its connection: what waits in it may be there alone.
     fn durability_changed(&mut self, slot: u32, was: bool, existed: bool, fx: &mut Effects) {
-        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let is = session.is_durable();
         if was != is {
             self.shared.count_kept(is);
         }
-        if is {
+        session.kept |= is;
+        if session.kept {
             fx.push(Effect::Store(
                 Ticket::NONE,
                 StoreOp::SessionKept {
@@ -349,8 +409,6 @@ impl Engine {
                     expiry_s: session.expiry_s,
                 },
             ));
-        } else if was {
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records: Box::default() }));
         }
         if !existed || was == is {
             return;
@@ -379,7 +437,7 @@ impl Engine {
         for key in keys {
             let home = self.shared.home_of_group(&key.group, &key.filter);
             if home == self.id {
-                self.presence_here(&key, session, online, durable);
+                self.presence_here(&key, session, online, durable, fx);
             } else {
                 self.send_peer(home, PeerMsg::Presence { key, session, online, durable }, fx);
             }
@@ -406,7 +464,10 @@ impl Engine {
         }
         if session.is_durable() {
             self.shared.count_kept(false);
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records: Box::default() }));
+        }
+        if session.kept {
+            let records = session.traffic.as_ref().map(|traffic| traffic.records()).unwrap_or_default();
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records }));
         }
         let Some(mut traffic) = session.traffic else { return };
         let lost = self.lose_traffic(now, &session.client_id, &mut traffic, fx);
@@ -419,6 +480,7 @@ impl Engine {
             traffic.releases.clear();
             traffic.received.clear();
             traffic.replays.clear();
+            traffic.loading = false;
             self.spare_traffic.push(traffic);
         }
     }
@@ -434,8 +496,14 @@ impl Engine {
                 entries.push((entry, if with_client { Outcome::Finished } else { Outcome::Returned }));
             }
         }
-        while let Some(entry) = traffic.queue.pop() {
-            entries.push((entry, Outcome::Returned));
+        while let Some(item) = traffic.queue.pop_item() {
+            match item {
+                Item::Held(entry) => entries.push((entry, Outcome::Returned)),
+                Item::Stub(_) => {
+                    lost += 1;
+                    self.count_drop(now, DropReason::SessionEnded, client_id, fx);
+                }
+            }
         }
         for (entry, outcome) in entries {
             if let Some(lease) = entry.lease() {
@@ -454,11 +522,24 @@ impl Engine {
     pub(super) fn publish_will(&mut self, now: Now, slot: u32, will: &Will, fx: &mut Effects) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let publisher = self.session_id(slot);
-        let message = &will.message;
-        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
+        let (user, client_id) = (session.user.clone(), session.client_id.clone());
+        let who = Identity { user: user.as_deref(), client_id: &client_id };
+        self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
+    }
+
+    /// As [`Self::publish_will`], for whoever the will was of.
+    pub(super) fn release_will(
+        &mut self,
+        now: Now,
+        who: Identity<'_>,
+        publisher: SessionId,
+        message: &Message,
+        expiry_s: Option<u32>,
+        fx: &mut Effects,
+    ) {
         if !self.policy.allows(who, Action::Publish(message.topic().as_str())) {
-            let client_id = session.client_id.clone();
-            return self.count_drop(now, DropReason::NotAuthorized, &client_id, fx);
+            will_gone(SessionNumber(publisher.incarnation), fx);
+            return self.count_drop(now, DropReason::NotAuthorized, who.client_id, fx);
         }
         self.stats.wills += 1;
         let publish = Publish {
@@ -469,7 +550,7 @@ impl Engine {
             retain: message.retain(),
             dup: false,
             packet_id: None,
-            expiry_s: will.expiry_s,
+            expiry_s,
         };
         let message = self.pool.take(&publish, publisher, now.mono_ms);
         self.wills.push_back(message);
@@ -491,10 +572,15 @@ impl Engine {
     }
 }
 
+/// The store need not keep a will any more.
+pub(super) fn will_gone(session: SessionNumber, fx: &mut Effects) {
+    fx.push(Effect::Store(Ticket::NONE, StoreOp::WillGone { session }));
+}
+
 fn own_will(request: &WillRequest<'_>) -> Will {
     let publish = Publish { expiry_s: None, ..request.publish };
     Will {
-        message: Message::new(&publish, crate::id::SessionId::NOBODY, 0),
+        message: Message::new(&publish, SessionId::NOBODY, 0),
         delay_s: request.delay_s,
         expiry_s: request.publish.expiry_s,
     }

@@ -4,10 +4,11 @@
 use slab::Slab;
 
 use super::{ConnState, Engine, NO_SESSION, Timer};
-use crate::effects::Effects;
+use crate::effects::{Effect, Effects};
 use crate::id::{ConnId, Now};
 use crate::refusal::Kind;
 use crate::session::Session;
+use crate::store::{StoreOp, Ticket};
 
 /// Between two sweeps for what has expired, ms.
 pub(super) const SWEEP_INTERVAL_MS: u64 = 10_000;
@@ -82,7 +83,10 @@ impl Engine {
             }
             Timer::Sweep => {
                 let removed = self.shared.retained.sweep(now.mono_ms, 1_000);
-                self.stats.expired_retained += removed as u64;
+                self.stats.expired_retained += removed.len() as u64;
+                for (version, message) in removed {
+                    fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
+                }
                 self.shrink();
                 self.tell_of_drops(fx);
                 self.arm(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);

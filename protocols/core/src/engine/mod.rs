@@ -12,6 +12,7 @@ mod connect;
 mod deadlines;
 mod outbound;
 mod publish;
+mod recover;
 mod share;
 mod stats;
 mod subscribe;
@@ -26,7 +27,7 @@ use crate::hash::{Map, Seed, Table};
 use crate::id::{ConnId, Now, SessionId, WorkerId};
 use crate::matches::{CacheLimits, MatchCache};
 use crate::message::{Message, MessagePool};
-use crate::policy::Policy;
+use crate::policy::{Durability, Policy};
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Session, Traffic};
 use crate::shared::Shared;
@@ -37,6 +38,7 @@ use crate::trie::GroupKey;
 use answers::{Answers, Inbound, Waiting};
 pub use outbound::Pulled;
 use publish::Parked;
+pub use recover::recover;
 use share::HomeGroup;
 pub use stats::Stats;
 
@@ -83,6 +85,8 @@ struct ConnState {
     /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
     /// section 4.9).
     unacknowledged: u32,
+    /// What its listener says of durability.
+    durability: Option<Durability>,
     /// Acknowledgements that wait for the store or for older ones; `None` when none waits.
     answers: Option<Box<Answers>>,
 }
@@ -100,6 +104,7 @@ impl ConnState {
         withholding: false,
         parked: 0,
         unacknowledged: 0,
+        durability: None,
         answers: None,
     };
 }
@@ -133,6 +138,8 @@ pub struct Engine {
     /// Wills that are due; emptied, like the groups to drain, at the end of every [`Engine::handle`] and
     /// [`Engine::pull`].
     wills: VecDeque<Arc<Message>>,
+    /// Connections that are owed few enough answers to be read again; emptied likewise.
+    to_resume: Vec<ConnId>,
     waiting: Slab<Waiting>,
     /// What in `waiting` is the next step of an inbound QoS 2 exchange, so that a repeated packet finds it at once.
     inbound: Map<Inbound, Ticket>,
@@ -146,6 +153,8 @@ pub struct Engine {
     )]
     spare_traffic: Vec<Box<Traffic>>,
     wheel: Wheel<Timer>,
+    /// While it is filled after a restart: groups are not yet what their members make of them.
+    recovering: bool,
     /// Data messages that may still be sent to each worker. Below zero after one message to more groups than there
     /// was credit for: what was sent is never forgotten.
     credit: Vec<i64>,
@@ -177,6 +186,7 @@ impl Engine {
             next_group: 0,
             groups_to_drain: Vec::new(),
             wills: VecDeque::new(),
+            to_resume: Vec::new(),
             waiting: Slab::new(),
             holds: Map::with_hasher(seed.derive(2)),
             inbound: Map::with_hasher(seed.derive(3)),
@@ -186,6 +196,7 @@ impl Engine {
             wheel,
             credit: vec![i64::from(shared.peer_window()); workers],
             owed: vec![0; workers],
+            recovering: false,
             parked: VecDeque::new(),
             drop_logged_ms: [0; DropReason::ALL.len()],
             drop_untold: [0; DropReason::ALL.len()],
@@ -294,9 +305,17 @@ impl Engine {
     fn work_off(&mut self, now: Now, fx: &mut Effects) {
         loop {
             self.drain_groups(now, fx);
+            while let Some(conn) = self.to_resume.pop() {
+                self.resume_reads(now, conn, fx);
+            }
             let Some(will) = self.wills.pop_front() else { break };
             let publisher = will.publisher();
             self.publish_own(now, will, publisher, fx);
+            // Behind the message, so that the store has one or the other; unless it has a newer one already.
+            let newer = self.slot_of(publisher).and_then(|slot| self.session(slot)?.will.as_ref());
+            if newer.is_none() {
+                connect::will_gone(SessionNumber(publisher.incarnation), fx);
+            }
         }
         self.wills.shrink_to(SPARE_WILLS);
     }
@@ -411,19 +430,21 @@ impl Engine {
         }
         match message {
             PeerMsg::Deliver(message, set) => self.deliver_here(now, message, &set, fx),
-            PeerMsg::GroupPublish(key, message) => self.group_message(now, &key, &message, fx),
-            PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease } => {
-                self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);
+            PeerMsg::GroupPublish(key, message, number) => {
+                self.group_message(now, &key, &message, number, fx);
+            }
+            PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group } => {
+                self.lend_here(now, session, message, qos, retain, subscription_ids, lease, group, fx);
             }
             PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(now, lease, outcome, fx),
             PeerMsg::Join { key, member, ticket } => {
-                self.join_here(&key, member);
+                self.join_here(&key, member, fx);
                 fx.push(Effect::Peer(from, PeerMsg::Joined(ticket)));
             }
             PeerMsg::Joined(ticket) => self.settled(now, crate::store::StoreEvent::Settled(ticket), fx),
             PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
             PeerMsg::Presence { key, session, online, durable } => {
-                self.presence_here(&key, session, online, durable);
+                self.presence_here(&key, session, online, durable, fx);
             }
             PeerMsg::Credit(count) => {
                 if let Some(credit) = self.credit.get_mut(from.index()) {

@@ -4,15 +4,16 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::ControlFlow;
 
 use super::Engine;
+use super::publish::acknowledged;
 use crate::delivery::{Stage, Window};
 use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Sent};
 use crate::group::Outcome;
 use crate::id::{ConnId, Now, Qos};
 use crate::policy::Overflow;
-use crate::queue::{Entry, Extra, Offered};
+use crate::queue::{Entry, Extra, Item, Offered};
 use crate::refusal::Kind;
 use crate::retained::Progress;
-use crate::store::{StoreOp, Ticket};
+use crate::store::{LoadRequest, Loaded, StoreOp, Ticket};
 
 /// Retained topics looked at in one step of a replay, under the lock.
 const REPLAY_PORTION: usize = 64;
@@ -39,6 +40,8 @@ enum Next {
     Exchange,
     /// The front of the queue has expired.
     Expired,
+    /// The front of the queue is in the store.
+    Load,
     /// Retained messages for the queue.
     Replay,
     /// Nothing.
@@ -65,8 +68,8 @@ impl Engine {
         match offered {
             Offered::Queued => {}
             Offered::Displaced(entries) => {
-                for entry in entries {
-                    self.drop_entry(now, slot, entry, DropReason::QueueFull, fx);
+                for item in entries {
+                    self.drop_item(now, slot, item, DropReason::QueueFull, fx);
                 }
             }
             Offered::Rejected(entry) => return self.drop_entry(now, slot, entry, DropReason::QueueFull, fx),
@@ -100,26 +103,41 @@ impl Engine {
         self.finish_entry(now, slot, entry, fx);
     }
 
+    pub(super) fn drop_item(
+        &mut self,
+        now: Now,
+        slot: u32,
+        item: Item,
+        reason: DropReason,
+        fx: &mut Effects,
+    ) {
+        match item {
+            Item::Held(entry) => self.drop_entry(now, slot, entry, reason, fx),
+            Item::Stub(stub) => {
+                let Some(session) = self.session(slot) else { return };
+                let (number, client_id) = (session.number, session.client_id.clone());
+                self.count_drop(now, reason, &client_id, fx);
+                acknowledged(number, stub.record, fx);
+            }
+        }
+    }
+
     /// A message is done with: acknowledged or dropped. The store or the group is told.
     pub(super) fn finish_entry(&mut self, now: Now, slot: u32, entry: Entry, fx: &mut Effects) {
-        let record = entry.message.record();
         if let Some(lease) = entry.lease() {
             // The session may be a recipient of the same message in its own right: that record is not touched.
             self.lease_ended(now, lease, Outcome::Finished, fx);
-        } else if record != 0
-            && entry.qos > Qos::AtMostOnce
-            && let Some(session) = self.sessions.get(slot as usize).filter(|session| session.is_durable())
+        } else if let Some(session) = self.sessions.get(slot as usize)
+            && let Some(owner) = entry.owner(session.number)
         {
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session: session.number, record }));
+            acknowledged(owner, entry.message.record(), fx);
         }
         self.pool.give_back(entry.message);
     }
 
-    /// A packet id is free again; the store is told if it was.
-    pub(super) fn exchange_over(&mut self, slot: u32, packet_id: NonZeroU16, qos: Qos, fx: &mut Effects) {
-        if qos == Qos::ExactlyOnce
-            && let Some(session) = self.sessions.get(slot as usize).filter(|session| session.is_durable())
-        {
+    /// A packet id that the store knows is free again.
+    pub(super) fn exchange_over(&mut self, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
+        if let Some(session) = self.sessions.get(slot as usize) {
             let op = StoreOp::OutboundCompleted { session: session.number, packet_id: packet_id.get() };
             fx.push(Effect::Store(Ticket::NONE, op));
         }
@@ -140,6 +158,7 @@ impl Engine {
                 if let Some(state) = self.conn(conn) {
                     state.dirty = true;
                 }
+                self.load_ahead(slot, fx);
                 self.uncongest(slot);
                 return Pulled::More;
             }
@@ -156,6 +175,7 @@ impl Engine {
                         self.drop_entry(now, slot, entry, DropReason::Expired, fx);
                     }
                 }
+                Next::Load => break,
                 Next::Replay if replay_steps == REPLAY_STEPS => {
                     self.mark_dirty(conn, fx);
                     break;
@@ -167,6 +187,7 @@ impl Engine {
                 Next::Nothing => break,
             }
         }
+        self.load_ahead(slot, fx);
         self.uncongest(slot);
         self.park_traffic(slot);
         self.work_off(now, fx);
@@ -187,13 +208,43 @@ impl Engine {
             }
         }
         match traffic.queue.front() {
-            Some(entry) if entry.message.is_expired(now.mono_ms) => Next::Expired,
-            Some(entry) if entry.qos == Qos::AtMostOnce => Next::Plain,
+            Some(Item::Stub(_)) => Next::Load,
+            Some(Item::Held(entry)) if entry.message.is_expired(now.mono_ms) => Next::Expired,
+            Some(Item::Held(entry)) if entry.qos == Qos::AtMostOnce => Next::Plain,
             // Exchanges that wait for their turn or for the store count as well: the window bounds them all.
             Some(_) if window_open && traffic.window.len() < window_max => Next::Exchange,
             Some(_) => Next::Nothing,
             None if !traffic.replays.is_empty() => Next::Replay,
             None => Next::Nothing,
+        }
+    }
+
+    /// Asks the store for what is soon to be sent, unless it has been asked already.
+    fn load_ahead(&mut self, slot: u32, fx: &mut Effects) {
+        let session = self.session_id(slot);
+        let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
+        if traffic.loading {
+            return;
+        }
+        let records = traffic.queue.wanted();
+        if !records.is_empty() {
+            traffic.loading = true;
+            fx.push(Effect::Load(LoadRequest { session, records }));
+        }
+    }
+
+    /// The store has given messages back.
+    pub(super) fn loaded(&mut self, now: Now, loaded: Loaded, fx: &mut Effects) {
+        let Some(slot) = self.slot_of(loaded.session) else { return };
+        let Some(session) = self.session(slot) else { return };
+        let conn = session.conn;
+        let Some(traffic) = &mut session.traffic else { return };
+        traffic.loading = false;
+        for stub in traffic.queue.fill(loaded.messages) {
+            self.drop_item(now, slot, Item::Stub(stub), DropReason::StoreLost, fx);
+        }
+        if let Some(conn) = conn {
+            self.mark_dirty(conn, fx);
         }
     }
 
@@ -226,24 +277,23 @@ impl Engine {
     /// before it is sent; everything else is due at once. False if the window can't take it.
     fn begin_exchange(&mut self, slot: u32, fx: &mut Effects) -> bool {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return false };
-        let (number, durable) = (session.number, session.is_durable());
+        let (number, kept) = (session.number, session.kept);
         let Some(traffic) = &mut session.traffic else { return false };
         let Some(entry) = traffic.queue.pop() else { return false };
         let record = entry.message.record();
-        let store_first = durable && entry.qos == Qos::ExactlyOnce && record != 0;
-        let stage = if store_first { Stage::Storing } else { Stage::Publishing };
-        let packet_id = match traffic.window.begin(stage, entry) {
+        let owner = entry.owner(number).filter(|_| kept && entry.qos == Qos::ExactlyOnce);
+        let stage = if owner.is_some() { Stage::Storing } else { Stage::Publishing };
+        let packet_id = match traffic.window.begin(stage, entry, owner) {
             Ok(packet_id) => packet_id,
             Err(entry) => {
                 traffic.queue.push_front(entry);
                 return false;
             }
         };
-        if !store_first {
-            traffic.due.push_back(packet_id);
-            return true;
+        match owner {
+            Some(owner) => self.store_outbound(slot, owner, record, packet_id, fx),
+            None => traffic.due.push_back(packet_id),
         }
-        self.store_outbound(slot, number, record, packet_id, fx);
         true
     }
 
@@ -301,8 +351,10 @@ impl Engine {
         reason: DropReason,
         fx: &mut Effects,
     ) {
-        if let Some(entry) = self.window(slot).and_then(|window| window.abandon(packet_id)) {
-            self.exchange_over(slot, packet_id, entry.qos, fx);
+        if let Some((entry, kept)) = self.window(slot).and_then(|window| window.abandon(packet_id)) {
+            if kept {
+                self.exchange_over(slot, packet_id, fx);
+            }
             self.drop_entry(now, slot, entry, reason, fx);
         }
     }
@@ -343,13 +395,14 @@ impl Engine {
             |message| {
                 let extra = ids
                     .as_ref()
-                    .map(|ids| Box::new(Extra { subscription_ids: Some(ids.clone()), lease: None }));
+                    .map(|ids| Box::new(Extra { subscription_ids: Some(ids.clone()), ..Extra::default() }));
                 // RETAIN is 1 because the client subscribed [MQTT-3.3.1-8].
                 queue.push(Entry {
                     message: message.clone(),
                     extra,
                     qos: message.qos().min(qos),
                     retain: true,
+                    stored: false,
                 });
                 ControlFlow::Continue(())
             },

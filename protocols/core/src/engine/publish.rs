@@ -10,7 +10,7 @@ use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::{MatchSet, Target};
 use crate::message::{Message, Publish};
-use crate::policy::{Action, Identity, Overflow};
+use crate::policy::{Action, Durability, Identity, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
@@ -37,6 +37,10 @@ struct Origin {
     conn: Option<ConnId>,
     /// Present for QoS 1 and 2 from a connection.
     packet_id: Option<NonZeroU16>,
+    /// When it is acknowledged and stored.
+    durability: Durability,
+    /// The version that was reserved for it if it is retained and was held.
+    version: u64,
     /// Where the answer goes, once a place was kept for it.
     place: Option<Place>,
 }
@@ -98,7 +102,11 @@ impl Engine {
             return self.forbidden(now, conn, slot, publish, fx);
         }
         let (publisher, kept) = (self.session_id(slot), session.is_durable());
-        let origin = Origin { publisher, kept, conn: Some(conn), packet_id: publish.packet_id, place: None };
+        let listener = self.conns.get(conn.slot as usize).and_then(|state| state.durability);
+        let durability = self.policy.durability.of(&publish.topic, listener);
+        let packet_id = publish.packet_id;
+        let origin =
+            Origin { publisher, kept, conn: Some(conn), packet_id, durability, version: 0, place: None };
         self.take_in(now, Source::Borrowed(publish), origin, fx);
     }
 
@@ -164,7 +172,16 @@ impl Engine {
         publisher: SessionId,
         fx: &mut Effects,
     ) {
-        let origin = Origin { publisher, kept: false, conn: None, packet_id: None, place: None };
+        let durability = self.policy.durability.of(&message.topic(), None);
+        let origin = Origin {
+            publisher,
+            kept: false,
+            conn: None,
+            packet_id: None,
+            durability,
+            version: 0,
+            place: None,
+        };
         self.take_in(now, Source::Owned(message), origin, fx);
     }
 
@@ -269,12 +286,14 @@ impl Engine {
 
     /// A held message is stored: it goes on, once there is room for it.
     pub(super) fn hold_stored(&mut self, now: Now, hold: Hold, fx: &mut Effects) {
-        let Hold { place, publisher, packet_id, message, set, .. } = hold;
+        let Hold { place, publisher, packet_id, message, set, version, .. } = hold;
         let origin = Origin {
             publisher,
             kept: true,
             conn: Some(place.conn),
             packet_id: Some(packet_id),
+            durability: Durability::Always,
+            version,
             place: Some(place),
         };
         if self.must_park(&set) {
@@ -291,15 +310,34 @@ impl Engine {
         origin: Origin,
         fx: &mut Effects,
     ) {
-        if message.retain() {
-            let (set, _) = self.retain(now, &message, fx);
-            self.fan_out(now, message, &set, fx);
-        } else {
+        let (Some(packet_id), Some(place)) = (origin.packet_id, origin.place) else { return };
+        let reply = pub_rec(packet_id, matched(set));
+        if !message.retain() {
             self.fan_out(now, message, set, fx);
+            return self.fill(place, reply, fx);
         }
-        if let (Some(packet_id), Some(place)) = (origin.packet_id, origin.place) {
-            self.fill(place, pub_rec(packet_id, matched(set)), fx);
+        let version = origin.version;
+        if self.shared.retained.set_at(Arc::clone(&message), version, now.mono_ms).is_err() {
+            self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
+            let message = Arc::clone(&message);
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
         }
+        let again = Arc::clone(self.cache.lookup(&self.shared.tree, message.topic()));
+        if Arc::ptr_eq(&again, set) {
+            self.fan_out(now, message, set, fx);
+        } else {
+            // Whoever has subscribed since it was stored gets it live: it is stored anew for those whom it goes to now.
+            let copy = message.with_record(self.shared.next_record());
+            let recipients = recipients(&copy, &again);
+            if !recipients.is_empty() {
+                let message = Arc::clone(&copy);
+                let op = StoreOp::Publish { message, recipients, retained: None, inbound: None };
+                fx.push(Effect::Store(Ticket::NONE, op));
+            }
+            acknowledge_all(&message, set, fx);
+            self.fan_out(now, copy, &again, fx);
+        }
+        self.fill(place, reply, fx);
     }
 
     fn materialise(
@@ -340,49 +378,64 @@ impl Engine {
                     && (self.shared.any_congested(set.targets().iter().map(|target| target.session))
                         || self.shared.any_group_congested(set.groups())))
         {
-            return self.refuse_message(now, qos, origin, fx);
+            return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
         }
         let slot = self.slot_of(origin.publisher);
+        let stores = qos > Qos::AtMostOnce && origin.durability != Durability::Never;
         // Held even if the session has ended meanwhile: an older one that is held must not be overtaken.
-        let inbound = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce && origin.kept);
-        let for_durable = qos > Qos::AtMostOnce && set.durable_targets(origin.publisher).next().is_some();
-        let record = if retain || for_durable || inbound.is_some() { self.shared.next_record() } else { 0 };
+        let exchange = origin.packet_id.filter(|_| stores && qos == Qos::ExactlyOnce && origin.kept);
+        let numbered = stores && (retain || set.has_durable(origin.publisher));
+        if (numbered || exchange.is_some()) && self.shared.store_refuses() {
+            return self.refuse_message(now, qos, origin, DropReason::StoreFailed, fx);
+        }
+        let record = if numbered { self.shared.next_record() } else { 0 };
         let message = self.materialise(now, source, origin.publisher, record);
         if qos == Qos::ExactlyOnce
             && let (Some(slot), Some(packet_id)) = (slot, origin.packet_id)
         {
             self.note_received(slot, packet_id);
         }
-        if let (Some(packet_id), Some(conn)) = (inbound, origin.conn) {
+        let inbound = exchange.map(|id| (SessionNumber(origin.publisher.incarnation), id.get()));
+        if let (Some(packet_id), Some(conn), Durability::Always) = (exchange, origin.conn, origin.durability)
+        {
             // Exactly once for a session that survives: stored before anybody else sees it.
-            let op = StoreOp::Publish {
-                message: Arc::clone(&message),
-                recipients: recipients(&message, &set),
-                retained: None,
-                inbound: Some((SessionNumber(origin.publisher.incarnation), packet_id.get())),
-            };
+            let recipients = recipients(&message, &set);
+            let retained = retain.then(|| self.shared.retained.reserve());
+            let op = StoreOp::Publish { message: Arc::clone(&message), recipients, retained, inbound };
             let place = origin.place.unwrap_or_else(|| self.reserve_answer(conn));
             let publisher = origin.publisher;
-            let ticket =
-                self.hold(Hold { place, publisher, packet_id, message, set, stored: None, cancelled: false });
-            return fx.push(Effect::Store(ticket, op));
+            let ticket = self.hold(Hold {
+                place,
+                publisher,
+                packet_id,
+                message,
+                set,
+                version: retained.unwrap_or(0),
+                stored: None,
+                cancelled: false,
+            });
+            fx.push(Effect::Store(ticket, op));
+            return self.bound_answers(conn, fx);
         }
         // Retained first: whoever subscribes meanwhile reads it or is among the recipients.
         let (set, retained) = if retain { self.retain(now, &message, fx) } else { (set, None) };
-        let recipients = if record == 0 { Box::default() } else { recipients(&message, &set) };
-        let op = (retained.is_some() || !recipients.is_empty()).then(|| StoreOp::Publish {
-            message: Arc::clone(&message),
-            recipients,
-            retained,
-            inbound: None,
-        });
+        let retained = retained.filter(|_| origin.durability != Durability::Never);
+        let recipients = recipients(&message, &set);
+        let op = (retained.is_some() || !recipients.is_empty() || inbound.is_some())
+            .then(|| StoreOp::Publish { message: Arc::clone(&message), recipients, retained, inbound });
+        // To the store first: no other worker's acknowledgement of the message may come there before it.
+        match (origin.conn, origin.packet_id) {
+            (Some(conn), Some(packet_id)) => {
+                let reply = ack(qos, packet_id, matched(&set));
+                let mut ops: Vec<_> = op.into_iter().collect();
+                if origin.durability == Durability::Interval {
+                    fx.list.extend(ops.drain(..).map(|op| Effect::Store(Ticket::NONE, op)));
+                }
+                self.answer_when_stored(conn, origin.place, reply, ops, fx);
+            }
+            _ => fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op))),
+        }
         self.fan_out(now, message, &set, fx);
-        let (Some(conn), Some(packet_id)) = (origin.conn, origin.packet_id) else {
-            fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op)));
-            return;
-        };
-        let reply = ack(qos, packet_id, matched(&set));
-        self.answer_when_stored(conn, origin.place, reply, op.into_iter().collect(), fx);
     }
 
     /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read
@@ -411,12 +464,12 @@ impl Engine {
             }
             // Before this worker's own groups, whose members may be anywhere: these places were made sure of.
             for group in set.groups().iter().filter(|group| group.home != own) {
-                let peer = PeerMsg::GroupPublish(Arc::clone(&group.key), Arc::clone(&message));
+                let peer = PeerMsg::GroupPublish(Arc::clone(&group.key), Arc::clone(&message), group.number);
                 self.send_peer(group.home, peer, fx);
             }
         }
         for group in set.groups().iter().filter(|group| group.home == own) {
-            self.group_message(now, &group.key, &message, fx);
+            self.group_message(now, &group.key, &message, group.number, fx);
         }
         self.deliver_here(now, message, set, fx);
     }
@@ -435,7 +488,13 @@ impl Engine {
         let mut last: Option<(u32, Target)> = None;
         for target in set.for_worker(self.id) {
             let Some(target) = set.for_publisher(target, publisher) else { continue };
-            let Some(slot) = self.slot_of(target.session) else { continue };
+            let Some(slot) = self.slot_of(target.session) else {
+                // It has ended meanwhile, and could not say so of a message that it did not have yet.
+                if target.durable && message.record() != 0 {
+                    acknowledged(SessionNumber(target.session.incarnation), message.record(), fx);
+                }
+                continue;
+            };
             if let Some((slot, target)) = last.replace((slot, target)) {
                 self.enqueue(now, slot, entry(Arc::clone(&message), set, &target), fx);
             }
@@ -446,14 +505,14 @@ impl Engine {
         }
     }
 
-    /// A message that some subscriber's full queue keeps from being accepted at all.
-    fn refuse_message(&mut self, now: Now, qos: Qos, origin: Origin, fx: &mut Effects) {
+    /// A message that some subscriber's full queue or the store keeps from being accepted at all.
+    fn refuse_message(&mut self, now: Now, qos: Qos, origin: Origin, reason: DropReason, fx: &mut Effects) {
         let slot = self.slot_of(origin.publisher);
         let client_id = slot
             .and_then(|slot| self.session(slot))
             .map(|session| session.client_id.clone())
             .unwrap_or_default();
-        self.count_drop(now, DropReason::QueueFull, &client_id, fx);
+        self.count_drop(now, reason, &client_id, fx);
         if let Some(packet_id) = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce) {
             self.forget_received(origin.publisher, packet_id);
         }
@@ -474,19 +533,33 @@ impl Engine {
     }
 }
 
-/// The sessions for which the store keeps a message.
+/// For whom the store keeps a message, and as what.
 pub(super) fn recipients(message: &Message, set: &MatchSet) -> Box<[Recipient]> {
-    if message.qos() == Qos::AtMostOnce {
+    if message.record() == 0 {
         return Box::default();
     }
-    set.durable_targets(message.publisher())
-        .map(|target| Recipient {
-            session: SessionNumber(target.session.incarnation),
-            qos: message.qos().min(target.qos),
-            retain: message.retain() && target.retain_as_published,
-            subscription_ids: set.ids(&target).cloned(),
-        })
-        .collect()
+    let (qos, retain) = (message.qos(), message.retain());
+    let sessions = set.durable_targets(message.publisher()).map(|target| Recipient {
+        session: SessionNumber(target.session.incarnation),
+        qos: qos.min(target.qos),
+        retain: retain && target.retain_as_published,
+        subscription_ids: set.ids(&target).cloned(),
+    });
+    let groups =
+        set.durable_groups().map(|session| Recipient { session, qos, retain, subscription_ids: None });
+    sessions.chain(groups).collect()
+}
+
+/// The store is to forget a message for everybody in `set` for whom it was stored.
+pub(super) fn acknowledge_all(message: &Message, set: &MatchSet, fx: &mut Effects) {
+    for recipient in recipients(message, set) {
+        acknowledged(recipient.session, message.record(), fx);
+    }
+}
+
+/// Tells the store that a recipient is done with a message.
+pub(super) fn acknowledged(session: SessionNumber, record: u64, fx: &mut Effects) {
+    fx.push(Effect::Store(Ticket::NONE, StoreOp::Acknowledged { session, record }));
 }
 
 /// What a publisher is told of its message's recipients.
@@ -496,12 +569,14 @@ fn matched(set: &MatchSet) -> Reason {
 
 /// The message as one target is to get it.
 fn entry(message: Arc<Message>, set: &MatchSet, target: &Target) -> Entry {
-    let extra =
-        set.ids(target).map(|ids| Box::new(Extra { subscription_ids: Some(Arc::clone(ids)), lease: None }));
+    let extra = set
+        .ids(target)
+        .map(|ids| Box::new(Extra { subscription_ids: Some(Arc::clone(ids)), ..Extra::default() }));
     let qos = message.qos().min(target.qos);
+    let stored = target.durable && message.record() != 0;
     // [MQTT-3.3.1-12/13]
     let retain = message.retain() && target.retain_as_published;
-    Entry { message, extra, qos, retain }
+    Entry { message, extra, qos, retain, stored }
 }
 
 /// The first answer to a PUBLISH of that QoS.

@@ -4,11 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::effects::{DropReason, Effects, PeerMsg};
+use super::publish::acknowledged;
+use crate::effects::{DropReason, Effect, Effects, PeerMsg};
 use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome};
 use crate::id::{Now, Qos, SessionId, WorkerId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
+use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
 use crate::trie::{GroupKey, GroupRef};
 
@@ -20,12 +22,22 @@ pub(super) struct HomeGroup {
     group: Group,
     /// Whether publishers are refused for it.
     congested: bool,
+    /// Its number in the store, while it has a member whose session is kept.
+    number: Option<SessionNumber>,
+    /// Whether the store knows that a member's client is there.
+    online: bool,
 }
 
 impl HomeGroup {
     /// Messages that wait for a member.
     pub(super) fn backlog(&self) -> usize {
         self.group.backlog()
+    }
+
+    /// What it was before a restart: its number in the store, and what waits.
+    pub(super) fn resume(&mut self, number: SessionNumber, queue: Vec<Arc<Message>>) {
+        self.number = Some(number);
+        queue.into_iter().for_each(|message| self.group.restore(message));
     }
 
     /// Messages lent to members.
@@ -59,28 +71,99 @@ impl Engine {
     }
 
     /// A member joins (or changes its options); the first one makes the group known to the tree.
-    pub(super) fn join_here(&mut self, key: &Arc<GroupKey>, member: Member) {
-        let slot = match self.group_slots.get(key) {
-            Some(&slot) => slot,
-            None => {
-                // It was checked when a member's session took it; here it is only taken apart again.
-                let Ok(filter) = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST) else { return };
-                self.next_group = self.next_group.wrapping_add(1);
-                let group = HomeGroup {
-                    key: Arc::clone(key),
-                    filter,
-                    group: Group::new(self.next_group),
-                    congested: false,
-                };
-                let slot = self.groups.insert(group) as u32;
-                self.group_slots.insert(Arc::clone(key), slot);
-                slot
-            }
-        };
+    pub(super) fn join_here(&mut self, key: &Arc<GroupKey>, member: Member, fx: &mut Effects) {
+        let known = self.group_slots.get(key).copied();
+        let Some(slot) = known.or_else(|| self.new_group(key)) else { return };
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
         home.group.join(member);
-        self.shared.tree.join_group(&home.filter, GroupRef { key: Arc::clone(&home.key), home: self.id });
+        self.keep_group(slot, fx);
+        self.enter_group(slot);
         self.groups_to_drain.push(slot);
+    }
+
+    /// A group without a member, which the caller finds one for.
+    pub(super) fn new_group(&mut self, key: &Arc<GroupKey>) -> Option<u32> {
+        // It was checked when a member's session took it; here it is only taken apart again.
+        let filter = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST).ok()?;
+        self.next_group = self.next_group.wrapping_add(1);
+        let group = HomeGroup {
+            key: Arc::clone(key),
+            filter,
+            group: Group::new(self.next_group),
+            congested: false,
+            number: None,
+            online: false,
+        };
+        let slot = self.groups.insert(group) as u32;
+        self.group_slots.insert(Arc::clone(key), slot);
+        Some(slot)
+    }
+
+    /// Forgets a group that the tree does not know.
+    fn forget_group(&mut self, slot: u32) {
+        if let Some(home) = self.groups.try_remove(slot as usize) {
+            self.group_slots.remove(&home.key);
+        }
+    }
+
+    /// After a restart, when every member is back: ends what no member keeps.
+    pub(super) fn groups_recovered(&mut self, fx: &mut Effects) {
+        self.recovering = false;
+        let slots: Vec<_> = self.groups.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            self.keep_group(slot, fx);
+            if self.groups.get(slot as usize).is_some_and(|home| home.group.members().is_empty()) {
+                self.forget_group(slot);
+            }
+        }
+    }
+
+    fn enter_group(&self, slot: u32) {
+        let Some(home) = self.groups.get(slot as usize) else { return };
+        let group = GroupRef { key: Arc::clone(&home.key), home: self.id, number: home.number };
+        self.shared.tree.join_group(&home.filter, group);
+    }
+
+    /// Tells the store and the tree when a group begins or ceases to be kept, or its members come or go.
+    fn keep_group(&mut self, slot: u32, fx: &mut Effects) {
+        if self.recovering {
+            return;
+        }
+        let shared = &self.shared;
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        match (home.number, home.group.is_durable()) {
+            (None, true) => {
+                let session = shared.next_session();
+                home.number = Some(session);
+                home.online = false;
+                let (group, filter) = (home.key.group.clone(), home.key.filter.clone());
+                fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupKept { session, group, filter }));
+                self.enter_group(slot);
+            }
+            (Some(session), false) => {
+                home.number = None;
+                let records = home.group.records();
+                fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupEnded { session, records }));
+                self.enter_group(slot);
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        let online = home.group.is_online();
+        if let Some(session) = home.number
+            && std::mem::replace(&mut home.online, online) != online
+        {
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::Presence { session, online }));
+        }
+    }
+
+    /// The group is done with a message that the store keeps for it.
+    fn group_settled(&self, slot: u32, record: u64, fx: &mut Effects) {
+        if let Some(session) = self.groups.get(slot as usize).and_then(|home| home.number)
+            && record != 0
+        {
+            acknowledged(session, record, fx);
+        }
     }
 
     /// A member leaves; with the last one the group ends.
@@ -89,8 +172,10 @@ impl Engine {
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
         if !home.group.leave(session) {
             self.groups_to_drain.push(slot);
-            return;
+            return self.keep_group(slot, fx);
         }
+        self.keep_group(slot, fx);
+        let Some(home) = self.groups.get(slot as usize) else { return };
         let waiting = home.group.backlog();
         if home.congested {
             self.shared.set_group_congested(key, false);
@@ -109,25 +194,34 @@ impl Engine {
         session: SessionId,
         online: bool,
         durable: bool,
+        fx: &mut Effects,
     ) {
         let Some(&slot) = self.group_slots.get(key) else { return };
         if let Some(home) = self.groups.get_mut(slot as usize) {
             home.group.set_presence(session, online, durable);
             self.groups_to_drain.push(slot);
+            self.keep_group(slot, fx);
         }
     }
 
-    /// A message for a group whose home this is.
+    /// A message for a group whose home this is; `number`: under which the store keeps it for the group.
     pub(super) fn group_message(
         &mut self,
         now: Now,
         key: &Arc<GroupKey>,
         message: &Arc<Message>,
+        number: Option<SessionNumber>,
         fx: &mut Effects,
     ) {
         let limits = self.group_limits();
         let strategy = self.policy.limits.share_strategy;
-        let Some(&slot) = self.group_slots.get(key) else {
+        let known = self.group_slots.get(key).copied();
+        let numbered = known.and_then(|slot| self.groups.get(slot as usize)?.number);
+        if let Some(number) = number.filter(|&number| message.record() != 0 && numbered != Some(number)) {
+            // The group it was stored for has ended meanwhile, and could not say so of a message that it did not have.
+            acknowledged(number, message.record(), fx);
+        }
+        let Some(slot) = known else {
             return self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
         };
         let (own, credit) = (self.id, &self.credit);
@@ -137,12 +231,19 @@ impl Engine {
             Choice::Send(place, loan) => self.lend(now, slot, place, loan, Arc::clone(message), fx),
             Choice::Kept => {}
             Choice::Displaced(messages) => {
-                for _ in messages {
+                for displaced in messages {
                     self.count_drop(now, DropReason::QueueFull, &key.filter, fx);
+                    self.group_settled(slot, displaced.record(), fx);
                 }
             }
-            Choice::Full => self.count_drop(now, DropReason::QueueFull, &key.filter, fx),
-            Choice::Dropped => self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx),
+            Choice::Full => {
+                self.count_drop(now, DropReason::QueueFull, &key.filter, fx);
+                self.group_settled(slot, message.record(), fx);
+            }
+            Choice::Dropped => {
+                self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
+                self.group_settled(slot, message.record(), fx);
+            }
         }
         self.note_congestion(slot);
     }
@@ -158,18 +259,21 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let home = self.id;
-        let Some(member) = self.groups.get(slot as usize).and_then(|home| home.group.members().get(place))
-        else {
-            return;
-        };
+        if loan.is_none() {
+            // Lent at QoS 0: nobody will say what became of it.
+            self.group_settled(slot, message.record(), fx);
+        }
+        let Some(group) = self.groups.get(slot as usize) else { return };
+        let Some(member) = group.group.members().get(place) else { return };
+        let group = group.number.filter(|_| message.record() != 0);
         let lease = loan.map(|number| Lease { home, group: slot, number });
         let qos = message.qos().min(member.qos);
         let retain = message.retain() && member.retain_as_published;
         let (session, subscription_ids) = (member.session, member.subscription_ids.clone());
         if session.worker == home {
-            self.lend_here(now, session, message, qos, retain, subscription_ids, lease, fx);
+            self.lend_here(now, session, message, qos, retain, subscription_ids, lease, group, fx);
         } else {
-            let peer = PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease };
+            let peer = PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group };
             self.send_peer(session.worker, peer, fx);
         }
     }
@@ -185,6 +289,7 @@ impl Engine {
         retain: bool,
         subscription_ids: Option<Arc<[NonZeroU32]>>,
         lease: Option<Lease>,
+        group: Option<SessionNumber>,
         fx: &mut Effects,
     ) {
         let slot = self.slot_of(session);
@@ -193,9 +298,10 @@ impl Engine {
             .is_some_and(|session| session.conn.is_some());
         match (slot, lease) {
             (Some(slot), _) if online => {
-                let extra = (subscription_ids.is_some() || lease.is_some())
-                    .then(|| Box::new(Extra { subscription_ids, lease }));
-                self.enqueue(now, slot, Entry { message, extra, qos, retain }, fx);
+                let extra = (subscription_ids.is_some() || lease.is_some()).then(|| {
+                    Box::new(Extra { subscription_ids, lease, group: group.filter(|_| lease.is_some()) })
+                });
+                self.enqueue(now, slot, Entry { message, extra, qos, retain, stored: false }, fx);
             }
             (_, Some(lease)) => self.lease_ended(now, lease, Outcome::Returned, fx),
             (_, None) => self.count_drop(now, DropReason::NoGroupMember, message.topic().as_str(), fx),
@@ -207,14 +313,17 @@ impl Engine {
         if lease.home != self.id {
             return self.send_peer(lease.home, PeerMsg::LeaseEnded(lease, outcome), fx);
         }
-        let known = self.groups.get_mut(lease.group as usize).is_some_and(|home| {
-            let known = home.group.settle(lease.number, outcome);
+        let record = self.groups.get_mut(lease.group as usize).and_then(|home| {
+            let record = home.group.settle(lease.number, outcome);
             if home.group.backlog() > 0 {
                 self.groups_to_drain.push(lease.group);
             }
-            known
+            record
         });
-        if !known && outcome == Outcome::Returned {
+        if let Some(record) = record.filter(|_| outcome == Outcome::Finished) {
+            self.group_settled(lease.group, record, fx);
+        }
+        if record.is_none() && outcome == Outcome::Returned {
             // The last member has left meanwhile, and the group with it.
             self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
         }
@@ -231,6 +340,7 @@ impl Engine {
                 let Some(home) = self.groups.get_mut(slot as usize) else { break };
                 if let Some(expired) = home.group.pop_expired(now.mono_ms) {
                     self.count_drop(now, DropReason::Expired, expired.topic().as_str(), fx);
+                    self.group_settled(slot, expired.record(), fx);
                     continue;
                 }
                 let next = home.group.next_from_backlog(strategy, limits, &self.seed, reachable);

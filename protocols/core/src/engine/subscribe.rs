@@ -29,7 +29,7 @@ impl Engine {
         let mut waits = Vec::new();
         let mut replays = false;
         for request in filters {
-            match self.admit_subscription(slot, request, id) {
+            match self.admit_subscription(slot, request, id, fx) {
                 Ok(admitted) => {
                     codes.push(Ok(request.qos.min(self.policy.limits.max_qos)));
                     waits.push(admitted);
@@ -94,6 +94,7 @@ impl Engine {
         slot: u32,
         request: &FilterRequest<'_>,
         id: Option<NonZeroU32>,
+        fx: &mut Effects,
     ) -> Result<Admitted, Reason> {
         let limits = &self.policy.limits;
         let (filter, group) = match Subscribed::parse(request.filter, &limits.topic) {
@@ -133,7 +134,7 @@ impl Engine {
             }
         };
         if let Some((key, member)) = self.home_join(slot, index) {
-            self.join_here(&key, member);
+            self.join_here(&key, member, fx);
         } else {
             self.enter_in_tree(slot, index);
         }
@@ -143,7 +144,7 @@ impl Engine {
     /// Enters a subscription of the list anew, because what it means has changed.
     pub(super) fn enter_subscription(&mut self, slot: u32, index: usize, fx: &mut Effects) {
         if let Some((key, member)) = self.home_join(slot, index) {
-            self.join_here(&key, member);
+            self.join_here(&key, member, fx);
         } else if let Some((home, key, member)) = self.remote_join(slot, index) {
             fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket: Ticket::NONE }));
         } else {

@@ -18,7 +18,7 @@ use crate::id::Qos;
 use crate::message::{Fields, Publish};
 use crate::policy::Limits;
 use crate::retained::RetainedLimits;
-use crate::store::{MemoryStore, Store, StoreEvent, StoreOp};
+use crate::store::{LoadRequest, MemoryStore, Store, StoreEvent, StoreOp};
 use crate::topic::TopicName;
 
 /// What a connection was sent.
@@ -78,6 +78,10 @@ struct Kit {
     store: MemoryStore,
     /// Submissions whose settlement the test gives itself, while `manual`.
     submitted: Vec<(Ticket, StoreOp)>,
+    /// Messages asked for.
+    loads: Vec<LoadRequest>,
+    /// Connections that are not read.
+    paused: Vec<u32>,
     manual: bool,
     now: Now,
     largest: usize,
@@ -105,6 +109,7 @@ fn client(client_id: &str) -> Connect<'_> {
         keep_alive_s: 3_600,
         is_v5: true,
         will: None,
+        durability: None,
     }
 }
 
@@ -144,9 +149,11 @@ impl Kit {
     fn with(limits: Limits) -> Self {
         let shared = Arc::new(Shared::new(&Seed::new(1), 1, RetainedLimits::default()));
         let now = Now { mono_ms: 0, wall_ms: 0 };
-        let engine = Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits }), now);
-        let (store, submitted, seen) = (MemoryStore::default(), Vec::new(), Vec::new());
-        Self { engine, store, submitted, manual: false, now, largest: usize::MAX, seen, told: Vec::new() }
+        let engine =
+            Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits, ..Policy::default() }), now);
+        let (store, submitted, loads, seen) = (MemoryStore::default(), Vec::new(), Vec::new(), Vec::new());
+        let (manual, largest, paused, told) = (false, usize::MAX, Vec::new(), Vec::new());
+        Self { engine, store, submitted, loads, paused, manual, now, largest, seen, told }
     }
 
     fn give(&mut self, input: Input<'_>) {
@@ -162,9 +169,12 @@ impl Kit {
                 Effect::Close(to, refusal) => self.seen.push((to.slot, Seen::Closed(refusal.kind))),
                 Effect::Store(ticket, op) if self.manual => self.submitted.push((ticket, op)),
                 Effect::Store(ticket, op) => self.store.submit(ticket, op).unwrap(),
+                Effect::Load(request) => self.loads.push(request),
                 Effect::Log(Event::Dropped { reason, count, .. }) => self.told.push((reason, count)),
                 Effect::Log(_) => {}
-                other => panic!("one engine alone: {other:?}"),
+                Effect::Pause(to) => self.paused.push(to.slot),
+                Effect::Resume(to) => self.paused.retain(|&slot| slot != to.slot),
+                Effect::Peer(..) => panic!("one engine alone: {effect:?}"),
             }
         }
         for to in fx.dirty {

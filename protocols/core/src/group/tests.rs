@@ -141,7 +141,7 @@ fn a_member_with_as_much_as_it_may_have_is_passed_over_and_waited_for() {
     offer(&mut group, "2");
     assert!(matches!(offer(&mut group, "3"), Choice::Kept));
     assert_eq!(next(&mut group), None);
-    assert!(group.settle(loan(&first), Outcome::Finished));
+    assert_eq!(group.settle(loan(&first), Outcome::Finished), Some(0));
     assert_eq!(next(&mut group).unwrap().0, "3");
 }
 
@@ -197,14 +197,14 @@ fn returned_loans_come_back_in_their_order_before_what_was_never_lent() {
     let loans = [offer(&mut group, "1"), offer(&mut group, "2")].map(|choice| loan(&choice));
     group.set_presence(session(0), false, true);
     assert!(matches!(offer(&mut group, "3"), Choice::Kept));
-    assert!(group.settle(loans[1], Outcome::Returned));
-    assert!(group.settle(loans[0], Outcome::Returned));
+    assert_eq!(group.settle(loans[1], Outcome::Returned), Some(0));
+    assert_eq!(group.settle(loans[0], Outcome::Returned), Some(0));
     assert_eq!(group.loans(), 0);
     group.set_presence(session(0), true, true);
     let (first, again) = next(&mut group).unwrap();
     assert_eq!((first.as_str(), next(&mut group).unwrap().0.as_str()), ("1", "2"));
     // Lent and returned once more, it is still the oldest.
-    assert!(group.settle(again, Outcome::Returned));
+    assert_eq!(group.settle(again, Outcome::Returned), Some(0));
     assert_eq!(next(&mut group).unwrap().0, "1");
 }
 
@@ -213,9 +213,9 @@ fn a_loan_ends_once_and_only_in_its_own_group() {
     let mut group = group(0..1);
     let number = loan(&offer(&mut group, "t"));
     assert_eq!(group.members()[0].outstanding, 1);
-    assert!(!Group::new(2).settle(number, Outcome::Returned));
-    assert!(group.settle(number, Outcome::Finished));
-    assert!(!group.settle(number, Outcome::Returned));
+    assert_eq!(Group::new(2).settle(number, Outcome::Returned), None);
+    assert_eq!(group.settle(number, Outcome::Finished), Some(0));
+    assert_eq!(group.settle(number, Outcome::Returned), None);
     assert_eq!((group.members()[0].outstanding, group.backlog()), (0, 0));
 }
 
@@ -235,7 +235,7 @@ fn who_leaves_and_joins_again_still_holds_its_loans() {
     assert_eq!(group.members().len(), 2);
     assert_eq!(held(&group), 1, "new options forget nothing");
     group.leave(session(who));
-    assert!(group.settle(loan(&choice), Outcome::Finished));
+    assert_eq!(group.settle(loan(&choice), Outcome::Finished), Some(0));
     group.join(member(who));
     assert_eq!(held(&group), 0, "what was answered meanwhile is not held");
 }

@@ -87,7 +87,7 @@ fn every_worker_is_counted_once_with_all_its_mails() {
     assert_eq!(tree.matches(&topic).mails().collect::<Vec<_>>(), [(WorkerId(0), 1)]);
     for (group, home) in [("f", 2), ("g", 0), ("h", 2)] {
         let key = GroupKey { group: group.into(), filter: "a/+".into() };
-        tree.join_group(&filter, GroupRef { key: key.into(), home: WorkerId(home) });
+        tree.join_group(&filter, GroupRef { key: key.into(), home: WorkerId(home), number: None });
     }
     assert_eq!(tree.matches(&topic).mails().collect::<Vec<_>>(), [(WorkerId(0), 2), (WorkerId(2), 2)]);
 }

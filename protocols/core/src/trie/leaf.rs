@@ -27,6 +27,17 @@ pub(super) struct Crowd {
     groups: Vec<GroupRef>,
 }
 
+/// What entering a group has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It was not there.
+    New,
+    /// It has another number now.
+    Changed,
+    /// Nothing.
+    Known,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct BySession(Subscriber);
 
@@ -88,14 +99,20 @@ impl Leaf {
         }
     }
 
-    /// Enters a group; false if it is there already. A group's home follows from its key, so there is nothing to update.
-    pub(super) fn join(&mut self, group: GroupRef) -> bool {
+    /// Enters a group, or its number in the store if that is new; its home follows from its key.
+    pub(super) fn join(&mut self, group: GroupRef) -> Joined {
         let groups = &mut self.crowd().groups;
         match groups.binary_search_by(|known| known.key.group.cmp(&group.key.group)) {
-            Ok(_) => false,
+            Ok(place) => match groups.get_mut(place) {
+                Some(known) if known.number != group.number => {
+                    known.number = group.number;
+                    Joined::Changed
+                }
+                _ => Joined::Known,
+            },
             Err(place) => {
                 groups.insert(place, group);
-                true
+                Joined::New
             }
         }
     }

@@ -35,7 +35,11 @@ fn subscriber(number: u32) -> Subscriber {
 }
 
 fn group(name: &str, filter: &str) -> GroupRef {
-    GroupRef { key: Arc::new(GroupKey { group: name.into(), filter: filter.into() }), home: WorkerId(0) }
+    GroupRef {
+        key: Arc::new(GroupKey { group: name.into(), filter: filter.into() }),
+        home: WorkerId(0),
+        number: None,
+    }
 }
 
 fn tree() -> Tree {

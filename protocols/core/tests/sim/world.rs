@@ -10,11 +10,14 @@ use noctule_core::effects::{
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::hash::Seed;
 use noctule_core::id::{ConnId, Now, Qos, WorkerId};
+use noctule_core::message::Message;
 use noctule_core::message::{Fields, Publish};
 use noctule_core::policy::{Limits, Policy};
 use noctule_core::retained::RetainedLimits;
 use noctule_core::shared::Shared;
-use noctule_core::store::{StoreEvent, StoreOp, Ticket};
+use noctule_core::store::{
+    LoadRequest, Loaded, LoadedMessage, Recipient, SessionNumber, StoreEvent, StoreOp, Ticket,
+};
 use noctule_core::topic::TopicName;
 
 use crate::client::{Client, Down, Fate, Up};
@@ -66,6 +69,8 @@ pub(crate) struct Conn {
 struct Worker {
     engine: Engine,
     pending: Vec<(Ticket, Record)>,
+    /// Messages that its store is to give back.
+    loads: Vec<LoadRequest>,
     conns: Vec<Conn>,
 }
 
@@ -84,6 +89,10 @@ pub(crate) struct World {
     links: BTreeMap<(usize, usize), Link>,
     pub(crate) clients: Vec<Client>,
     pub(crate) ledger: Ledger,
+    /// What the stores were given to keep, by record.
+    kept: BTreeMap<u64, (Arc<Message>, Box<[Recipient]>)>,
+    /// How often a message came back out of a store.
+    pub(crate) loaded: u64,
     generation: u32,
     /// The first refusals since the storm was over, for the words of a failure.
     pub(crate) refusals: VecDeque<String>,
@@ -96,17 +105,20 @@ impl World {
         let shared = Shared::new(&seed, plan.workers, RetainedLimits::default());
         let shared = Arc::new(shared.with_peer_window(plan.peer_window));
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        let policy = Arc::new(Policy { epoch: 1, limits: plan.limits.clone() });
+        let policy = Arc::new(Policy { epoch: 1, limits: plan.limits.clone(), ..Policy::default() });
         let workers = (0..plan.workers)
             .map(|id| Worker {
                 engine: Engine::new(WorkerId(id), Arc::clone(&shared), Arc::clone(&policy), now),
                 pending: Vec::new(),
+                loads: Vec::new(),
                 conns: Vec::new(),
             })
             .collect();
         Self {
             rng: Rng::new(plan.seed),
             ledger: Ledger::default(),
+            kept: BTreeMap::new(),
+            loaded: 0,
             now,
             workers,
             shared,
@@ -178,6 +190,13 @@ impl World {
                     }
                 }
                 Effect::Store(ticket, op) => {
+                    if let StoreOp::Publish { message, recipients, .. } = &op
+                        && !recipients.is_empty()
+                    {
+                        let kept = (Arc::clone(message), recipients.clone());
+                        let known = self.kept.insert(message.record(), kept);
+                        assert!(known.is_none(), "record {} given twice", message.record());
+                    }
                     let record = self.ledger.submitted(&op, ticket);
                     if ticket != Ticket::NONE {
                         self.workers[worker].pending.push((ticket, record));
@@ -185,6 +204,7 @@ impl World {
                         assert_eq!(record, Record::Other);
                     }
                 }
+                Effect::Load(request) => self.workers[worker].loads.push(request),
                 Effect::Pause(id) => {
                     let conn = self.conn(worker, id).unwrap();
                     assert!(!conn.paused, "paused twice");
@@ -272,6 +292,7 @@ impl World {
             keep_alive_s,
             is_v5: v5,
             will,
+            durability: None,
         };
         self.run(worker, Input::Connect(id, connect));
     }
@@ -454,10 +475,32 @@ impl World {
         true
     }
 
+    /// The store gives back what a session has asked for.
+    fn load(&mut self, worker: usize) -> bool {
+        let Some(LoadRequest { session, records }) = self.workers[worker].loads.pop() else { return false };
+        let number = SessionNumber(session.incarnation);
+        let messages = records
+            .iter()
+            .map(|record| {
+                let (message, recipients) = &self.kept[record];
+                let recipient = recipients.iter().find(|recipient| recipient.session == number);
+                assert!(recipient.is_some(), "{record} is asked for by somebody it is not kept for");
+                self.loaded += 1;
+                let subscription_ids = recipient.and_then(|recipient| recipient.subscription_ids.clone());
+                (*record, Some(LoadedMessage { message: Arc::clone(message), subscription_ids }))
+            })
+            .collect();
+        self.run(worker, Input::Store(StoreEvent::Loaded(Box::new(Loaded { session, messages }))));
+        true
+    }
+
     fn settle(&mut self, worker: usize) -> bool {
+        if self.rng.chance(30) && self.load(worker) {
+            return true;
+        }
         let count = self.workers[worker].pending.len();
         if count == 0 {
-            return false;
+            return self.load(worker);
         }
         let at = self.rng.below(count);
         let (ticket, record) = self.workers[worker].pending.remove(at);
@@ -541,6 +584,7 @@ impl World {
             && self.clients.iter().all(|client| client.acks.is_empty() && client.out.is_empty())
             && self.workers.iter().all(|worker| {
                 worker.pending.is_empty()
+                    && worker.loads.is_empty()
                     && worker.conns.iter().all(|conn| {
                         conn.client_open
                             && conn.server_open

@@ -17,7 +17,7 @@ impl Broker {
     fn new(workers: u16, peer_window: u32, limits: Limits) -> Self {
         let shared = Shared::new(&Seed::new(1), workers, RetainedLimits::default());
         let shared = Arc::new(shared.with_peer_window(peer_window));
-        let (policy, now) = (Arc::new(Policy { epoch: 1, limits }), Now::default());
+        let (policy, now) = (Arc::new(Policy { epoch: 1, limits, ..Policy::default() }), Now::default());
         let engine = |id| Engine::new(WorkerId(id), Arc::clone(&shared), Arc::clone(&policy), now);
         let engines = (0..workers).map(engine).collect();
         Self { engines, now, paused: BTreeSet::new(), mails: Vec::new() }
@@ -33,6 +33,7 @@ impl Broker {
                 Effect::Peer(to, message) => mail.push_back((WorkerId(worker as u16), to, message)),
                 Effect::Pause(conn) => assert!(self.paused.insert(conn)),
                 Effect::Resume(conn) => assert!(self.paused.remove(&conn)),
+                Effect::Load(request) => panic!("{request:?}"),
                 Effect::Store(ticket, _) => assert_eq!(ticket, Ticket::NONE),
                 Effect::Reply(..) | Effect::Close(..) | Effect::Log(_) => {}
             }

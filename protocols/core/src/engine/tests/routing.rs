@@ -278,7 +278,7 @@ fn new_limits_hold_from_the_policy_that_brings_them() {
     let mut kit = Kit::new();
     kit.connect(1, client("c"));
     let limits = Limits { max_subscriptions: 0, ..Limits::default() };
-    kit.give(Input::Policy(Arc::new(Policy { epoch: 2, limits })));
+    kit.give(Input::Policy(Arc::new(Policy { epoch: 2, limits, ..Policy::default() })));
     assert_eq!(kit.subscribe(1, &[filter("a", AtMostOnce)]), [granted(&[Err(Reason::QuotaExceeded)])]);
 }
 
