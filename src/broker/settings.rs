@@ -14,6 +14,9 @@ use crate::config::{self, Anonymous, Config};
 /// back, little enough for a thousand clients that are away.
 const HELD_MESSAGES: usize = 32;
 
+/// The same for a client that is there: a burst is not worth a way to the disk and back.
+const HELD_MESSAGES_ONLINE: usize = 1_024;
+
 /// What every worker reads and none changes.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -78,6 +81,7 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         max_queued_messages: limits.max_queued_messages as usize,
         max_queued_bytes: limits.max_queued_bytes.as_usize(),
         max_held_messages: if config.is_stored() { HELD_MESSAGES } else { usize::MAX },
+        max_held_messages_online: if config.is_stored() { HELD_MESSAGES_ONLINE } else { usize::MAX },
         max_keep_alive_s: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
         max_session_expiry_s: seconds_u32(limits.max_session_expiry),
         refuse_timeout_ms: config.delivery.refuse_timeout.as_millis(),

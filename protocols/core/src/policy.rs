@@ -84,9 +84,11 @@ pub struct Limits {
     pub max_queued_messages: usize,
     /// Bytes waiting for one session, payload and book-keeping.
     pub max_queued_bytes: usize,
-    /// Messages of one session's queue that are held in memory although the store has them. Without bound for a store
-    /// that gives nothing back.
+    /// Messages of an absent client's queue that are held in memory although the store has them. Without bound for a
+    /// store that gives nothing back.
     pub max_held_messages: usize,
+    /// The same for a client that is there, and will want them soon.
+    pub max_held_messages_online: usize,
     /// Longest keep alive granted, s; a longer one (or none) is answered with Server Keep Alive. 0: no ceiling.
     pub max_keep_alive_s: u16,
     /// Longest session expiry granted, s; `u32::MAX`: sessions may live for ever.
@@ -116,6 +118,7 @@ impl Default for Limits {
             max_queued_messages: 10_000,
             max_queued_bytes: 8 << 20,
             max_held_messages: usize::MAX,
+            max_held_messages_online: usize::MAX,
             max_keep_alive_s: 3_600,
             max_session_expiry_s: 7 * 86_400,
             refuse_timeout_ms: 5_000,

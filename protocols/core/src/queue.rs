@@ -199,22 +199,23 @@ impl Queue {
         self.items.push_front(Item::Held(entry));
     }
 
-    /// Adds within the limits; what is stored stays in memory only among the first [`Limits::max_held_messages`].
-    fn admit(&mut self, entry: Entry, limits: &Limits) {
-        let held = self.items.len() - self.stubs;
-        if entry.stored && held >= limits.max_held_messages {
+    /// Adds within the limits; what is stored stays in memory only among the first [`Limits::max_held_messages`] (or
+    /// [`Limits::max_held_messages_online`]).
+    fn admit(&mut self, entry: Entry, limits: &Limits, online: bool) {
+        let most = if online { limits.max_held_messages_online } else { limits.max_held_messages };
+        if entry.stored && self.items.len() - self.stubs >= most {
             self.put_back(Item::Stub(entry.stub()));
         } else {
             self.put_back(Item::Held(entry));
         }
     }
 
-    /// Adds within the limits, or says what gives way under `overflow`.
+    /// Adds within the limits, or says what gives way under `overflow`. `online`: whether the client is there.
     ///
     /// QoS 0 never displaces anything: over the limit it is what is dropped first.
-    pub fn offer(&mut self, entry: Entry, limits: &Limits) -> Offered {
+    pub fn offer(&mut self, entry: Entry, limits: &Limits, online: bool) -> Offered {
         if !self.is_full_for(entry.cost(), limits) {
-            self.admit(entry, limits);
+            self.admit(entry, limits, online);
             return Offered::Queued;
         }
         if entry.qos == Qos::AtMostOnce && limits.overflow != Overflow::Disconnect {
@@ -225,7 +226,7 @@ impl Queue {
             Overflow::Disconnect => Offered::Disconnect(entry),
             // The publisher was asked before the message was accepted (see the engine); what is accepted stays.
             Overflow::Refuse => {
-                self.admit(entry, limits);
+                self.admit(entry, limits, online);
                 Offered::Queued
             }
             Overflow::DropOldest => {
@@ -234,7 +235,7 @@ impl Queue {
                     let Some(oldest) = self.pop_item() else { return Offered::Rejected(entry) };
                     displaced.push(oldest);
                 }
-                self.admit(entry, limits);
+                self.admit(entry, limits, online);
                 Offered::Displaced(displaced)
             }
         }
@@ -279,6 +280,23 @@ impl Queue {
             }
         }
         taken
+    }
+
+    /// The client has gone: what is stored leaves the memory, save the first `most` messages.
+    pub fn page_out(&mut self, most: usize) {
+        if self.items.len() - self.stubs <= most {
+            return;
+        }
+        for item in self.items.iter_mut().skip(most) {
+            if let Item::Held(entry) = item
+                && entry.stored
+            {
+                let stub = entry.stub();
+                self.bytes = self.bytes - entry.cost() + stub.cost as usize;
+                self.stubs += 1;
+                *item = Item::Stub(stub);
+            }
+        }
     }
 
     /// The messages that should come back into memory now: the first run of stubs, if it is near the front.
@@ -407,9 +425,14 @@ mod tests {
         let limits = limits(Overflow::DropOldest, 2);
         let mut queue = Queue::default();
         for number in 0..2 {
-            assert!(matches!(queue.offer(entry(number, Qos::AtLeastOnce, 1), &limits), Offered::Queued));
+            assert!(matches!(
+                queue.offer(entry(number, Qos::AtLeastOnce, 1), &limits, false),
+                Offered::Queued
+            ));
         }
-        let Offered::Displaced(out) = queue.offer(entry(2, Qos::AtLeastOnce, 1), &limits) else { panic!() };
+        let Offered::Displaced(out) = queue.offer(entry(2, Qos::AtLeastOnce, 1), &limits, false) else {
+            panic!()
+        };
         assert_eq!(out.len(), 1);
         assert_eq!(numbers(&queue), [1, 2]);
     }
@@ -419,7 +442,7 @@ mod tests {
         let limits = limits(Overflow::DropOldest, 1);
         let mut queue = Queue::default();
         queue.push(entry(0, Qos::AtLeastOnce, 1));
-        assert!(matches!(queue.offer(entry(1, Qos::AtMostOnce, 1), &limits), Offered::Rejected(_)));
+        assert!(matches!(queue.offer(entry(1, Qos::AtMostOnce, 1), &limits, false), Offered::Rejected(_)));
         assert_eq!(numbers(&queue), [0]);
     }
 
@@ -428,9 +451,9 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(entry(0, Qos::AtLeastOnce, 1));
         let newest = limits(Overflow::DropNewest, 1);
-        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &newest), Offered::Rejected(_)));
+        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &newest, false), Offered::Rejected(_)));
         let hard = limits(Overflow::Disconnect, 1);
-        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &hard), Offered::Disconnect(_)));
+        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &hard, false), Offered::Disconnect(_)));
         assert_eq!(numbers(&queue), [0]);
     }
 
@@ -448,18 +471,18 @@ mod tests {
         };
         let mut queue = Queue::default();
         for number in 1..=4 {
-            assert!(matches!(queue.offer(stored(number), &limits), Offered::Queued));
+            assert!(matches!(queue.offer(stored(number), &limits, false), Offered::Queued));
         }
         assert!(
-            matches!(queue.offer(entry(5, Qos::AtLeastOnce, 1), &limits), Offered::Queued),
+            matches!(queue.offer(entry(5, Qos::AtLeastOnce, 1), &limits, false), Offered::Queued),
             "not stored: held"
         );
         assert_eq!((numbers(&queue), queue.stubs()), (vec![1, 102, 103, 104, 5], 3));
         assert_eq!(*queue.wanted(), [2, 3, 4]);
         // The oldest two give way while the answer is on its way.
-        let Offered::Displaced(out) = queue.offer(stored(6), &limits) else { panic!() };
+        let Offered::Displaced(out) = queue.offer(stored(6), &limits, false) else { panic!() };
         assert!(matches!(*out, [Item::Held(_)]));
-        let Offered::Displaced(out) = queue.offer(stored(7), &limits) else { panic!() };
+        let Offered::Displaced(out) = queue.offer(stored(7), &limits, false) else { panic!() };
         assert!(matches!(*out, [Item::Stub(_)]));
         assert!(queue.pop().is_none(), "a stub can't be sent");
         let lost = queue.fill(vec![loaded(2), loaded(3), (4, None)]);
@@ -469,6 +492,22 @@ mod tests {
         assert!(queue.fill(vec![loaded(6), loaded(7)]).is_empty());
         while queue.pop().is_some() {}
         assert_eq!((queue.len(), queue.bytes(), queue.stubs()), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_is_there_has_more_in_memory_and_gives_it_up_on_leaving() {
+        let limits =
+            Limits { max_held_messages: 1, max_held_messages_online: 3, ..limits(Overflow::DropOldest, 100) };
+        let mut queue = Queue::default();
+        for number in 1..=5 {
+            let stored = Entry { stored: number != 2, ..entry(number, Qos::AtLeastOnce, 1) };
+            queue.offer(stored, &limits, true);
+        }
+        assert_eq!((numbers(&queue), queue.stubs()), (vec![1, 2, 3, 100, 100], 2));
+        let bytes = queue.bytes();
+        queue.page_out(limits.max_held_messages);
+        assert_eq!((numbers(&queue), queue.stubs()), (vec![1, 2, 100, 100, 100], 3), "2 is nowhere else");
+        assert_eq!(queue.bytes(), bytes);
     }
 
     #[test]
@@ -504,8 +543,8 @@ mod tests {
     fn bytes_bound_as_well_as_messages_and_one_large_message_fits_an_empty_queue() {
         let limits = Limits { max_queued_bytes: 1_000, ..limits(Overflow::DropNewest, 100) };
         let mut queue = Queue::default();
-        assert!(matches!(queue.offer(entry(0, Qos::AtLeastOnce, 5_000), &limits), Offered::Queued));
-        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &limits), Offered::Rejected(_)));
+        assert!(matches!(queue.offer(entry(0, Qos::AtLeastOnce, 5_000), &limits, false), Offered::Queued));
+        assert!(matches!(queue.offer(entry(1, Qos::AtLeastOnce, 1), &limits, false), Offered::Rejected(_)));
         queue.pop();
         assert_eq!(queue.bytes(), 0);
     }

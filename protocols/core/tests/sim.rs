@@ -46,6 +46,7 @@ fn plan(seed: u64, workers: u16) -> Plan {
             ShareStrategy::Sticky,
         ]),
         max_held_messages: rng.pick(&[0, 1, 3, usize::MAX]),
+        max_held_messages_online: rng.pick(&[0, 1, 3, 5, usize::MAX]),
         ..Limits::default()
     };
     if rng.chance(35) {

@@ -324,6 +324,10 @@ impl Engine {
         for packet_id in unsent {
             self.give_back_unsent(now, slot, packet_id, fx);
         }
+        let most = self.policy.limits.max_held_messages;
+        if let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) {
+            traffic.queue.page_out(most);
+        }
         self.uncongest(slot);
         self.park_traffic(slot);
     }

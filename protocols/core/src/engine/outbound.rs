@@ -59,7 +59,7 @@ impl Engine {
         let limits = &self.policy.limits;
         let spare = &mut self.spare_traffic;
         let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
-        let offered = traffic.queue.offer(entry, limits);
+        let offered = traffic.queue.offer(entry, limits, conn.is_some());
         let full = limits.overflow == Overflow::Refuse && traffic.queue.is_full_for(0, limits);
         if full && !session.congested {
             session.congested = true;
