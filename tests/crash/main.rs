@@ -14,6 +14,7 @@
     clippy::panic,
     reason = "a test that meets the unexpected has failed"
 )]
+#![allow(clippy::print_stdout, reason = "the seed has to be known when a run is to be repeated")]
 
 mod broker;
 mod cast;

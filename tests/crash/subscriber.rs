@@ -54,9 +54,9 @@ pub(crate) fn run(world: &World, by: usize, mut rng: Rng) {
             }
             if about.wanders && stood && Instant::now() > until && !world.is_at(Phase::Drain) {
                 if rng.once_in(2) {
-                    link.leave()
+                    link.leave();
                 } else {
-                    link.lose()
+                    link.lose();
                 }
                 let back = Instant::now() + rng.millis(50, 400);
                 crate::world::wait(back - Instant::now(), || world.is_at(Phase::Drain));
