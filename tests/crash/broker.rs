@@ -1,4 +1,4 @@
-//! The broker as a process of its own: started, killed, started again on the same directory.
+//! The broker as a process of its own: started, ended one way or the other, started again on the same directory.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
+
+use crate::world::wait;
 
 /// How long a start may take, with all that there is to be recovered.
 const START: Duration = Duration::from_secs(30);
@@ -81,6 +83,14 @@ impl Broker {
             Err(RecvTimeoutError::Timeout) => panic!("no start within {START:?}; see {}", self.log.display()),
             Err(RecvTimeoutError::Disconnected) => panic!("it ended instead; see {}", self.log.display()),
         }
+    }
+
+    /// SIGTERM, and waits for the end. Whether it was a good one.
+    pub(crate) fn stop(mut self) -> bool {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let ended = wait(START, || self.child.try_wait().unwrap().is_some());
+        ended && self.child.wait().unwrap().success()
     }
 
     /// SIGKILL. Whether it was alive until then.

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// What stands in the broker's `[store]`.
     pub(crate) store: &'static str,
+    /// Whether the broker is asked to end (SIGTERM) instead of being killed.
+    pub(crate) asks: bool,
 }
 
 /// What came of it.
@@ -104,11 +106,12 @@ pub(crate) fn run(plan: &Plan) -> Verdict {
     );
     for cycle in 1..=plan.cycles {
         std::thread::sleep(rng.millis(20, 400));
-        if !broker.kill() {
-            failures.push(format!("ended: cycle {cycle}: the broker ended by itself"));
+        let as_expected = if plan.asks { broker.stop() } else { broker.kill() };
+        if !as_expected {
+            failures.push(format!("ended: cycle {cycle}: the broker ended badly, or by itself"));
         }
         checker.tell("down");
-        while rng.once_in(6) {
+        while !plan.asks && rng.once_in(6) {
             // Killed at its start, maybe while it puts the store in order.
             let unlucky = place.start();
             std::thread::sleep(rng.millis(0, 25));

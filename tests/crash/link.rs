@@ -95,8 +95,11 @@ impl<'w> Link<'w> {
         }
     }
 
-    /// A kill closes connections without a word, so every word is one too many.
+    /// A kill closes connections without a word; a broker that was asked to end says so.
     fn complain(&self, error: &ClientError) {
+        if error.verdict().is_some_and(|verdict| verdict.reason == Reason::SERVER_SHUTTING_DOWN) {
+            return;
+        }
         let name = &self.machine.options().client_id;
         self.world.wrong(format!("{name}: {error}"));
     }

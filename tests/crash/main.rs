@@ -35,6 +35,9 @@ use kills::{Plan, run};
 /// Kills in one run, unless `NOCTULE_KILL_CYCLES` says otherwise.
 const CYCLES: u32 = 6;
 
+/// What a broker acknowledges before it stores it.
+const EARLY: &str = "durability = \"interval\"\ninterval = \"10s\"\n";
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
@@ -50,23 +53,31 @@ fn seed() -> u64 {
 #[ignore = "needs the store"]
 fn nothing_acknowledged_is_lost() {
     let cycles = number("NOCTULE_KILL_CYCLES").map_or(CYCLES, |count| u32::try_from(count).unwrap());
-    let verdict = run(&Plan { name: "always", cycles, seed: seed(), store: "" });
+    let verdict = run(&Plan { name: "always", cycles, seed: seed(), store: "", asks: false });
     assert!(verdict.failures.is_empty(), "{verdict}");
 }
 
 /// An interval acknowledges before it stores, which the checker has to notice.
 #[test]
 fn an_early_acknowledgement_is_found_out() {
-    let store = "durability = \"interval\"\ninterval = \"10s\"\n";
-    let verdict = run(&Plan { name: "interval", cycles: 2, seed: seed(), store });
+    let verdict = run(&Plan { name: "interval", cycles: 3, seed: seed(), store: EARLY, asks: false });
     assert!(verdict.failures.iter().any(|line| line.starts_with("missing: ")), "{verdict}");
+}
+
+/// What the interval has not written yet is written at an orderly end.
+#[test]
+#[ignore = "needs the store"]
+fn an_orderly_end_loses_nothing() {
+    let plan = Plan { name: "orderly", cycles: 4, seed: seed(), store: EARLY, asks: true };
+    let verdict = run(&plan);
+    assert!(verdict.failures.is_empty(), "{verdict}");
 }
 
 /// And it does not cry wolf.
 #[test]
 #[ignore = "needs the store"]
 fn without_a_kill_every_promise_is_kept() {
-    let verdict = run(&Plan { name: "alive", cycles: 0, seed: seed(), store: "" });
+    let verdict = run(&Plan { name: "alive", cycles: 0, seed: seed(), store: "", asks: false });
     assert!(verdict.failures.is_empty(), "{verdict}");
 }
 
