@@ -43,10 +43,6 @@ impl Parked {
         self.topics.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.topics.is_empty()
-    }
-
     /// Whether there is room for the topic.
     pub(super) fn has_room(&self, message: &Message) -> bool {
         self.topics.len() < 2 * Self::MAX_TOPICS || self.topics.contains_key(message.topic().as_str())

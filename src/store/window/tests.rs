@@ -521,7 +521,7 @@ fn random_run(seed: u64) {
         (state >> 33) % bound
     };
     let mut last_written = 0;
-    let mut settle = |model: &mut Model, ticket: u64| {
+    let settle = |model: &mut Model, ticket: u64| {
         assert!(model.waiting.remove(&ticket), "seed {seed}: ticket {ticket} answered twice");
         let owed = model.owed.get(&ticket).cloned().unwrap_or_default();
         let on_disk = model.disk.get(&ticket).cloned().unwrap_or_default();
