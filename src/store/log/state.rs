@@ -1,0 +1,58 @@
+//! What the log knows of itself in memory: a commit changes it first and the disk afterwards, so that after a failed
+//! commit it is worth nothing.
+
+use std::collections::BTreeMap;
+
+use super::index::{Chunks, Index, Place, Settled};
+use super::recent::Recent;
+use super::rows::Marks;
+use super::timeline::Timeline;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) timeline: Timeline,
+    pub(super) index: Index,
+    pub(super) chunks: Chunks,
+    /// Kept sessions and groups, and the first chunk that may hold something for each.
+    pub(super) known: BTreeMap<u64, u64>,
+    /// Those that have ended lately: a publisher on another worker may not have heard of it.
+    pub(super) gone: Recent<u64, ()>,
+    /// Topics whose retained message was cleared lately, and the version that did it: an older one may come late.
+    pub(super) cleared: Recent<Box<str>, u64>,
+    pub(super) marks: Marks,
+    /// Of the last exchange that began.
+    pub(super) sequence: u64,
+}
+
+impl State {
+    /// Takes a recipient off a message, wherever that is.
+    pub(super) fn settle(&mut self, record: u64, session: u64) -> Settled {
+        let settled = self.index.settle(record, session);
+        if let Settled::Done(place) = settled {
+            self.leave(place);
+        }
+        settled
+    }
+
+    /// A message is where nobody needs it any more.
+    pub(super) fn leave(&mut self, place: Place) {
+        if place.chunk != Place::UNWRITTEN {
+            self.chunks.leave(place);
+        }
+    }
+
+    /// Notes a kept session or group; returns the first chunk that may hold something for it.
+    ///
+    /// What is there already is for whoever had the number before.
+    pub(super) fn keep(&mut self, number: u64) -> u64 {
+        self.gone.remove(&number);
+        *self.known.entry(number).or_insert(self.chunks.next)
+    }
+
+    /// Forgets a session or group.
+    pub(super) fn end(&mut self, number: u64) {
+        self.known.remove(&number);
+        self.gone.insert(number, ());
+    }
+}
