@@ -205,6 +205,15 @@ impl Directory {
         Ok(self.path.join(name))
     }
 
+    /// Deletes the store file, in which there must be nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        rustix::fs::unlinkat(&self.handle, STORE, AtFlags::empty())?;
+        Ok(())
+    }
+
     /// Names survive a power cut once the directory is on the disk; where that can't be had, there is nothing to do.
     fn sync(&self) {
         let _ = rustix::fs::fsync(&self.handle);

@@ -165,8 +165,10 @@ impl Store for Handle {
             let mut window = self.shared.lock();
             let before = window.elided();
             let wakes = window.submit(now_us, self.worker, ticket, op, &mut self.answers);
-            if window.elided() != before {
-                health.counters.messages_elided.store(window.elided(), Relaxed);
+            let elided = window.elided() - before;
+            drop(window);
+            if elided > 0 {
+                health.counters.messages_elided.fetch_add(elided, Relaxed);
             }
             wakes
         });

@@ -34,6 +34,12 @@ pub(super) trait Medium: Send + 'static {
     /// The system's.
     fn set_aside(&mut self) -> io::Result<PathBuf>;
 
+    /// Deletes the file so that the next [`Medium::open`] makes a fresh one.
+    ///
+    /// # Errors
+    /// The system's.
+    fn discard(&mut self) -> io::Result<()>;
+
     /// Whether what is written can be found again: the file is where it was opened.
     fn is_in_place(&self) -> bool;
 
@@ -147,6 +153,13 @@ impl Medium for Disk {
         self.written_before = self.bytes_written();
         self.room = None;
         Ok(to)
+    }
+
+    fn discard(&mut self) -> io::Result<()> {
+        self.directory.discard()?;
+        self.written_before = self.bytes_written();
+        self.room = None;
+        Ok(())
     }
 
     fn is_in_place(&self) -> bool {

@@ -59,12 +59,12 @@ pub(super) struct Reporter {
     last: Totals,
 }
 
-impl Reporter {
-    /// A commit took so long.
-    pub(super) fn committed(&self, took: Duration) {
-        histogram!(COMMIT_SECONDS).record(took.as_secs_f64());
-    }
+/// A commit took so long.
+pub(super) fn committed(took: Duration) {
+    histogram!(COMMIT_SECONDS).record(took.as_secs_f64());
+}
 
+impl Reporter {
     /// Passes on what has changed.
     pub(super) fn report(&mut self, health: &Health) {
         let now = health.totals();
