@@ -30,7 +30,11 @@ pub fn write(
         writeln!(out, "  {:<14} {address}, MQTT 3.1, 3.1.1 and 5.0; {who}", listener.protocol.as_str())?;
     }
     writeln!(out, "  workers        {}", config.server.workers)?;
-    writeln!(out, "  storage        memory: retained messages and sessions end with the process")?;
+    if config.is_stored() {
+        writeln!(out, "  storage        {}", config.server.data_dir.display())?;
+    } else {
+        writeln!(out, "  storage        memory: retained messages and sessions end with the process")?;
+    }
     if config.listener.iter().all(|listener| listener.anonymous == Anonymous::Loopback) {
         let program = "noctule run --mqtt 0.0.0.0:1883 --anonymous";
         writeln!(out, "  to let other machines in: {program}")?;

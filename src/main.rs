@@ -64,7 +64,19 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
     }
     tracing::info!("stopping: wills are published, clients are told, what waits is written");
+    let health = broker.store_health();
     let stats = broker.stop()?;
+    if let Some(store) = health.map(|health| health.totals()) {
+        let (stored, spared) = (store.messages_stored, store.messages_elided);
+        let (commits, bytes) = (store.commits, store.bytes_written);
+        tracing::info!(
+            stored,
+            spared,
+            commits,
+            bytes,
+            "messages written since the start, and delivered without"
+        );
+    }
     for reason in DropReason::ALL {
         let count: u64 = stats.iter().map(|stats| stats.dropped(reason)).sum();
         if count > 0 {

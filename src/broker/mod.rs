@@ -3,6 +3,7 @@
 //! `worker` is where the pure crates meet the reactor; here the threads are started and stopped.
 
 mod admission;
+mod backing;
 mod settings;
 mod telemetry;
 mod worker;
@@ -13,17 +14,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use noctule_core::effects::Effects;
 use noctule_core::engine::{Engine, Stats};
 use noctule_core::hash::Seed;
 use noctule_core::id::{Now, WorkerId};
 use noctule_core::shared::Shared;
+use noctule_core::store::MemoryStore;
 pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::reactor::{self, Mailboxes, listen};
+use crate::store::{DiskStore, Health, StoreError};
 use admission::Admission;
+use backing::{Backing, StoreMail};
 use settings::Settings;
 pub use telemetry::record_metrics;
 use worker::{Mail, Worker};
@@ -49,6 +54,12 @@ pub enum StartError {
     /// The system has no entropy to give.
     #[error("can't have random numbers from the system: {0}")]
     Entropy(#[source] io::Error),
+    /// The data directory, or what is in it, can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's thread can't be started.
+    #[error("can't start the store's thread: {0}")]
+    StoreThread(#[source] io::Error),
     /// A thread can't be started.
     #[error("can't start worker {worker}: {error}")]
     Thread {
@@ -78,6 +89,7 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
+    store: Option<DiskStore>,
     started: Instant,
     ended: Arc<Notify>,
 }
@@ -94,7 +106,7 @@ impl Broker {
     /// Starts listeners and workers as `config` says.
     ///
     /// # Errors
-    /// [`StartError`] when an address or a thread can't be had; nothing runs then.
+    /// [`StartError`] when an address, the data directory or a thread can't be had; nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         Self::start_with(config, AuthMethods::default())
     }
@@ -118,21 +130,45 @@ impl Broker {
         let started = Instant::now();
         let ended = Arc::new(Notify::new());
         let mailboxes = Mailboxes::new(count);
-        let mut broker =
-            Self { addresses, workers: Vec::new(), mailboxes, started, ended: Arc::clone(&ended) };
         let settings = Arc::new(Settings::new(config, methods));
         let limits = &config.limits;
         let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
         let seed = Seed::new(entropy().map_err(StartError::Entropy)?);
         let shared = Arc::new(Shared::new(&seed, count, settings::retained_limits(config)));
-        for worker in 0..count {
+        let start = now(started);
+        let engine = |id| Engine::new(id, Arc::clone(&shared), Arc::clone(&settings.policy), start);
+        let mut engines: Vec<_> = (0..count).map(WorkerId).map(engine).collect();
+        let mut store = None;
+        let mut effects = Vec::new();
+        if config.is_stored() {
+            let opening = started.elapsed();
+            let (mut disk, recovered) = DiskStore::open(&settings::store(config), started)?;
+            let sessions = recovered.sessions.len();
+            let messages: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
+            let retained = recovered.retained.len();
+            effects = noctule_core::engine::recover(&mut engines, recovered, now(started));
+            if sessions + retained > 0 {
+                let ms = (started.elapsed() - opening).as_millis() as u64;
+                tracing::info!(sessions, messages, retained, ms, "taken up from the store");
+            }
+            disk.serve(Arc::new(StoreMail(mailboxes.clone()))).map_err(StartError::StoreThread)?;
+            store = Some(disk);
+        }
+        effects.resize_with(engines.len(), Effects::default);
+        let mut broker =
+            Self { addresses, workers: Vec::new(), mailboxes, store, started, ended: Arc::clone(&ended) };
+        for (engine, fx) in engines.into_iter().zip(effects) {
+            let id = engine.id();
+            let worker = id.0;
             let failed = |error| StartError::Thread { worker, error };
             let listeners: io::Result<Vec<TcpListener>> =
                 listeners.iter().map(TcpListener::try_clone).collect();
             let listeners = listeners.map_err(failed)?;
-            let id = WorkerId(worker);
-            let engine = Engine::new(id, Arc::clone(&shared), Arc::clone(&settings.policy), now(started));
-            let handler = Worker::new(engine, Arc::clone(&settings), Arc::clone(&admission));
+            let backing = match &broker.store {
+                Some(disk) => Backing::Disk(disk.handle(id), disk.health()),
+                None => Backing::Memory(MemoryStore::default()),
+            };
+            let handler = Worker::new(engine, backing, fx, Arc::clone(&settings), Arc::clone(&admission));
             let reactor = reactor::Config {
                 budget_bytes: limits.out_buffer.as_usize(),
                 started,
@@ -191,12 +227,23 @@ impl Broker {
         self.join()
     }
 
-    /// Waits for the workers, which only end by [`Broker::stop`] or a failure.
+    /// Waits for the workers, which only end by [`Broker::stop`] or a failure, then for the store to have everything.
     fn join(self) -> io::Result<Vec<Stats>> {
-        self.workers
+        let stats = self
+            .workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
-            .collect()
+            .collect();
+        if let Some(store) = self.store {
+            store.close()?;
+        }
+        stats
+    }
+
+    /// How the store is and what it has counted; `None` if nothing is stored.
+    #[must_use]
+    pub fn store_health(&self) -> Option<Arc<Health>> {
+        self.store.as_ref().map(DiskStore::health)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the configuration to what the engines and the protocol machines understand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use noctule_core::id::Qos;
 use noctule_core::policy::{self, DurabilityRules, Policy};
@@ -9,6 +10,7 @@ use noctule_core::topic::{TopicFilter, TopicLimits};
 use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 
 use crate::config::{self, Anonymous, Config};
+use crate::store;
 
 /// Messages of one queue that are kept in memory although the store has them: enough to begin with when a client comes
 /// back, little enough for a thousand clients that are away.
@@ -118,6 +120,20 @@ fn durability_rules(config: &Config) -> DurabilityRules {
     DurabilityRules {
         default: durability(config.store.durability),
         filters: config.durability.iter().filter_map(rule).collect(),
+    }
+}
+
+pub(super) fn store(config: &Config) -> store::Settings {
+    let configured = &config.store;
+    store::Settings {
+        directory: config.server.data_dir.clone(),
+        commit_window: Duration::from_millis(configured.commit_window.as_millis()),
+        interval: Duration::from_millis(configured.interval.as_millis()),
+        retained_interval: Duration::from_millis(configured.retained_interval.as_millis()),
+        cache: configured.cache.as_usize(),
+        reserve: configured.reserve.as_bytes(),
+        min_free: configured.min_free.as_bytes(),
+        max_bytes: configured.max_size.as_bytes(),
     }
 }
 

@@ -18,12 +18,13 @@ use noctule_core::effects::{Effect, Effects, Input, PeerMsg};
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
-use noctule_core::store::{MemoryStore, Store, StoreEvent};
+use noctule_core::store::{Store, StoreEvent, Ticket};
 use noctule_mqtt::Split;
 use noctule_mqtt::server::{Server, Step, Surroundings};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
+use super::backing::Backing;
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
@@ -43,6 +44,8 @@ const REPORT_INTERVAL_MS: u64 = 1_000;
 pub(super) enum Mail {
     /// From another engine.
     Peer(PeerMsg),
+    /// From the store.
+    Store(Vec<StoreEvent>),
     /// A connection whose session lives here.
     Adopt(Box<Moved>),
     /// The broker stops: wills first. Tells when they are on their way to the other workers.
@@ -74,7 +77,7 @@ struct Peer {
 #[derive(Debug)]
 pub(super) struct Worker {
     engine: Engine,
-    store: MemoryStore,
+    store: Backing,
     settings: Arc<Settings>,
     admission: Arc<Admission>,
     peers: Vec<Option<Peer>>,
@@ -109,14 +112,21 @@ enum End {
 }
 
 impl Worker {
-    pub(super) fn new(engine: Engine, settings: Arc<Settings>, admission: Arc<Admission>) -> Self {
+    /// `fx`: what is to be done before anything else, after a restart.
+    pub(super) fn new(
+        engine: Engine,
+        store: Backing,
+        fx: Effects,
+        settings: Arc<Settings>,
+        admission: Arc<Admission>,
+    ) -> Self {
         Self {
             engine,
-            store: MemoryStore::default(),
+            store,
             settings,
             admission,
             peers: Vec::new(),
-            fx: Effects::default(),
+            fx,
             words: BytesMut::new(),
             log: Limited::new(LOG_LINES_PER_SECOND),
             reporter: Reporter::default(),
@@ -299,7 +309,10 @@ impl Worker {
                     if let Some(left_out) = self.line("store_refused", io.now().mono_ms) {
                         warn!(left_out, "{refused}");
                     }
-                    self.engine.handle(io.now(), Input::Store(StoreEvent::Failed(ticket)), &mut self.fx);
+                    if ticket != Ticket::NONE {
+                        let event = StoreEvent::Failed(ticket);
+                        self.engine.handle(io.now(), Input::Store(event), &mut self.fx);
+                    }
                 }
             }
             Effect::Load(request) => self.store.load(request),
@@ -401,6 +414,11 @@ impl Handler for Worker {
     fn mail(&mut self, io: &mut Io, from: WorkerId, mail: Mail) {
         match mail {
             Mail::Peer(message) => self.engine.handle(io.now(), Input::Peer(from, message), &mut self.fx),
+            Mail::Store(events) => {
+                for event in events {
+                    self.engine.handle(io.now(), Input::Store(event), &mut self.fx);
+                }
+            }
             // It would miss the good-bye.
             Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.peer.ip()),
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
@@ -462,6 +480,11 @@ impl Handler for Worker {
 
     fn turn(&mut self, io: &mut Io) -> Option<u64> {
         let now = io.now();
+        self.engine.shared().set_store_refuses(self.store.refuses());
+        if !self.fx.list.is_empty() {
+            // What a restart has left to do.
+            self.apply(io);
+        }
         if self.engine.next_wake_ms().is_some_and(|due| due <= now.mono_ms) {
             self.engine.handle(now, Input::Tick, &mut self.fx);
             self.apply(io);

@@ -34,7 +34,7 @@ pub(crate) fn run(world: &World, by: usize, mut rng: Rng) {
             link.machine.subscribe(link.now_ms(), &wanted, None, &[]).unwrap();
         }
         let mut until = Instant::now() + rng.millis(10, 150);
-        while link.is_up() && !world.is_over() {
+        loop {
             while let Some(event) = link.machine.poll_event() {
                 match event {
                     Event::Message(message) => match payload::read(&message.payload) {
@@ -51,6 +51,10 @@ pub(crate) fn run(world: &World, by: usize, mut rng: Rng) {
                     }
                     _ => {}
                 }
+            }
+            // After the events: a broker's DISCONNECT may come with the last messages.
+            if !link.is_up() || world.is_over() {
+                break;
             }
             if about.wanders && stood && Instant::now() > until && !world.is_at(Phase::Drain) {
                 if rng.once_in(2) {

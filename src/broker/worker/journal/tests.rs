@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use metrics::with_local_recorder;
 use metrics_util::debugging::DebuggingRecorder;
 use noctule_core::delivery::AckKind;
-use noctule_core::effects::{DropReason, Reason};
+use noctule_core::effects::{DropReason, Effects, Reason};
 use noctule_core::engine::Engine;
 use noctule_core::hash::Seed;
 use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::policy::Limits;
 use noctule_core::shared::Shared;
+use noctule_core::store::MemoryStore;
 use noctule_mqtt::server::{AuthMethods, ServerLimits};
 use tracing::span;
 use tracing::subscriber::{Interest, Subscriber, with_default};
 
 use super::*;
 use crate::broker::admission::Admission;
+use crate::broker::backing::Backing;
 use crate::broker::settings::{self, Settings};
 use crate::broker::telemetry::record_metrics;
 use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
@@ -58,7 +60,8 @@ fn worker() -> Worker {
     let settings = Arc::new(Settings::new(&config, AuthMethods::default()));
     let shared = Arc::new(Shared::new(&Seed::new(1), 1, settings::retained_limits(&config)));
     let engine = Engine::new(WorkerId(0), shared, Arc::clone(&settings.policy), Now::default());
-    Worker::new(engine, settings, Arc::new(Admission::new(1, 1)))
+    let (store, fx) = (Backing::Memory(MemoryStore::default()), Effects::default());
+    Worker::new(engine, store, fx, settings, Arc::new(Admission::new(1, 1)))
 }
 
 #[test]
