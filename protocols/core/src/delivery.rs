@@ -39,7 +39,8 @@ pub struct Flight {
     pub sent_before: bool,
     /// Whether the store failed to take the present stage; it is asked again on the next connection.
     pub unstored: bool,
-    /// The store's number for the message, also when that is gone.
+    /// The store's number for the message, also when that is gone; 0 if the store has it for nobody here, and knows at
+    /// most the packet id.
     pub record: u64,
     /// For whom the store keeps the message under this packet id; 0 while it knows nothing of the packet id.
     pub owner: SessionNumber,
@@ -143,6 +144,7 @@ impl Window {
         }
         let packet_id = self.next_id();
         let owner = owner.unwrap_or_default();
+        let in_store = entry.owner(owner).is_some();
         self.live += 1;
         self.flights.push_back(Flight {
             packet_id,
@@ -150,7 +152,7 @@ impl Window {
             on_wire: false,
             sent_before: false,
             unstored: false,
-            record: entry.message.record(),
+            record: if in_store { entry.message.record() } else { 0 },
             owner,
             entry: Some(entry),
         });
@@ -213,7 +215,7 @@ impl Window {
     }
 
     /// Takes a PUBACK, PUBREC or PUBCOMP. `failed`: its reason code is 0x80 or above, which ends the exchange
-    /// (section 4.3.3). Where the store knows the packet id, PUBREC must be stored before PUBREL is sent.
+    /// (section 4.3.3). Where the store has the message, PUBREC must be stored before PUBREL is sent.
     pub fn acknowledge(&mut self, kind: AckKind, id: NonZeroU16, failed: bool) -> Acked {
         let Some(place) = self.place(id) else { return Acked::Unknown };
         let Some(flight) = self.at(place) else { return Acked::Unknown };
@@ -224,7 +226,8 @@ impl Window {
                 if failed {
                     return self.finish(place);
                 }
-                flight.stage = if flight.is_kept() { Stage::StoringRelease } else { Stage::Releasing };
+                let stores = flight.is_kept() && flight.record != 0;
+                flight.stage = if stores { Stage::StoringRelease } else { Stage::Releasing };
                 Acked::Received(flight.entry.take())
             }
             // Stored or not, the answer to a repeated PUBREC is on its way.

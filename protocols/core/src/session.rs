@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use crate::delivery::{Received, Window};
+use crate::delivery::{Received, Stage, Window};
 use crate::id::{ConnId, Qos};
 use crate::message::Message;
 use crate::queue::{Entry, Item, Queue};
@@ -171,16 +171,20 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// The numbers of the messages that the store keeps for this session.
+    /// The numbers of the messages that the store keeps for this session, whose number is `own`.
     #[must_use]
-    pub fn records(&self) -> Box<[u64]> {
-        let in_flight = self.window.iter().filter_map(|flight| flight.entry.as_ref());
+    pub fn records(&self, own: SessionNumber) -> Box<[u64]> {
         let held = |entry: &Entry| entry.stored.then(|| entry.message.record());
+        let in_flight = self.window.iter().filter_map(|flight| match &flight.entry {
+            Some(entry) => held(entry),
+            // Received, but the store may have failed to take that.
+            None => (flight.stage == Stage::StoringRelease && flight.owner == own).then_some(flight.record),
+        });
         let waiting = self.queue.iter().filter_map(|item| match item {
             Item::Held(entry) => held(entry),
             Item::Stub(stub) => Some(stub.record),
         });
-        in_flight.filter_map(held).chain(waiting).collect()
+        in_flight.chain(waiting).collect()
     }
 
     /// Whether nothing moves and nothing is owed.
@@ -217,6 +221,8 @@ pub struct Session {
     pub traffic: Option<Box<Traffic>>,
     /// Counts changes of attachment, so that an expiry or will timer of an earlier absence finds nothing to do.
     pub absence: u32,
+    /// Wills of it that are on their way and not yet published.
+    pub wills_due: u16,
     /// Whether the store knows it: from when it is durable for the first time to its end.
     pub kept: bool,
     /// Whether the queue stands over its limit under [`crate::policy::Overflow::Refuse`].

@@ -76,7 +76,8 @@ pub enum StoreOp {
         /// Who keeps it until they acknowledge it.
         recipients: Box<[Recipient]>,
         /// Its version if it becomes the topic's retained message (an empty payload clears it): of two for one topic
-        /// the store keeps the one with the higher version, in whichever order they come.
+        /// the store keeps the one with the higher version, in whichever order they come; of two with the same version the
+        /// later one.
         retained: Option<u64>,
         /// The publisher's session and packet id when it came at QoS 2 and must not be taken twice.
         inbound: Option<(SessionNumber, u16)>,
@@ -117,6 +118,8 @@ pub enum StoreOp {
         packet_id: u16,
     },
     /// The client has it (PUBREC came): from now on only PUBREL is sent. The owner has thereby acknowledged the message.
+    /// With record 0 and no [`StoreOp::OutboundSent`] before: a message that the store does not have is about to be sent
+    /// at QoS 2; its packet id is taken, and a restart frees it with PUBREL.
     OutboundReceived {
         /// The session that got it.
         session: SessionNumber,
@@ -153,7 +156,8 @@ pub enum StoreOp {
         /// Whether it can be delivered to.
         online: bool,
     },
-    /// A session has ended; everything recorded for it is void.
+    /// A session has ended; everything recorded for it is void, save its will, which is published first: see
+    /// [`StoreOp::WillGone`].
     SessionEnded {
         /// The session.
         session: SessionNumber,

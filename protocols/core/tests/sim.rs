@@ -15,12 +15,20 @@
 
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/crash.rs"]
+mod crash;
+#[path = "sim/disk.rs"]
+mod disk;
 #[path = "sim/ledger.rs"]
 mod ledger;
 #[path = "sim/outbox.rs"]
 mod outbox;
 #[path = "sim/rng.rs"]
 mod rng;
+#[path = "sim/shell.rs"]
+mod shell;
+#[path = "sim/store.rs"]
+mod store;
 #[path = "sim/verdict.rs"]
 mod verdict;
 #[path = "sim/world.rs"]
@@ -60,6 +68,7 @@ fn plan(seed: u64, workers: u16) -> Plan {
         limits,
         peer_window: rng.pick(&[1, 2, 3, 5, 8, 12, 17, 33]),
         store_fails: rng.chance(25),
+        crashes: rng.chance(60),
         expiry: rng.chance(20),
         drifters: rng.below(4),
         keepers: 3 + rng.below(4),
@@ -95,7 +104,7 @@ fn clients(plan: &Plan) -> Vec<Client> {
         } else {
             let mut subs = Vec::new();
             for _ in 0..1 + rng.below(3) {
-                let filter = rng.pick(&["a/#", "a/+", "a/0", "+/1", "#", "w/#", "r/+"]);
+                let filter = rng.pick(&["a/#", "a/+", "a/0", "+/1", "+/n", "#", "w/#", "r/+"]);
                 if subs.iter().all(|sub: &Sub| sub.filter != filter) {
                     subs.push(plain(filter, &mut rng));
                 }
@@ -164,6 +173,9 @@ fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
         }
         for _ in 0..3 {
             world.step();
+        }
+        if world.plan.crashes && world.rng.below(400) == 0 {
+            world.crash();
         }
         if world.rng.chance(10) {
             let ms = world.rng.pick(&[1, 10, 200, 1_500]);

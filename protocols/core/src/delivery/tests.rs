@@ -33,6 +33,12 @@ fn begin(window: &mut Window, qos: Qos) -> NonZeroU16 {
     id
 }
 
+/// The store has the exchange and its message.
+fn store(window: &mut Window, id: NonZeroU16) {
+    let flight = window.find(id).unwrap();
+    (flight.owner, flight.record) = (SessionNumber(1), 1);
+}
+
 fn ack(window: &mut Window, kind: AckKind, id: NonZeroU16) -> Acked {
     window.acknowledge(kind, id, false)
 }
@@ -73,7 +79,7 @@ fn qos_2_takes_its_two_steps_and_nothing_else() {
 fn a_release_that_is_being_stored_takes_a_repeated_pubrec_and_no_pubcomp() {
     let mut window = Window::default();
     let first = begin(&mut window, Qos::ExactlyOnce);
-    window.find(first).unwrap().owner = SessionNumber(1);
+    store(&mut window, first);
     assert!(matches!(window.acknowledge(AckKind::PubRec, first, false), Acked::Received(Some(_))));
     assert!(matches!(window.acknowledge(AckKind::PubRec, first, false), Acked::Received(None)));
     assert!(matches!(ack(&mut window, AckKind::PubComp, first), Acked::OutOfTurn));
@@ -138,7 +144,7 @@ fn a_new_connection_owes_the_unfinished_in_the_old_order() {
     let mut window = Window::default();
     let ids: Vec<_> = (0..5).map(|_| begin(&mut window, Qos::ExactlyOnce)).collect();
     ack(&mut window, AckKind::PubRec, ids[3]);
-    window.find(ids[1]).unwrap().owner = SessionNumber(1);
+    store(&mut window, ids[1]);
     window.acknowledge(AckKind::PubRec, ids[1], false);
     ack(&mut window, AckKind::PubRec, ids[0]);
     ack(&mut window, AckKind::PubComp, ids[0]);

@@ -211,6 +211,8 @@ impl Engine {
         }
     }
 
+    /// Has the packet id stored before PUBLISH leaves; with `record` 0 as one whose message will not come again, so that
+    /// a restart ends the exchange with PUBREL.
     pub(super) fn store_outbound(
         &mut self,
         slot: u32,
@@ -222,7 +224,11 @@ impl Engine {
         let id = self.session_id(slot);
         let session = SessionNumber(id.incarnation);
         let ticket = self.ticket(Waiting::Outbound { session: id, packet_id });
-        let op = StoreOp::OutboundSent { session, owner, record, packet_id: packet_id.get() };
+        let packet_id = packet_id.get();
+        let op = match record {
+            0 => StoreOp::OutboundReceived { session, owner, record, packet_id },
+            _ => StoreOp::OutboundSent { session, owner, record, packet_id },
+        };
         fx.push(Effect::Store(ticket, op));
     }
 

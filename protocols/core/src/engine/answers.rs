@@ -87,6 +87,8 @@ pub(super) struct Hold {
     pub(super) publisher: SessionId,
     pub(super) packet_id: NonZeroU16,
     pub(super) message: Arc<Message>,
+    /// A number next to the message's, for a copy if one is needed: who gets that gets it in its place all the same.
+    pub(super) spare_record: u64,
     pub(super) set: Arc<MatchSet>,
     /// What was reserved for it among the retained messages; 0 if it is none.
     pub(super) version: u64,
@@ -297,12 +299,13 @@ impl Engine {
                 Some(Waiting::Hold(hold)) if hold.stored == Some(true) && !hold.cancelled => {
                     self.hold_stored(now, hold, fx);
                 }
+                Some(Waiting::Hold(hold)) if hold.stored == Some(true) => self.unstore(now, &hold, fx),
                 Some(Waiting::Hold(hold)) => {
-                    if hold.stored == Some(true) {
-                        self.unstore(&hold, fx);
-                    } else if !hold.cancelled {
+                    if !hold.cancelled {
                         self.forget_received(publisher, hold.packet_id);
-                        self.cancel_holds(publisher);
+                        if !self.can_be_told(hold.place.conn) {
+                            self.cancel_holds(publisher);
+                        }
                     }
                     let reply = pub_rec(hold.packet_id, Reason::QuotaExceeded);
                     self.answer_failed(now, hold.place, reply, None, fx);
@@ -326,16 +329,34 @@ impl Engine {
         }
     }
 
-    /// The store is to forget a message that was stored and does not go on.
-    fn unstore(&mut self, hold: &Hold, fx: &mut Effects) {
+    /// Whether the client at `conn` is there and can be told that its message was refused.
+    pub(super) fn can_be_told(&mut self, conn: ConnId) -> bool {
+        self.conn(conn).is_some_and(|state| state.is_v5 && state.session != NO_SESSION)
+    }
+
+    /// The store is to forget a message that was stored and does not go on: its packet id first, and before the client
+    /// hears of it, or a crash would leave an id under which the next message is taken for a copy.
+    fn unstore(&mut self, now: Now, hold: &Hold, fx: &mut Effects) {
+        let (publisher, packet_id, conn) = (hold.publisher, hold.packet_id, hold.place.conn);
+        let traffic = self.slot_of(publisher).and_then(|slot| self.session(slot)?.traffic.as_ref());
+        // It may have come again meanwhile; then the id is that copy's.
+        let again = traffic.is_some_and(|traffic| traffic.received.contains(packet_id));
+        let session = SessionNumber(publisher.incarnation);
+        let release = StoreOp::InboundReleased { session, packet_id: packet_id.get() };
+        let reply = pub_rec(packet_id, Reason::QuotaExceeded);
+        if self.can_be_told(conn) {
+            self.count_drop(now, DropReason::StoreFailed, "store", fx);
+            let ops = if again { Vec::new() } else { vec![release] };
+            self.answer_when_stored(conn, Some(hold.place), reply, ops, fx);
+        } else {
+            if !again {
+                fx.push(Effect::Store(Ticket::NONE, release));
+            }
+            self.answer_failed(now, hold.place, reply, None, fx);
+        }
         acknowledge_all(&hold.message, &hold.set, fx);
         if hold.version != 0 {
-            let (message, version) = (Arc::clone(&hold.message), hold.version);
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
-        }
-        if hold.publisher.worker == self.id {
-            let (session, packet_id) = (SessionNumber(hold.publisher.incarnation), hold.packet_id.get());
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::InboundReleased { session, packet_id }));
+            self.unretain(now, &hold.message, hold.version, fx);
         }
     }
 

@@ -1,19 +1,19 @@
-//! Sessions come, stay and go: CONNECT, takeover, DISCONNECT, a lost connection, expiry, wills, shutdown.
+//! Sessions come, stay and go: CONNECT, takeover, DISCONNECT, a lost connection, expiry. Their wills are next door.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::publish::acknowledged;
+use super::wills::{own_will, will_gone};
 use super::{Engine, NO_SESSION, SPARE_TRAFFIC, Timer};
 use crate::delivery::Stage;
-use crate::effects::{Connect, DropReason, Effect, Effects, Event, PeerMsg, Reply, WillRequest};
+use crate::effects::{Connect, DropReason, Effect, Effects, Event, PeerMsg, Reply};
 use crate::group::Outcome;
-use crate::id::{ConnId, Now, Qos, SessionId};
-use crate::message::{Message, Publish};
-use crate::policy::{Action, Identity};
+use crate::id::{ConnId, Now, Qos};
 use crate::queue::Item;
 use crate::refusal::{Kind, Refusal};
-use crate::session::{Session, Subscriptions, Traffic, Will};
-use crate::store::{KeptWill, SessionNumber, StoreOp, Ticket};
+use crate::session::{Session, Subscriptions, Traffic};
+use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
 impl Engine {
@@ -55,15 +55,16 @@ impl Engine {
             Some(slot) => slot,
             None => self.new_session(connect),
         };
-        let will = connect.will.as_ref().map(|will| Box::new(own_will(will)));
-        self.keep_will(slot, connect, will.as_deref(), fx);
         let Some(session) = self.session(slot) else { return };
         let was_durable = session.is_durable() && session_present;
         session.conn = Some(conn);
         session.absence = session.absence.wrapping_add(1);
         session.expiry_s = expiry_s;
         session.window_max = window_max;
-        session.will = will;
+        let will = connect.will.as_ref().map(|will| Box::new(own_will(will)));
+        if std::mem::replace(&mut session.will, will).is_some() && session.will.is_none() {
+            will_gone(session.number, fx);
+        }
         if let Some(traffic) = &mut session.traffic {
             // A PUBREL that waits for an older one leaves behind that one.
             let releases = &traffic.releases;
@@ -80,6 +81,7 @@ impl Engine {
         if keep_alive_s > 0 {
             self.arm(now.mono_ms + u64::from(keep_alive_s) * 1_500, Timer::KeepAlive(conn));
         }
+        self.keep_will(slot, fx);
         self.durability_changed(slot, was_durable, session_present, fx);
         self.presence(slot, true, fx);
         self.store_again(slot, fx);
@@ -124,25 +126,6 @@ impl Engine {
         Ok(())
     }
 
-    fn check_will(&self, connect: &Connect<'_>, will: &WillRequest<'_>) -> Result<(), Refusal> {
-        let limits = &self.policy.limits;
-        let topic = will.publish.topic.as_str();
-        if will.publish.qos > limits.max_qos {
-            let (asked, most) = (will.publish.qos.level(), limits.max_qos.level());
-            let detail = format!("will QoS {asked} is above max_qos {most}");
-            return Err(Refusal::new(Kind::QosNotSupported, detail));
-        }
-        if will.publish.retain && !limits.retain_available {
-            return Err(Refusal::new(Kind::RetainNotSupported, "will retain: retain_available is false"));
-        }
-        let who = Identity { user: connect.user, client_id: connect.client_id };
-        if !self.policy.allows(who, Action::Publish(topic)) {
-            let detail = format!("no right to publish the will to {topic:?}");
-            return Err(Refusal::new(Kind::NotAuthorized, detail));
-        }
-        Ok(())
-    }
-
     /// The keep alive in force, s. Only MQTT 5 can be told of a lower one [MQTT-3.2.2-21]; a 3.x client keeps its own.
     fn keep_alive_granted(&self, connect: &Connect<'_>) -> u16 {
         let ceiling = self.policy.limits.max_keep_alive_s;
@@ -172,6 +155,7 @@ impl Engine {
             will: None,
             traffic: None,
             absence: 0,
+            wills_due: 0,
             kept: false,
             congested: false,
         };
@@ -272,11 +256,7 @@ impl Engine {
         }
         match will {
             None => {}
-            Some(0) => {
-                if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
-                    self.publish_will(now, slot, &will, fx);
-                }
-            }
+            Some(0) => self.will_due(now, slot, fx),
             Some(delay_s) => {
                 let deadline = now.mono_ms + u64::from(delay_s) * 1_000;
                 self.arm(deadline, Timer::WillDelay { slot, number, absence });
@@ -375,25 +355,6 @@ impl Engine {
         }
     }
 
-    /// Tells the store of the will that a client has brought, or that it has none any more.
-    fn keep_will(&mut self, slot: u32, connect: &Connect<'_>, will: Option<&Will>, fx: &mut Effects) {
-        let Some(session) = self.session(slot) else { return };
-        match will {
-            Some(will) => {
-                let will = Box::new(KeptWill {
-                    client_id: connect.client_id.into(),
-                    user: connect.user.map(Into::into),
-                    message: Arc::clone(&will.message),
-                    delay_s: will.delay_s,
-                    expiry_s: will.expiry_s,
-                });
-                fx.push(Effect::Store(Ticket::NONE, StoreOp::WillKept { session: session.number, will }));
-            }
-            None if session.will.is_some() => will_gone(session.number, fx),
-            None => {}
-        }
-    }
-
     /// Tells the tree, the groups and the store when a session begins or ceases to outlive its connections. The store
     /// goes on knowing one that will end with its connection: what waits in it may be there alone.
     fn durability_changed(&mut self, slot: u32, was: bool, existed: bool, fx: &mut Effects) {
@@ -450,9 +411,7 @@ impl Engine {
 
     /// The session ends: its subscriptions go, what waited is counted, its will (if it still has one) is published.
     pub(super) fn end_session(&mut self, now: Now, slot: u32, fx: &mut Effects) {
-        if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
-            self.publish_will(now, slot, &will, fx);
-        }
+        self.will_due(now, slot, fx);
         let name = self.session_id(slot);
         let subscriptions = self.session(slot).map(|session| std::mem::take(&mut session.subscriptions));
         for subscription in subscriptions.into_iter().flatten() {
@@ -470,11 +429,12 @@ impl Engine {
             self.shared.count_kept(false);
         }
         if session.kept {
-            let records = session.traffic.as_ref().map(|traffic| traffic.records()).unwrap_or_default();
+            let traffic = session.traffic.as_ref();
+            let records = traffic.map(|traffic| traffic.records(session.number)).unwrap_or_default();
             fx.push(Effect::Store(Ticket::NONE, StoreOp::SessionEnded { session: session.number, records }));
         }
         let Some(mut traffic) = session.traffic else { return };
-        let lost = self.lose_traffic(now, &session.client_id, &mut traffic, fx);
+        let lost = self.lose_traffic(now, session.number, &session.client_id, &mut traffic, fx);
         if lost > 0 {
             fx.push(Effect::Log(Event::SessionEnded { client_id: session.client_id, lost }));
         }
@@ -491,13 +451,22 @@ impl Engine {
 
     /// Empties an ended session's queue and window: shared messages return to their groups as far as they may
     /// [MQTT-4.8.2-4/5], the rest is counted. Returns how many were lost.
-    fn lose_traffic(&mut self, now: Now, client_id: &str, traffic: &mut Traffic, fx: &mut Effects) -> usize {
+    fn lose_traffic(
+        &mut self,
+        now: Now,
+        number: SessionNumber,
+        client_id: &str,
+        traffic: &mut Traffic,
+        fx: &mut Effects,
+    ) -> usize {
         let mut lost = 0;
         let mut entries = Vec::new();
         for flight in traffic.window.drain() {
             if let Some(entry) = flight.entry {
                 let with_client = flight.sent_before && entry.qos == Qos::ExactlyOnce;
                 entries.push((entry, if with_client { Outcome::Finished } else { Outcome::Returned }));
+            } else if flight.stage == Stage::StoringRelease && flight.owner != number {
+                acknowledged(flight.owner, flight.record, fx);
             }
         }
         while let Some(item) = traffic.queue.pop_item() {
@@ -512,6 +481,9 @@ impl Engine {
         for (entry, outcome) in entries {
             if let Some(lease) = entry.lease() {
                 self.lease_ended(now, lease, outcome, fx);
+            } else if let Some(group) = entry.extra.as_ref().and_then(|extra| extra.group) {
+                // Lent before a restart, at QoS 2: it dies with the session [MQTT-4.8.2-5].
+                acknowledged(group, entry.message.record(), fx);
             }
             if entry.lease().is_none() || outcome == Outcome::Finished {
                 lost += 1;
@@ -520,72 +492,5 @@ impl Engine {
             self.pool.give_back(entry.message);
         }
         lost
-    }
-
-    /// A will is due: it is published when what led to it is done.
-    pub(super) fn publish_will(&mut self, now: Now, slot: u32, will: &Will, fx: &mut Effects) {
-        let Some(session) = self.sessions.get(slot as usize) else { return };
-        let publisher = self.session_id(slot);
-        let (user, client_id) = (session.user.clone(), session.client_id.clone());
-        let who = Identity { user: user.as_deref(), client_id: &client_id };
-        self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
-    }
-
-    /// As [`Self::publish_will`], for whoever the will was of.
-    pub(super) fn release_will(
-        &mut self,
-        now: Now,
-        who: Identity<'_>,
-        publisher: SessionId,
-        message: &Message,
-        expiry_s: Option<u32>,
-        fx: &mut Effects,
-    ) {
-        if !self.policy.allows(who, Action::Publish(message.topic().as_str())) {
-            will_gone(SessionNumber(publisher.incarnation), fx);
-            return self.count_drop(now, DropReason::NotAuthorized, who.client_id, fx);
-        }
-        self.stats.wills += 1;
-        let publish = Publish {
-            topic: message.topic(),
-            fields: message.fields(),
-            payload: message.payload(),
-            qos: message.qos(),
-            retain: message.retain(),
-            dup: false,
-            packet_id: None,
-            expiry_s,
-        };
-        let message = self.pool.take(&publish, publisher, now.mono_ms);
-        self.wills.push_back(message);
-    }
-
-    /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye.
-    pub(super) fn shutdown(&mut self, now: Now, fx: &mut Effects) {
-        let slots: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.conn.is_some() && session.will.is_some())
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in slots {
-            if let Some(will) = self.session(slot).and_then(|session| session.will.take()) {
-                self.publish_will(now, slot, &will, fx);
-            }
-        }
-    }
-}
-
-/// The store need not keep a will any more.
-pub(super) fn will_gone(session: SessionNumber, fx: &mut Effects) {
-    fx.push(Effect::Store(Ticket::NONE, StoreOp::WillGone { session }));
-}
-
-fn own_will(request: &WillRequest<'_>) -> Will {
-    let publish = Publish { expiry_s: None, ..request.publish };
-    Will {
-        message: Message::new(&publish, SessionId::NOBODY, 0),
-        delay_s: request.delay_s,
-        expiry_s: request.publish.expiry_s,
     }
 }

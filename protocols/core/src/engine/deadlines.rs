@@ -73,12 +73,11 @@ impl Engine {
                 }
             }
             Timer::WillDelay { slot, number, absence } => {
-                let will = self
+                let due = self
                     .session(slot)
-                    .filter(|session| session.number == number && session.absence == absence)
-                    .and_then(|session| session.will.take());
-                if let Some(will) = will {
-                    self.publish_will(now, slot, &will, fx);
+                    .is_some_and(|session| session.number == number && session.absence == absence);
+                if due {
+                    self.will_due(now, slot, fx);
                 }
             }
             Timer::Sweep => {

@@ -3,19 +3,22 @@
 //! [`Engine::handle`] takes what happened and says what is to be done; it never waits, reads no clock and draws no
 //! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
 //! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
-//! `deadlines` (what falls due), `publish` (messages come in), `outbound` (messages go out), `acknowledge` (what clients
-//! have received), `subscribe`, `share` (groups), `answers` (acknowledgements in order, and what waits for the store).
+//! `wills`, `deadlines` (what falls due), `publish` (messages come in), `parked` (what waits for another worker),
+//! `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`, `share` (groups), `answers`
+//! (acknowledgements in order, and what waits for the store), `recover` (what a restart finds).
 
 mod acknowledge;
 mod answers;
 mod connect;
 mod deadlines;
 mod outbound;
+mod parked;
 mod publish;
 mod recover;
 mod share;
 mod stats;
 mod subscribe;
+mod wills;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,7 +40,7 @@ use crate::trie::GroupKey;
 
 use answers::{Answers, Inbound, Waiting};
 pub use outbound::Pulled;
-use publish::Parked;
+use parked::Parked;
 pub use recover::recover;
 use share::HomeGroup;
 pub use stats::Stats;
@@ -311,11 +314,6 @@ impl Engine {
             let Some(will) = self.wills.pop_front() else { break };
             let publisher = will.publisher();
             self.publish_own(now, will, publisher, fx);
-            // Behind the message, so that the store has one or the other; unless it has a newer one already.
-            let newer = self.slot_of(publisher).and_then(|slot| self.session(slot)?.will.as_ref());
-            if newer.is_none() {
-                connect::will_gone(SessionNumber(publisher.incarnation), fx);
-            }
         }
         self.wills.shrink_to(SPARE_WILLS);
     }

@@ -13,6 +13,7 @@ use crate::policy::Overflow;
 use crate::queue::{Entry, Extra, Item, Offered};
 use crate::refusal::Kind;
 use crate::retained::Progress;
+use crate::session::Traffic;
 use crate::store::{LoadRequest, Loaded, StoreOp, Ticket};
 
 /// Retained topics looked at in one step of a replay, under the lock.
@@ -60,11 +61,7 @@ impl Engine {
         let spare = &mut self.spare_traffic;
         let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
         let offered = traffic.queue.offer(entry, limits, conn.is_some());
-        let full = limits.overflow == Overflow::Refuse && traffic.queue.is_full_for(0, limits);
-        if full && !session.congested {
-            session.congested = true;
-            self.shared.set_congested(self.session_id(slot), true);
-        }
+        self.congest(slot);
         match offered {
             Offered::Queued => {}
             Offered::Displaced(entries) => {
@@ -274,14 +271,16 @@ impl Engine {
     }
 
     /// Moves the front of the queue into the window. QoS 2 of a session that survives is stored under its packet id
-    /// before it is sent; everything else is due at once. False if the window can't take it.
+    /// before it is sent; everything else is due at once. Of a message that the store does not have it is told the packet
+    /// id alone: a client that holds it would take the next one under that id for a copy. False if the window can't take
+    /// it.
     fn begin_exchange(&mut self, slot: u32, fx: &mut Effects) -> bool {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return false };
         let (number, kept) = (session.number, session.kept);
         let Some(traffic) = &mut session.traffic else { return false };
         let Some(entry) = traffic.queue.pop() else { return false };
-        let record = entry.message.record();
-        let owner = entry.owner(number).filter(|_| kept && entry.qos == Qos::ExactlyOnce);
+        let exactly_once = kept && entry.qos == Qos::ExactlyOnce;
+        let owner = exactly_once.then(|| entry.owner(number).unwrap_or(number));
         let stage = if owner.is_some() { Stage::Storing } else { Stage::Publishing };
         let packet_id = match traffic.window.begin(stage, entry, owner) {
             Ok(packet_id) => packet_id,
@@ -291,7 +290,10 @@ impl Engine {
             }
         };
         match owner {
-            Some(owner) => self.store_outbound(slot, owner, record, packet_id, fx),
+            Some(owner) => {
+                let record = traffic.window.find(packet_id).map_or(0, |flight| flight.record);
+                self.store_outbound(slot, owner, record, packet_id, fx);
+            }
             None => traffic.due.push_back(packet_id),
         }
         true
@@ -361,6 +363,19 @@ impl Engine {
 
     pub(super) fn window(&mut self, slot: u32) -> Option<&mut Window> {
         Some(&mut self.session(slot)?.traffic.as_mut()?.window)
+    }
+
+    /// Publishers are refused for a session whose queue is full, if that is the policy.
+    pub(super) fn congest(&mut self, slot: u32) {
+        let limits = &self.policy.limits;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let is_full = |traffic: &Traffic| traffic.queue.is_full_for(0, limits);
+        if limits.overflow == Overflow::Refuse
+            && session.traffic.as_deref().is_some_and(is_full)
+            && !std::mem::replace(&mut session.congested, true)
+        {
+            self.shared.set_congested(self.session_id(slot), true);
+        }
     }
 
     /// A session whose queue stands below its limits may be published to again, and counts as fast enough.

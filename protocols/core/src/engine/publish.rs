@@ -16,37 +16,41 @@ use crate::refusal::Kind;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::topic::TopicName;
 
-/// A message that waits until every worker it goes to can take it; its publisher is not read meanwhile.
-#[derive(Debug)]
-pub(super) struct Parked {
-    message: Arc<Message>,
-    origin: Origin,
-    /// The connection whose reads are paused for it.
-    paused: Option<ConnId>,
-    /// Who gets it, if it was held and stored before.
-    held: Option<Arc<MatchSet>>,
-}
-
 /// Whose message it is and how it is to be answered.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
-    publisher: SessionId,
+pub(super) struct Origin {
+    pub(super) publisher: SessionId,
     /// Whether the publisher's session outlived its connections when the message came.
-    kept: bool,
+    pub(super) kept: bool,
     /// The client's connection; `None` for wills.
-    conn: Option<ConnId>,
+    pub(super) conn: Option<ConnId>,
     /// Present for QoS 1 and 2 from a connection.
-    packet_id: Option<NonZeroU16>,
+    pub(super) packet_id: Option<NonZeroU16>,
     /// When it is acknowledged and stored.
-    durability: Durability,
-    /// The version that was reserved for it if it is retained and was held.
-    version: u64,
+    pub(super) durability: Durability,
+    /// The version and the second number that were reserved for it if it is retained and was held.
+    pub(super) version: u64,
+    pub(super) spare_record: u64,
     /// Where the answer goes, once a place was kept for it.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
+}
+
+impl Origin {
+    /// Nobody's, and never held.
+    pub(super) const UNHELD: Self = Self {
+        publisher: SessionId::NOBODY,
+        kept: false,
+        conn: None,
+        packet_id: None,
+        durability: Durability::Always,
+        version: 0,
+        spare_record: 0,
+        place: None,
+    };
 }
 
 /// A message either still in the read buffer or already in memory of its own.
-enum Source<'a> {
+pub(super) enum Source<'a> {
     Borrowed(&'a Publish<'a>),
     Owned(Arc<Message>),
 }
@@ -105,8 +109,7 @@ impl Engine {
         let listener = self.conns.get(conn.slot as usize).and_then(|state| state.durability);
         let durability = self.policy.durability.of(&publish.topic, listener);
         let packet_id = publish.packet_id;
-        let origin =
-            Origin { publisher, kept, conn: Some(conn), packet_id, durability, version: 0, place: None };
+        let origin = Origin { publisher, kept, conn: Some(conn), packet_id, durability, ..Origin::UNHELD };
         self.take_in(now, Source::Borrowed(publish), origin, fx);
     }
 
@@ -164,31 +167,10 @@ impl Engine {
         }
     }
 
-    /// A message of the broker's own making: a will.
-    pub(super) fn publish_own(
-        &mut self,
-        now: Now,
-        message: Arc<Message>,
-        publisher: SessionId,
-        fx: &mut Effects,
-    ) {
-        let durability = self.policy.durability.of(&message.topic(), None);
-        let origin = Origin {
-            publisher,
-            kept: false,
-            conn: None,
-            packet_id: None,
-            durability,
-            version: 0,
-            place: None,
-        };
-        self.take_in(now, Source::Owned(message), origin, fx);
-    }
-
     /// Parks the message if a worker it goes to has no room for it, else sends it on its way.
-    fn take_in(&mut self, now: Now, source: Source<'_>, mut origin: Origin, fx: &mut Effects) {
+    pub(super) fn take_in(&mut self, now: Now, source: Source<'_>, mut origin: Origin, fx: &mut Effects) {
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, source.topic()));
-        if self.must_park(&set) {
+        if self.must_park(&set) && !self.is_withheld(source.qos(), origin) {
             if source.qos() == Qos::ExactlyOnce
                 && let (Some(slot), Some(packet_id)) = (self.slot_of(origin.publisher), origin.packet_id)
             {
@@ -201,92 +183,18 @@ impl Engine {
             return self.park(message, origin, None, fx);
         }
         self.dispatch(now, source, set, origin, fx);
+        self.will_taken_in(origin, fx);
     }
 
-    /// Whether a message for `set` has to wait: for room, or for others that wait.
-    fn must_park(&self, set: &MatchSet) -> bool {
-        self.shared.workers() > 1 && (!self.parked.is_empty() || !self.has_room_for(set))
-    }
-
-    fn park(&mut self, message: Arc<Message>, origin: Origin, held: Option<Arc<MatchSet>>, fx: &mut Effects) {
-        let paused = origin.conn.filter(|&conn| self.pause_reads(conn, fx));
-        self.parked.push_back(Parked { message, origin, paused, held });
-    }
-
-    /// Whether every other worker that `set` concerns has a place for each mail it would get.
-    fn has_room_for(&self, set: &MatchSet) -> bool {
-        let window = self.shared.peer_window();
-        // What needs more than there ever is goes when there is all that comes back: a worker that has nothing left to
-        // take in may keep one less than a portion of credit to itself.
-        let most = window - (super::credit_portion(window) - 1);
-        set.mails().all(|(worker, mails)| {
-            let needed = i64::from(mails.min(most));
-            worker == self.id || self.credit.get(worker.index()).is_some_and(|&credit| credit >= needed)
-        })
-    }
-
-    /// Sends on what was parked, oldest first, as far as there is room now.
-    pub(super) fn unpark(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(parked) = self.parked.front() {
-            let set = match &parked.held {
-                Some(set) => Arc::clone(set),
-                None => Arc::clone(self.cache.lookup(&self.shared.tree, parked.message.topic())),
-            };
-            if !self.has_room_for(&set) {
-                return;
-            }
-            let Some(Parked { message, origin, paused, held }) = self.parked.pop_front() else { return };
-            match held {
-                Some(set) => self.send_held(now, message, &set, origin, fx),
-                None => self.dispatch(now, Source::Owned(message), set, origin, fx),
-            }
-            if let Some(conn) = paused {
-                self.resume_reads(now, conn, fx);
-            }
-        }
-    }
-
-    /// Reads nothing more from a connection until [`Self::resume_reads`] was called as often; false if it is gone.
-    pub(super) fn pause_reads(&mut self, conn: ConnId, fx: &mut Effects) -> bool {
-        let Some(state) = self.conn(conn) else { return false };
-        state.parked += 1;
-        if state.parked == 1 {
-            fx.push(Effect::Pause(conn));
-        }
-        true
-    }
-
-    pub(super) fn resume_reads(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        let Some(state) = self.conn(conn) else { return };
-        state.parked = state.parked.saturating_sub(1);
-        if state.parked == 0 {
-            state.heard_ms = now.mono_ms;
-            fx.push(Effect::Resume(conn));
-        }
-    }
-
-    /// A repeated QoS 2 PUBLISH whose first copy is parked: that one's answer goes to the new connection.
-    pub(super) fn rebind_parked(&mut self, conn: ConnId, session: SessionId, id: NonZeroU16) -> bool {
-        let Some(index) = self.parked.iter().position(|parked| {
-            parked.origin.publisher == session
-                && parked.origin.packet_id == Some(id)
-                && parked.message.qos() == Qos::ExactlyOnce
-        }) else {
-            return false;
-        };
-        if self.parked.get(index).and_then(|parked| parked.origin.conn) != Some(conn) {
-            let fresh = self.reserve_answer(conn);
-            if let Some(parked) = self.parked.get_mut(index) {
-                parked.origin.conn = Some(conn);
-                parked.origin.place = Some(fresh);
-            }
-        }
-        true
+    /// Whether an older message of the same connection was refused without a word; see [`ConnState::withholding`].
+    fn is_withheld(&mut self, qos: Qos, origin: Origin) -> bool {
+        let state = origin.conn.filter(|_| qos > Qos::AtMostOnce).and_then(|conn| self.conn(conn));
+        state.is_some_and(|state| state.withholding)
     }
 
     /// A held message is stored: it goes on, once there is room for it.
     pub(super) fn hold_stored(&mut self, now: Now, hold: Hold, fx: &mut Effects) {
-        let Hold { place, publisher, packet_id, message, set, version, .. } = hold;
+        let Hold { place, publisher, packet_id, message, spare_record, set, version, .. } = hold;
         let origin = Origin {
             publisher,
             kept: true,
@@ -294,6 +202,7 @@ impl Engine {
             packet_id: Some(packet_id),
             durability: Durability::Always,
             version,
+            spare_record,
             place: Some(place),
         };
         if self.must_park(&set) {
@@ -302,7 +211,7 @@ impl Engine {
         self.send_held(now, message, &set, origin, fx);
     }
 
-    fn send_held(
+    pub(super) fn send_held(
         &mut self,
         now: Now,
         message: Arc<Message>,
@@ -319,15 +228,14 @@ impl Engine {
         let version = origin.version;
         if self.shared.retained.set_at(Arc::clone(&message), version, now.mono_ms).is_err() {
             self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
-            let message = Arc::clone(&message);
-            fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
+            self.unretain(now, &message, version, fx);
         }
         let again = Arc::clone(self.cache.lookup(&self.shared.tree, message.topic()));
         if Arc::ptr_eq(&again, set) {
             self.fan_out(now, message, set, fx);
         } else {
             // Whoever has subscribed since it was stored gets it live: it is stored anew for those whom it goes to now.
-            let copy = message.with_record(self.shared.next_record());
+            let copy = message.with_record(origin.spare_record);
             let recipients = recipients(&copy, &again);
             if !recipients.is_empty() {
                 let message = Arc::clone(&copy);
@@ -338,6 +246,18 @@ impl Engine {
             self.fan_out(now, copy, &again, fx);
         }
         self.fill(place, reply, fx);
+    }
+
+    /// What the store has retained as `version` is not retained after all: it gets back what still is.
+    pub(super) fn unretain(&self, now: Now, message: &Arc<Message>, version: u64, fx: &mut Effects) {
+        let op = match self.shared.retained.get(&message.topic(), now.mono_ms) {
+            Some(message) => {
+                let recipients = Box::default();
+                StoreOp::Publish { message, recipients, retained: Some(version), inbound: None }
+            }
+            None => StoreOp::RetainedExpired { message: Arc::clone(message), version },
+        };
+        fx.push(Effect::Store(Ticket::NONE, op));
     }
 
     fn materialise(
@@ -359,7 +279,7 @@ impl Engine {
         message
     }
 
-    fn dispatch(
+    pub(super) fn dispatch(
         &mut self,
         now: Now,
         source: Source<'_>,
@@ -372,11 +292,11 @@ impl Engine {
         if qos == Qos::AtMostOnce && !retain && set.is_empty() {
             return;
         }
-        if qos > Qos::AtMostOnce
-            && (origin.conn.and_then(|conn| self.conn(conn)).is_some_and(|state| state.withholding)
-                || self.policy.limits.overflow == Overflow::Refuse
-                    && (self.shared.any_congested(set.targets().iter().map(|target| target.session))
-                        || self.shared.any_group_congested(set.groups())))
+        if self.is_withheld(qos, origin)
+            || qos > Qos::AtMostOnce
+                && self.policy.limits.overflow == Overflow::Refuse
+                && (self.shared.any_congested(set.targets().iter().map(|target| target.session))
+                    || self.shared.any_group_congested(set.groups()))
         {
             return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
         }
@@ -395,7 +315,10 @@ impl Engine {
         {
             self.note_received(slot, packet_id);
         }
-        let inbound = exchange.map(|id| (SessionNumber(origin.publisher.incarnation), id.get()));
+        // Nobody sends it again for a session that has ended while it was parked.
+        let inbound = exchange
+            .filter(|_| slot.is_some())
+            .map(|id| (SessionNumber(origin.publisher.incarnation), id.get()));
         if let (Some(packet_id), Some(conn), Durability::Always) = (exchange, origin.conn, origin.durability)
         {
             // Exactly once for a session that survives: stored before anybody else sees it.
@@ -409,6 +332,7 @@ impl Engine {
                 publisher,
                 packet_id,
                 message,
+                spare_record: if retain { self.shared.next_record() } else { 0 },
                 set,
                 version: retained.unwrap_or(0),
                 stored: None,
@@ -515,6 +439,9 @@ impl Engine {
         self.count_drop(now, reason, &client_id, fx);
         if let Some(packet_id) = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce) {
             self.forget_received(origin.publisher, packet_id);
+        }
+        if origin.packet_id.is_some() && !origin.conn.is_some_and(|conn| self.can_be_told(conn)) {
+            self.drop_parked(now, origin, reason, fx);
         }
         let (Some(conn), Some(packet_id)) = (origin.conn, origin.packet_id) else { return };
         let Some(state) = self.conn(conn) else { return };

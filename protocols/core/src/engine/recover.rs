@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use super::{Engine, Timer};
 use crate::effects::{Effect, Effects};
-use crate::id::{Now, SessionId, WorkerId};
-use crate::policy::Identity;
+use crate::hash::Map;
+use crate::id::{Now, Qos, WorkerId};
+use crate::message::Message;
 use crate::queue::{Entry, Extra};
 use crate::session::{Session, Subscription, SubscriptionOptions, Subscriptions, Traffic, Will};
 use crate::store::{
-    Exchange, KeptWill, Recovered, RecoveredGroup, RecoveredSession, RecoveredSubscription, SessionNumber,
+    Exchange, Recovered, RecoveredGroup, RecoveredSession, RecoveredSubscription, SessionNumber, Ticket,
 };
 use crate::topic::{Subscribed, TopicLimits};
 use crate::trie::GroupKey;
 
 /// Fills the engines of one broker, in the order of their workers, with what its store has kept. Returns what each is to
-/// have done before it serves.
+/// have done before any of them serves, the first one's first: what the store is told of here is all among that, in the
+/// order in which it has to hear of it.
 pub fn recover(engines: &mut [Engine], recovered: Recovered, now: Now) -> Vec<Effects> {
     let mut effects: Vec<_> = engines.iter().map(|_| Effects::default()).collect();
     let Some(shared) = engines.first().map(|engine| Arc::clone(&engine.shared)) else { return effects };
@@ -29,21 +31,31 @@ pub fn recover(engines: &mut [Engine], recovered: Recovered, now: Now) -> Vec<Ef
         shared.retained.restore(version, message);
     }
     // The groups' numbers and backlogs are there before their members join.
+    let mut groups = Map::with_hasher(shared.seed().derive(0));
     for group in recovered.groups {
+        groups.insert(group.number, (group.group.clone(), group.filter.clone()));
         let home = shared.home_of_group(&group.group, &group.filter);
         if let Some(engine) = engines.get_mut(home.index()) {
             engine.restore_group(group);
         }
     }
+    let mut due_wills = Vec::new();
     for session in recovered.sessions {
         let home = shared.home_of_client(&session.client_id);
         if let (Some(engine), Some(fx)) = (engines.get_mut(home.index()), effects.get_mut(home.index())) {
-            engine.restore_session(session, fx);
+            let due = engine.restore_session(now, session, &groups, fx);
+            due_wills.extend(due.map(|slot| (home, slot)));
         }
     }
-    exchange_mail(engines, &mut effects, now);
+    let mut ops = Vec::new();
+    exchange_mail(engines, &mut effects, &mut ops, now);
     for (engine, fx) in engines.iter_mut().zip(&mut effects) {
         engine.groups_recovered(fx);
+    }
+    for (home, slot) in due_wills {
+        if let (Some(engine), Some(fx)) = (engines.get_mut(home.index()), effects.get_mut(home.index())) {
+            engine.will_due(now, slot, fx);
+        }
     }
     for will in recovered.wills {
         let home = shared.home_of_client(&will.will.client_id);
@@ -54,12 +66,44 @@ pub fn recover(engines: &mut [Engine], recovered: Recovered, now: Now) -> Vec<Ef
     for (engine, fx) in engines.iter_mut().zip(&mut effects) {
         engine.work_off(now, fx);
     }
-    exchange_mail(engines, &mut effects, now);
+    exchange_mail(engines, &mut effects, &mut ops, now);
+    if let Some(first) = effects.first_mut() {
+        ops.append(&mut first.list);
+        first.list = ops;
+    }
     effects
 }
 
-/// Hands over what the engines have to say to each other, until they have nothing more to say.
-fn exchange_mail(engines: &mut [Engine], effects: &mut [Effects], now: Now) {
+/// The groups that the store knows: their share names and filters.
+type Groups = Map<SessionNumber, (Box<str>, Box<str>)>;
+
+/// A session's subscription as a member of `group`, if it still is one.
+fn member_of<'a>(
+    group: Option<&(Box<str>, Box<str>)>,
+    subscriptions: &'a [RecoveredSubscription],
+) -> Option<&'a RecoveredSubscription> {
+    let (group, filter) = group?;
+    let written = format!("$share/{group}/{filter}");
+    subscriptions.iter().find(|subscription| *subscription.filter == *written)
+}
+
+/// What a group had lent to `member` before the restart: as [`Engine::lend`] made it, but without a lease. The store
+/// keeps it for the group, which counts it no more: it stays with this session to its end [MQTT-4.8.2-4].
+fn lent(
+    message: Arc<Message>,
+    group: SessionNumber,
+    qos: Qos,
+    member: Option<&RecoveredSubscription>,
+) -> Entry {
+    let subscription_ids = member.and_then(|member| member.id).map(|id| Arc::from([id]));
+    let retain = message.retain() && member.is_some_and(|member| member.retain_as_published);
+    let extra = Some(Box::new(Extra { subscription_ids, lease: None, group: Some(group) }));
+    Entry { message, extra, qos, retain, stored: false }
+}
+
+/// Hands over what the engines have to say to each other, until they have nothing more to say. What nobody waits for at
+/// the store goes to `ops`: there a message must not come behind another worker's acknowledgement of it.
+fn exchange_mail(engines: &mut [Engine], effects: &mut [Effects], ops: &mut Vec<Effect>, now: Now) {
     loop {
         let mut mail = Vec::new();
         for (from, fx) in effects.iter_mut().enumerate() {
@@ -68,6 +112,7 @@ fn exchange_mail(engines: &mut [Engine], effects: &mut [Effects], now: Now) {
             for effect in std::mem::take(&mut fx.list) {
                 match effect {
                     Effect::Peer(to, message) => mail.push((from, to, message)),
+                    Effect::Store(Ticket::NONE, _) => ops.push(effect),
                     other => fx.list.push(other),
                 }
             }
@@ -84,21 +129,36 @@ fn exchange_mail(engines: &mut [Engine], effects: &mut [Effects], now: Now) {
 }
 
 impl Engine {
-    fn restore_session(&mut self, recovered: RecoveredSession, fx: &mut Effects) {
+    /// Gives its slot if its will is due already.
+    fn restore_session(
+        &mut self,
+        now: Now,
+        recovered: RecoveredSession,
+        groups: &Groups,
+        fx: &mut Effects,
+    ) -> Option<u32> {
         let RecoveredSession { number, client_id, user, expiry_s, expires_ms, will, .. } = recovered;
         let mut traffic = Box::new(Traffic::default());
         for stub in recovered.queue {
             traffic.queue.push_stub(stub);
         }
-        for (packet_id, exchange) in recovered.outbound {
+        let mut outbound = recovered.outbound;
+        // The store may have heard of a younger one first, because it had failed to take the older one.
+        outbound.sort_by_key(|(_, exchange)| match exchange {
+            Exchange::Received => 0,
+            Exchange::Sent { loaded, .. } => loaded.message.record(),
+        });
+        for (packet_id, exchange) in outbound {
             let (entry, owner) = match exchange {
-                Exchange::Sent { loaded, owner, qos, retain } => {
-                    let stored = owner == number;
-                    let group = (!stored).then_some(owner);
-                    let extra = (loaded.subscription_ids.is_some() || group.is_some()).then(|| {
-                        Box::new(Extra { subscription_ids: loaded.subscription_ids, lease: None, group })
-                    });
-                    (Some(Entry { message: loaded.message, extra, qos, retain, stored }), owner)
+                Exchange::Sent { loaded, owner, qos, retain } if owner == number => {
+                    let extra = loaded
+                        .subscription_ids
+                        .map(|ids| Box::new(Extra { subscription_ids: Some(ids), ..Extra::default() }));
+                    (Some(Entry { message: loaded.message, extra, qos, retain, stored: true }), owner)
+                }
+                Exchange::Sent { loaded, owner, qos, .. } => {
+                    let member = member_of(groups.get(&owner), &recovered.subscriptions);
+                    (Some(lent(loaded.message, owner, qos, member)), owner)
                 }
                 Exchange::Received => (None, number),
             };
@@ -121,6 +181,7 @@ impl Engine {
             }),
             traffic: (!traffic.is_quiet()).then_some(traffic),
             absence: 0,
+            wills_due: 0,
             kept: true,
             congested: false,
         };
@@ -129,13 +190,16 @@ impl Engine {
         for subscription in recovered.subscriptions {
             self.restore_subscription(slot, &subscription, fx);
         }
-        self.uncongest(slot);
-        if let Some(due_ms) = due_ms {
-            self.arm(due_ms, Timer::WillDelay { slot, number, absence: 0 });
-        }
+        self.congest(slot);
         if expires_ms != u64::MAX {
             self.arm(expires_ms, Timer::SessionExpiry { slot, number, absence: 0 });
         }
+        // One that is due at once must not wait for the timer: its client's return would cancel it.
+        let is_due = due_ms.is_some_and(|due_ms| due_ms <= now.mono_ms);
+        if let Some(due_ms) = due_ms.filter(|_| !is_due) {
+            self.arm(due_ms, Timer::WillDelay { slot, number, absence: 0 });
+        }
+        is_due.then_some(slot)
     }
 
     fn restore_subscription(&mut self, slot: u32, recovered: &RecoveredSubscription, fx: &mut Effects) {
@@ -162,12 +226,5 @@ impl Engine {
         let Some(slot) = self.new_group(&key) else { return };
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
         home.resume(recovered.number, recovered.queue);
-    }
-
-    /// The will of a client that was connected and whose session is not kept: there is nothing for it to wait for.
-    fn restore_will(&mut self, now: Now, number: SessionNumber, will: &KeptWill, fx: &mut Effects) {
-        let who = Identity { user: will.user.as_deref(), client_id: &will.client_id };
-        let publisher = SessionId { worker: self.id, slot: u32::MAX, incarnation: number.0 };
-        self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
     }
 }

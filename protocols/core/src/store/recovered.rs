@@ -16,7 +16,7 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// Shared subscriptions with durable members; their members are to be found in the sessions' subscriptions.
     pub groups: Vec<RecoveredGroup>,
-    /// Wills of clients that were connected and whose sessions are not kept: they are due at once.
+    /// Wills of clients whose sessions are not kept, or have ended while the broker was down: they are due at once.
     pub wills: Vec<RecoveredWill>,
     /// Retained messages with their versions.
     pub retained: Vec<(u64, Arc<Message>)>,
@@ -59,7 +59,7 @@ pub struct RecoveredSession {
 pub enum Exchange {
     /// PUBLISH is to be sent (again).
     Sent {
-        /// The message and its identifiers.
+        /// The message and its identifiers; of what a group has lent they are the engine's to know.
         loaded: LoadedMessage,
         /// The session itself, or the group that lent the message.
         owner: SessionNumber,
@@ -68,7 +68,9 @@ pub enum Exchange {
         /// RETAIN flag of the delivery.
         retain: bool,
     },
-    /// PUBREC came: PUBREL is to be sent.
+    /// PUBREC came, or the message is gone (it has expired, its group has ended, its publisher was told of a failure):
+    /// PUBREL is to be sent. Even if nothing was received: a client that holds the packet id would take the next message
+    /// under it for a copy.
     Received,
 }
 
@@ -100,7 +102,7 @@ pub struct RecoveredGroup {
     pub queue: Vec<Arc<Message>>,
 }
 
-/// The will of a client that was connected and whose session is not kept.
+/// The will of a client whose session is not kept, or has ended.
 #[derive(Debug)]
 pub struct RecoveredWill {
     /// Its session's number.

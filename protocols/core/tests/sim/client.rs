@@ -201,7 +201,12 @@ impl Client {
         fates: &mut impl FnMut(u32, Fate),
     ) -> Result<Vec<Up>, String> {
         match packet {
-            Down::Reply(Reply::Connected { session_present, .. }) => Ok(self.resumed(session_present)),
+            Down::Reply(Reply::Connected { session_present, .. }) => {
+                if self.keeper && self.subscribed && !session_present {
+                    return Err("its session is gone".to_owned());
+                }
+                Ok(self.resumed(session_present))
+            }
             Down::Reply(Reply::Subscribed { codes, .. }) => {
                 self.subscribed = codes.iter().all(Result::is_ok);
                 Ok(Vec::new())

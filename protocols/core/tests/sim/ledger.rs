@@ -10,7 +10,9 @@ use noctule_core::id::{ConnId, Qos};
 use noctule_core::store::{StoreOp, Ticket};
 
 use crate::client::{Client, Down, Fate};
+use crate::disk::Disk;
 use crate::outbox::number;
+use crate::store::Store;
 use crate::world::Conn;
 
 #[derive(Clone, Debug)]
@@ -23,15 +25,18 @@ pub(crate) struct Message {
     pub(crate) fate: Fate,
     /// Whether its publisher sent it more than once.
     pub(crate) again: bool,
-    /// Whether the broker has refused a copy of it.
+    /// Whether the broker or its store has refused a copy of it.
     pub(crate) refused: bool,
     /// Whether its publisher's session ended before it knew the fate: if that CONNACK gets lost, it can't know that what
     /// it sends again is new to the broker.
     pub(crate) orphan: bool,
     /// For wills: it may be cancelled.
     pub(crate) delayed: bool,
-    /// For wills: its connection has ended, and whether with a good-bye.
+    /// For wills: its connection has ended, and whether with a good-bye. `None` also after a crash before the store had
+    /// heard of its beginning or its end: then it may be published or not.
     pub(crate) ended: Option<bool>,
+    /// For wills: published, and kept again by a crash before the store had heard of it.
+    pub(crate) twice: bool,
 }
 
 /// What a submission to a store was about.
@@ -43,6 +48,9 @@ pub(crate) enum Record {
     Released { session: u64, pid: u16 },
     Other,
 }
+
+/// The connection of an exchange that went on before a crash.
+const NO_CONN: ConnId = ConnId { slot: u32::MAX, generation: 0 };
 
 /// A packet id that the broker uses towards a client.
 #[derive(Clone, Debug)]
@@ -88,6 +96,7 @@ impl Ledger {
             orphan: false,
             delayed: false,
             ended: None,
+            twice: false,
         });
         self.messages.len() as u32 - 1
     }
@@ -127,8 +136,7 @@ impl Ledger {
         match op {
             StoreOp::Publish { message, inbound, .. } => {
                 let msg = number(message.payload());
-                let sent = self.message(msg);
-                if ticket == Ticket::NONE && (sent.will || sent.qos == Qos::AtMostOnce) {
+                if ticket == Ticket::NONE {
                     // Nobody waits for it, so nobody is told of a failure either.
                     self.stored.insert(msg);
                 } else {
@@ -161,6 +169,13 @@ impl Ledger {
         }
     }
 
+    /// A publisher of MQTT 3 is not told that a copy of its message was refused.
+    pub(crate) fn failed(&mut self, record: Record) {
+        if let Record::Publish { msg, .. } = record {
+            self.messages[msg as usize].refused = true;
+        }
+    }
+
     pub(crate) fn settled(&mut self, record: Record) {
         match record {
             Record::Publish { msg, .. } => {
@@ -176,17 +191,38 @@ impl Ledger {
         }
     }
 
+    /// The process was killed, and its store has been read again.
+    pub(crate) fn crashed(&mut self, clients: &[Client], disk: &Disk) {
+        self.submitted.retain(|msg| self.stored.contains(msg));
+        self.outbound = disk.outbound.iter().map(|(&key, out)| (key, out.received)).collect();
+        self.numbers = disk.sessions().map(|(number, client_id)| (client_id.to_owned(), number)).collect();
+        let before = std::mem::take(&mut self.in_use);
+        for client in clients {
+            let Some(&session) = self.numbers.get(&client.id) else { continue };
+            let known = before.get(&client.id);
+            let own = disk.outbound.range((session, 0)..=(session, u16::MAX));
+            let uses = own.map(|(&(_, pid), out)| {
+                let msg = out.msg.or_else(|| known?.get(&pid).map(|known| known.msg)).unwrap_or(u32::MAX);
+                (pid, Use { msg, conn: NO_CONN, released: out.received, stored: true })
+            });
+            self.in_use.insert(client.id.clone(), uses.collect());
+        }
+        for (msg, message) in (0..).zip(&mut self.messages).filter(|(_, message)| message.will) {
+            let (kept, published) = (disk.has_will(msg), disk.published.contains(&msg));
+            match message.ended {
+                Some(true) if kept => message.ended = None,
+                Some(false) if !kept && !published => message.ended = None,
+                Some(false) => message.twice |= kept && published,
+                _ => {}
+            }
+        }
+    }
+
     fn session(&self, client: &Client) -> Option<u64> {
         if client.expiry_s == 0 { None } else { self.numbers.get(&client.id).copied() }
     }
 
-    pub(crate) fn reply(
-        &mut self,
-        conn: &Conn,
-        client: &Client,
-        reply: &Reply,
-        pending: &[(Ticket, Record)],
-    ) {
+    pub(crate) fn reply(&mut self, conn: &Conn, client: &Client, reply: &Reply, store: &Store) {
         match reply {
             Reply::Connected { session_present: false, .. } => {
                 self.in_use.remove(&client.id);
@@ -209,7 +245,7 @@ impl Ledger {
                 let Some(session) = self.session(client) else { return };
                 let record = Record::Released { session, pid: packet_id.get() };
                 assert!(
-                    pending.iter().all(|(_, other)| *other != record),
+                    store.unanswered().all(|other| other != record),
                     "PUBCOMP {packet_id} to {} before the release is stored",
                     client.id
                 );
@@ -249,9 +285,8 @@ impl Ledger {
         client: &Client,
         conn: ConnId,
         packet: &Down,
-        record: u64,
         window: u16,
-        pending: &[(Ticket, Record)],
+        store: &Store,
     ) {
         let (pid, msg, qos, dup) = match packet {
             Down::Publish { pid, msg, qos, dup, .. } => (*pid, *msg, *qos, *dup),
@@ -261,11 +296,11 @@ impl Ledger {
         self.deliveries += 1;
         self.redeliveries += u64::from(dup);
         assert!(
-            pending.iter().all(|(_, record)| *record != Record::Publish { msg, held: true }),
+            store.unanswered().all(|record| record != Record::Publish { msg, held: true }),
             "QoS 2 message {msg} goes on before it is stored"
         );
         let Some(pid) = pid else { return };
-        let stored = record != 0 && qos == Qos::ExactlyOnce && client.expiry_s > 0;
+        let stored = qos == Qos::ExactlyOnce && client.expiry_s > 0;
         let session = self.session(client);
         let ids = self.in_use.entry(client.id.clone()).or_default();
         match ids.get_mut(&pid.get()) {
@@ -284,9 +319,8 @@ impl Ledger {
         let under_way = ids.values().filter(|known| known.conn == conn).count();
         assert!(under_way <= usize::from(window), "{under_way} messages under way to {}", client.id);
         if stored && let Some(session) = session {
-            assert_eq!(
-                self.outbound.get(&(session, pid.get())),
-                Some(&false),
+            assert!(
+                self.outbound.contains_key(&(session, pid.get())),
                 "PUBLISH {pid} to {} before its packet id is stored",
                 client.id
             );

@@ -10,8 +10,7 @@ use crate::client::Down;
 /// The writing end of a connection, with room for a few packets at a time.
 pub(crate) struct Outbox {
     pub(crate) room: usize,
-    /// With the store's number of each message.
-    pub(crate) packets: Vec<(Down, u64)>,
+    pub(crate) packets: Vec<Down>,
     /// Takes no message whose number is a multiple of this, as too large.
     pub(crate) too_large: u32,
 }
@@ -40,11 +39,11 @@ impl Outlet for Outbox {
             retain: delivery.retain,
             ids: delivery.subscription_ids.iter().map(|id| id.get()).collect(),
         };
-        self.packets.push((down, delivery.message.record()));
+        self.packets.push(down);
         Sent::Written(10)
     }
 
     fn release(&mut self, packet_id: NonZeroU16) {
-        self.packets.push((Down::Release(packet_id), 0));
+        self.packets.push(Down::Release(packet_id));
     }
 }

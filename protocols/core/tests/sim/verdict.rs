@@ -9,6 +9,7 @@ use noctule_core::retained::{Cursor, Progress};
 use noctule_core::topic::{TopicFilter, TopicLimits, TopicName};
 
 use crate::client::{Client, Fate, Sub};
+use crate::crash::{asked, row};
 use crate::ledger::Message;
 use crate::outbox::number;
 use crate::world::World;
@@ -26,12 +27,30 @@ fn due(client: &Client, own: bool, message: &Message) -> Option<Qos> {
 }
 
 /// Whether somebody is owed it for certain.
-fn owed(message: &Message) -> bool {
+fn owed(world: &World, message: &Message) -> bool {
     if message.will {
         message.ended == Some(false) && !message.delayed
     } else {
-        message.qos > Qos::AtMostOnce && message.fate == Fate::Accepted
+        let kept = world.crashes == 0 || !acknowledged_early(message);
+        message.qos > Qos::AtMostOnce && message.fate == Fate::Accepted && kept
     }
+}
+
+/// Whether it is acknowledged before it is stored, or is never stored: see `world::start`.
+fn acknowledged_early(message: &Message) -> bool {
+    message.topic.ends_with("/i") || never_stored(message)
+}
+
+fn never_stored(message: &Message) -> bool {
+    message.topic.ends_with("/n")
+}
+
+/// Whether a client that keeps its session may get it twice at QoS 2 all the same.
+fn may_repeat(world: &World, message: &Message) -> bool {
+    // A stored message that an older one's failure takes back leaves the disk in several steps: a crash between them, and
+    // its publisher's copy is another message.
+    let half_taken_back = world.store.failures > 0 && message.again;
+    message.orphan || message.twice || world.crashes > 0 && (never_stored(message) || half_taken_back)
 }
 
 pub(crate) fn check(world: &World) {
@@ -54,7 +73,8 @@ pub(crate) fn check(world: &World) {
             // No Local knows sessions: what a former session of the client sent is not its own.
             let due = due(client, message.publisher == at && !message.will && client.keeper, message);
             assert!(due.is_some() || shared, "{} did not ask for {msg} {message:?}", client.id);
-            if client.keeper && groups.is_empty() && !message.orphan && due == Some(Qos::ExactlyOnce) {
+            let once = due == Some(Qos::ExactlyOnce) && !may_repeat(world, message);
+            if client.keeper && groups.is_empty() && once {
                 assert_eq!(times, 1, "{} got {msg} {message:?} more than once", client.id);
             }
         }
@@ -63,9 +83,9 @@ pub(crate) fn check(world: &World) {
         }
         for (msg, message) in world.ledger.messages() {
             let due = due(client, message.publisher == at && !message.will, message);
-            if owed(message) && due > Some(Qos::AtMostOnce) {
+            if owed(world, message) && due > Some(Qos::AtMostOnce) {
                 if count.contains_key(&msg) {
-                    let stored = world.ledger.stored.contains(&msg);
+                    let stored = world.ledger.stored.contains(&msg) || never_stored(message);
                     assert!(stored, "{msg} {message:?} reached {}, but was never stored", client.id);
                 } else {
                     lost(world, msg, message, &client.id);
@@ -76,8 +96,10 @@ pub(crate) fn check(world: &World) {
     }
     missing += groups(world);
     let dropped: u64 = world.engines().flat_map(|engine| engine.stats().dropped).sum();
+    let dropped = dropped + world.dropped_before + world.store.disk.expired;
     assert!(missing <= dropped, "{missing} messages are missing, {dropped} were counted as dropped");
     retained(world);
+    disk(world);
 }
 
 /// Something that was owed did not come: only for a stated reason.
@@ -109,7 +131,9 @@ fn order(world: &World, client: &Client) {
             || message.orphan
             || due(client, false, message) == Some(Qos::AtMostOnce)
             || may_lose(world, taken.msg, message);
-        if message.will || client.turned_down.contains(&taken.msg) || message.again && may_miss {
+        // An older one's packet id that the store could not take is given anew after a crash, behind younger ones.
+        let overtaken = world.store.failures > 0 && world.crashes > 0 && message.qos == Qos::ExactlyOnce;
+        if overtaken || message.will || client.turned_down.contains(&taken.msg) || message.again && may_miss {
             continue;
         }
         let newest = last.entry((message.publisher, &message.topic, message.qos)).or_default();
@@ -139,12 +163,14 @@ fn groups(world: &World) -> u64 {
             if message.will || !matches(members[0].1, &message.topic) {
                 continue;
             }
-            let takings = members.iter().flat_map(|(client, _)| &client.taken);
-            let times = takings.filter(|taken| taken.msg == msg).count();
-            if message.qos == Qos::ExactlyOnce && !message.orphan {
-                assert!(times <= 1, "group {group} got {msg} {message:?} {times} times");
+            let times = |client: &Client| client.taken.iter().filter(|taken| taken.msg == msg).count();
+            // What a crash takes with a session that is not kept comes to another member.
+            let keepers = members.iter().filter(|(client, _)| client.keeper || world.crashes == 0);
+            let kept_times: usize = keepers.map(|(client, _)| times(client)).sum();
+            if message.qos == Qos::ExactlyOnce && !may_repeat(world, message) {
+                assert!(kept_times <= 1, "group {group} got {msg} {message:?} {kept_times} times");
             }
-            if owed(message) && times == 0 {
+            if owed(world, message) && members.iter().all(|(client, _)| times(client) == 0) {
                 missing += 1;
                 // QoS 2 that was sent dies with its session, and what a client refuses is over [MQTT-4.8.2-5/6].
                 if !drifts && world.plan.limits.max_queued_messages >= 1_000 {
@@ -156,7 +182,7 @@ fn groups(world: &World) -> u64 {
     missing
 }
 
-/// The last retained message of each topic is the publisher's last accepted one, or one still later.
+/// The last retained message of each topic is the publisher's last accepted one, or one still later; on the disk likewise.
 fn retained(world: &World) {
     let mut kept: BTreeMap<String, u32> = BTreeMap::new();
     let limits = TopicLimits { max_bytes: 100, max_levels: 10 };
@@ -170,8 +196,7 @@ fn retained(world: &World) {
     assert_eq!(progress, Progress::Done);
     let mut newest: BTreeMap<&str, u32> = BTreeMap::new();
     for (msg, message) in world.ledger.messages().filter(|(_, message)| message.retain) {
-        // QoS levels overtake each other; an order is promised only within one.
-        if message.qos == Qos::ExactlyOnce && message.fate == Fate::Accepted {
+        if message.qos > Qos::AtMostOnce && message.fate == Fate::Accepted {
             newest.insert(&message.topic, msg);
         }
     }
@@ -181,12 +206,38 @@ fn retained(world: &World) {
             assert!(world.plan.expiry, "nothing retained for {topic}");
             continue;
         };
+        // What came again came later, whatever its number.
         let found_message = world.ledger.message(found);
         assert!(
-            found >= newest || found_message.qos != Qos::ExactlyOnce,
-            "retained {found} for {topic} is older than {newest}"
+            found >= newest || found_message.again,
+            "retained {found} {found_message:?} for {topic} is older than {newest}"
         );
     }
+    let stored = world.store.disk.retained();
+    for (topic, msg) in kept {
+        if !world.ledger.message(msg).refused && !world.plan.expiry {
+            assert_eq!(stored.get(&topic), Some(&msg), "on the disk for {topic}");
+        }
+    }
+}
+
+/// The disk keeps those who stay, and nothing for anybody else.
+fn disk(world: &World) {
+    let disk = &world.store.disk;
+    assert_eq!(disk.remains(), [""; 0], "somebody is still waited for");
+    let keepers = world.clients.iter().filter(|client| client.keeper);
+    let names: BTreeSet<_> = keepers.clone().map(|client| client.id.as_str()).collect();
+    assert_eq!(disk.sessions().map(|(_, name)| name).collect::<BTreeSet<_>>(), names);
+    let mut groups = BTreeSet::new();
+    for client in keepers {
+        let session = disk.session_of(&client.id).unwrap();
+        let rows: BTreeSet<_> = disk.subscriptions_of(session).map(row).collect();
+        assert_eq!(rows, asked(client), "subscriptions of {}", client.id);
+        let shared = client.subs.iter().filter(|sub| sub.qos > Qos::AtMostOnce);
+        groups.extend(shared.filter_map(|sub| Some((sub.group?, sub.filter.as_str()))));
+    }
+    let kept: Vec<_> = disk.groups().map(|(_, group, filter)| (group, filter)).collect();
+    assert_eq!(kept, Vec::from_iter(groups), "groups");
 }
 
 /// Nothing waits, nothing is lent, and every credit has come back or is on the books.

@@ -1,0 +1,262 @@
+//! The connections of a [`World`]: what clients decide and what the broker's shell reads and writes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU16;
+
+use noctule_core::effects::{Connect, Effects, FilterRequest, Input, RetainHandling, WillRequest};
+use noctule_core::engine::Pulled;
+use noctule_core::id::{ConnId, Qos};
+use noctule_core::message::{Fields, Publish};
+use noctule_core::topic::TopicName;
+
+use crate::client::{Down, Fate, Up};
+use crate::crash::SUBSCRIPTION_ID;
+use crate::outbox::{Outbox, number};
+use crate::world::{Conn, World};
+
+impl World {
+    pub(crate) fn open(&mut self, client: usize, clean_start: bool) {
+        let who = &self.clients[client];
+        assert!(who.conn.is_none());
+        let worker = self.shared.home_of_client(&who.id).index();
+        self.generation += 1;
+        let mut slot = 0;
+        while self.workers[worker].conns.iter().any(|conn| conn.id.slot == slot) {
+            slot += 1;
+        }
+        let id = ConnId { slot, generation: self.generation };
+        let will = (!who.keeper && self.rng.chance(60))
+            .then(|| self.ledger.new_message(client, format!("w/{}", who.id), Qos::ExactlyOnce, false, true));
+        self.workers[worker].conns.push(Conn {
+            id,
+            client,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            client_open: true,
+            server_open: true,
+            paused: false,
+            marked: false,
+            will,
+            said_goodbye: false,
+            publishes: BTreeMap::new(),
+            recs: VecDeque::new(),
+        });
+        let who = &mut self.clients[client];
+        if clean_start {
+            // Now, not when CONNACK comes: it may get lost [MQTT-3.1.2-4].
+            who.forget();
+        }
+        who.conn = Some((worker, id));
+        who.will = will;
+        let (name, v5, expiry_s) = (who.id.clone(), who.v5, who.expiry_s);
+        let (receive_maximum, keep_alive_s) = (who.receive_maximum, who.keep_alive_s);
+        self.run(worker, Input::Opened(id));
+        let topic = format!("w/{name}");
+        let payload = will.unwrap_or_default().to_be_bytes();
+        let will = will.map(|_| WillRequest {
+            publish: Publish {
+                topic: TopicName::from_validated(&topic),
+                fields: Fields::default(),
+                payload: &payload,
+                qos: Qos::ExactlyOnce,
+                retain: false,
+                dup: false,
+                packet_id: None,
+                expiry_s: None,
+            },
+            delay_s: if v5 && self.rng.chance(30) { 3 } else { 0 },
+        });
+        if let Some(will) = &will {
+            self.ledger.will_delayed(number(&payload), will.delay_s > 0);
+        }
+        let connect = Connect {
+            client_id: &name,
+            user: None,
+            clean_start,
+            expiry_s,
+            receive_maximum: NonZeroU16::new(receive_maximum).unwrap(),
+            keep_alive_s,
+            is_v5: v5,
+            will,
+            durability: None,
+        };
+        self.run(worker, Input::Connect(id, connect));
+    }
+
+    /// The client sends; what the connection has lost before is lost.
+    pub(crate) fn send(&mut self, client: usize, packets: impl IntoIterator<Item = Up>) {
+        let Some((worker, id)) = self.clients[client].conn else { return };
+        if let Some(conn) = self.conn(worker, id) {
+            conn.up.extend(packets);
+        }
+    }
+
+    pub(crate) fn publish(&mut self, client: usize) {
+        let quota = usize::from(self.plan.limits.receive_maximum).min(8);
+        let who = &self.clients[client];
+        if !who.connected || who.out.len() >= quota || (!who.subscribed && !who.subs.is_empty()) {
+            return;
+        }
+        let qos = self.rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
+        let (topic, retain) = match self.rng.below(10) {
+            0..4 => (format!("a/{}", self.rng.below(3)), false),
+            4..8 => (format!("s/{}", self.rng.below(2)), false),
+            8 => (self.rng.pick(&["a/i", "a/n", "s/i", "s/n"]).to_owned(), false),
+            _ => (format!("r/{client}"), true),
+        };
+        let msg = self.ledger.new_message(client, topic, qos, retain, false);
+        let packet = self.clients[client].publish(msg, qos);
+        self.send(client, [packet]);
+    }
+
+    /// Both ends lose the connection; what was on the wires is lost. The broker may notice only later.
+    pub(crate) fn cut(&mut self, client: usize) {
+        let Some((worker, id)) = self.clients[client].conn else { return };
+        self.clients[client].lost();
+        let heard = self.rng.below(4);
+        if let Some(conn) = self.conn(worker, id) {
+            conn.client_open = false;
+            conn.down.clear();
+            // Some of what the client sent may have arrived.
+            conn.up.truncate(heard);
+        }
+    }
+
+    pub(crate) fn client_step(&mut self, worker: usize, at: usize) -> bool {
+        let conn = &mut self.workers[worker].conns[at];
+        if !conn.client_open {
+            return false;
+        }
+        let client = conn.client;
+        let Some(packet) = conn.down.pop_front() else { return false };
+        if let Down::Closed = packet {
+            conn.client_open = false;
+            conn.up.clear();
+            self.clients[client].lost();
+            return true;
+        }
+        let refuses = !self.clients[client].keeper && self.clients[client].v5 && self.rng.chance(5);
+        let ledger = &mut self.ledger;
+        let mut fates = |msg, fate: Fate| ledger.fate(msg, fate);
+        let answers = self.clients[client].take(packet.clone(), refuses, &mut fates);
+        let answers =
+            answers.unwrap_or_else(|wrong| panic!("{}: {wrong} at {packet:?}", self.clients[client].id));
+        self.send(client, answers);
+        true
+    }
+
+    /// The shell reads one packet of a connection, or notices its end.
+    pub(crate) fn read(&mut self, worker: usize, at: usize) -> bool {
+        let conn = &mut self.workers[worker].conns[at];
+        let (id, client) = (conn.id, conn.client);
+        if !conn.server_open {
+            if conn.client_open && !conn.down.is_empty() {
+                return false;
+            }
+            return self.close(worker, at);
+        }
+        if conn.paused && conn.client_open && !self.rng.chance(5) {
+            return false;
+        }
+        let conn = &mut self.workers[worker].conns[at];
+        let Some(packet) = conn.up.pop_front() else {
+            return !conn.client_open && self.close(worker, at);
+        };
+        match packet {
+            Up::Publish { pid, msg, dup } => {
+                if let Some(pid) = pid {
+                    conn.publishes.insert(pid.get(), msg);
+                }
+                self.ledger.taken_in(msg, dup);
+                let sent = self.ledger.message(msg);
+                let (topic, qos, retain) = (sent.topic.clone(), sent.qos, sent.retain);
+                let expiry_s = (self.plan.expiry && msg.is_multiple_of(3)).then_some(2);
+                let payload = msg.to_be_bytes();
+                let publish = Publish {
+                    topic: TopicName::from_validated(&topic),
+                    fields: Fields::default(),
+                    payload: &payload,
+                    qos,
+                    retain,
+                    dup,
+                    packet_id: pid,
+                    expiry_s,
+                };
+                self.run(worker, Input::Publish(id, publish));
+            }
+            Up::Ack { kind, pid, failed } => {
+                if self.ledger.acknowledged(&self.clients[client], kind, pid, failed) {
+                    self.workers[worker].conns[at].recs.push_back(pid);
+                }
+                self.run(worker, Input::Ack { conn: id, kind, packet_id: pid, failed });
+            }
+            Up::Subscribe { pid } => {
+                let who = &self.clients[client];
+                let written: Vec<_> = who.subs.iter().map(crate::client::Sub::written).collect();
+                let filters: Vec<_> = who
+                    .subs
+                    .iter()
+                    .zip(&written)
+                    .map(|(sub, filter)| FilterRequest {
+                        filter,
+                        qos: sub.qos,
+                        no_local: sub.no_local,
+                        retain_as_published: false,
+                        retain_handling: RetainHandling::Never,
+                    })
+                    .collect();
+                let sub_id = who.v5.then_some(SUBSCRIPTION_ID);
+                self.run(
+                    worker,
+                    Input::Subscribe { conn: id, packet_id: pid, id: sub_id, filters: &filters },
+                );
+            }
+            Up::Ping => self.run(worker, Input::Ping(id)),
+            Up::Disconnect { with_will } => {
+                conn.said_goodbye = !with_will;
+                conn.server_open = false;
+                conn.down.push_back(Down::Closed);
+                self.run(worker, Input::Disconnect { conn: id, with_will, expiry_s: None });
+            }
+        }
+        true
+    }
+
+    pub(crate) fn close(&mut self, worker: usize, at: usize) -> bool {
+        let conn = self.workers[worker].conns.remove(at);
+        if let Some(will) = conn.will {
+            self.ledger.connection_ended(will, conn.said_goodbye);
+        }
+        if conn.client_open {
+            self.clients[conn.client].lost();
+        }
+        self.run(worker, Input::Closed(conn.id));
+        true
+    }
+
+    pub(crate) fn pull(&mut self, worker: usize, at: usize) -> bool {
+        let conn = &mut self.workers[worker].conns[at];
+        if !std::mem::take(&mut conn.marked) {
+            return false;
+        }
+        let (id, client) = (conn.id, conn.client);
+        let too_large = if self.clients[client].keeper { 0 } else { 11 };
+        let mut outbox = Outbox { room: 1 + self.rng.below(6), packets: Vec::new(), too_large };
+        let mut fx = Effects::default();
+        let pulled = self.workers[worker].engine.pull(self.now, id, &mut outbox, &mut fx);
+        if pulled == Pulled::More {
+            self.conn(worker, id).unwrap().marked = true;
+        }
+        for packet in outbox.packets {
+            let who = &self.clients[client];
+            let window = who.receive_maximum.min(self.plan.limits.max_inflight);
+            self.ledger.written(who, id, &packet, window, &self.store);
+            let conn = self.conn(worker, id).unwrap();
+            if conn.client_open && conn.server_open {
+                conn.down.push_back(packet);
+            }
+        }
+        self.apply(worker, fx);
+        true
+    }
+}
