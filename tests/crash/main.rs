@@ -50,7 +50,6 @@ fn seed() -> u64 {
 }
 
 #[test]
-
 fn nothing_acknowledged_is_lost() {
     let cycles = number("NOCTULE_KILL_CYCLES").map_or(CYCLES, |count| u32::try_from(count).unwrap());
     let verdict = run(&Plan { name: "always", cycles, seed: seed(), store: "", asks: false });
@@ -66,7 +65,6 @@ fn an_early_acknowledgement_is_found_out() {
 
 /// What the interval has not written yet is written at an orderly end.
 #[test]
-
 fn an_orderly_end_loses_nothing() {
     let plan = Plan { name: "orderly", cycles: 4, seed: seed(), store: EARLY, asks: true };
     let verdict = run(&plan);
@@ -75,7 +73,6 @@ fn an_orderly_end_loses_nothing() {
 
 /// And it does not cry wolf.
 #[test]
-
 fn without_a_kill_every_promise_is_kept() {
     let verdict = run(&Plan { name: "alive", cycles: 0, seed: seed(), store: "", asks: false });
     assert!(verdict.failures.is_empty(), "{verdict}");

@@ -24,7 +24,7 @@ use crate::broker::backing::Backing;
 use crate::broker::settings::{self, Settings};
 use crate::broker::telemetry::record_metrics;
 use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
-use crate::config::{Config, Period};
+use crate::config::{Config, Durability, Period};
 
 /// Counts lines.
 struct Lines(Arc<AtomicU32>);
@@ -127,9 +127,14 @@ fn nothing_is_gathered_before_somebody_records() {
 
 #[test]
 fn the_pure_crates_have_the_configuration_s_defaults() {
-    let settings = Settings::new(&Config::default(), AuthMethods::default());
+    let mut config = Config::default();
+    let settings = Settings::new(&config, AuthMethods::default());
     assert_eq!(settings.mqtt, ServerLimits::default());
-    assert_eq!(settings.policy.limits, Limits::default());
+    let held = (settings.policy.limits.max_held_messages, settings.policy.limits.max_held_messages_online);
+    assert!(held.0 < held.1 && held.1 < usize::MAX, "the disk gives messages back");
+    config.store.durability = Durability::Never;
+    let settings = Settings::new(&config, AuthMethods::default());
+    assert_eq!(settings.policy.limits, Limits::default(), "memory has none to give back");
 }
 
 #[test]
