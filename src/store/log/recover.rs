@@ -168,8 +168,8 @@ struct Recovery<'t> {
     sessions: BTreeMap<u64, Session>,
     groups: BTreeMap<u64, Group>,
     outbound: Vec<Outbound>,
-    /// Owner and record of what was sent, and whether it has expired since at QoS 1.
-    under_way: BTreeMap<(u64, u64), bool>,
+    /// Owner and record of what was sent.
+    under_way: BTreeSet<(u64, u64)>,
     /// Owner and record of what a group had lent to sessions that have ended.
     died: Vec<(u64, u64)>,
     /// The highest numbers seen.
@@ -190,7 +190,7 @@ impl<'t> Recovery<'t> {
             sessions: BTreeMap::new(),
             groups: BTreeMap::new(),
             outbound: Vec::new(),
-            under_way: BTreeMap::new(),
+            under_way: BTreeSet::new(),
             died: Vec::new(),
             seen: Marks::default(),
             recovered: Recovered::default(),
@@ -353,7 +353,7 @@ impl<'t> Recovery<'t> {
                     return Some(());
                 }
                 (Direction::Outbound, ExchangeRow::Sent { sequence, owner, record }) => {
-                    this.under_way.insert((owner, record), false);
+                    this.under_way.insert((owner, record));
                     (sequence, Some((owner, record)))
                 }
                 (Direction::Outbound, ExchangeRow::Received { sequence }) => (sequence, None),
@@ -418,17 +418,12 @@ impl<'t> Recovery<'t> {
             if self.state.known.get(&session).is_none_or(|&born| place.chunk < born) {
                 continue;
             }
-            let expired = self.is_over(message.expires_at);
-            let under_way = self.under_way.get_mut(&(session, message.record));
-            let is_under_way = under_way.is_some();
-            if expired {
-                if let Some(lapsed) = under_way {
-                    *lapsed = recipient.qos < Qos::ExactlyOnce;
-                }
+            let under_way = self.under_way.contains(&(session, message.record));
+            if self.is_over(message.expires_at) && !under_way {
                 continue;
             }
             spare.push(session);
-            if is_under_way {
+            if under_way {
                 continue;
             }
             let queue = match self.sessions.get_mut(&session) {
@@ -488,19 +483,38 @@ impl<'t> Recovery<'t> {
             }
             group.recovered.queue = queue;
         }
+        let mut expired = Vec::new();
+        let is_expired = |message: &Message| {
+            self.before == Before::AnotherProcess && message.is_expired(self.clock.mono_ms)
+        };
         self.outbound.sort_by_key(|exchange| (exchange.session, exchange.sequence, exchange.packet_id));
         for exchange in &self.outbound {
             let Outbound { session, packet_id, sent, .. } = *exchange;
             let found = match sent {
-                Some((owner, record)) => find(owner, record)?.map(|found| resend(found, owner)),
+                Some((owner, record)) => find(owner, record)?.map(|found| (owner, found)),
                 None => None,
             };
-            if found.is_none() && sent.is_some_and(|sent| self.under_way.get(&sent) == Some(&true)) {
-                self.deferred.exchanges.push((session, Direction::Outbound, packet_id.get()));
-            } else if let Some(session) = sessions.get_mut(&session) {
-                // Without its message an exchange ends with PUBREL: the client may hold the packet id.
-                session.recovered.outbound.push((packet_id, found.unwrap_or(Exchange::Received)));
-            }
+            let Some(known) = sessions.get_mut(&session) else { continue };
+            let exchange = match found {
+                Some((owner, found)) if is_expired(&found.loaded.message) => {
+                    expired.push((owner, found.loaded.message.record()));
+                    if found.qos < Qos::ExactlyOnce {
+                        let key = (session, Direction::Outbound, packet_id.get());
+                        self.deferred.exchanges.push(key);
+                        continue;
+                    }
+                    Exchange::Received
+                }
+                Some((owner, Looked { loaded, qos, retain })) => {
+                    Exchange::Sent { loaded, owner: SessionNumber(owner), qos, retain }
+                }
+                // Without its message it ends with PUBREL: the client may hold the packet id.
+                None => Exchange::Received,
+            };
+            known.recovered.outbound.push((packet_id, exchange));
+        }
+        for (owner, record) in expired {
+            self.state.settle(record, owner);
         }
         Ok(())
     }
@@ -547,9 +561,4 @@ impl<'t> Recovery<'t> {
         recovered.last_version = last(state.marks.version, seen.version);
         Outcome { state, deferred, recovered, lost }
     }
-}
-
-fn resend(found: Looked, owner: u64) -> Exchange {
-    let Looked { loaded, qos, retain } = found;
-    Exchange::Sent { loaded, owner: SessionNumber(owner), qos, retain }
 }
