@@ -58,7 +58,7 @@ impl Served {
     pub(crate) fn with_methods(methods: AuthMethods, change: impl FnOnce(&mut Config)) -> Self {
         counters::install();
         let mut config = Config::default();
-        let data = DataDir::within(&std::env::temp_dir());
+        let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
         config.server.workers = workers();
         for listener in &mut config.listener {

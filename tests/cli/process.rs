@@ -41,7 +41,7 @@ impl TestBroker {
     fn listen(address: SocketAddr, anonymous: Anonymous) -> Self {
         let listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
         let mut config = Config { listener, ..Config::default() };
-        let data = DataDir::within(&std::env::temp_dir());
+        let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
         if let Ok(workers) = std::env::var("NOCTULE_TEST_WORKERS") {
             config.server.workers = workers.parse().unwrap();

@@ -41,7 +41,7 @@ struct Served {
 impl Served {
     fn start() -> Self {
         let mut config = Config::default();
-        let data = DataDir::within(&std::env::temp_dir());
+        let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
         config.server.workers =
             std::env::var("NOCTULE_TEST_WORKERS").map_or(1, |count| count.parse().expect("it is a number"));
