@@ -279,7 +279,7 @@ pub(super) fn count(variable: &str, usual: u64) -> u64 {
 
 #[test]
 fn random_lives_agree_with_the_model() {
-    for seed in 0..count("NOCTULE_LIVES", 40) {
+    for seed in 0..count("NOCTULE_LIVES", 12) {
         println!("seed {seed}");
         let mut life = Life::new(seed);
         let disk = Disk::default();
