@@ -169,15 +169,16 @@ impl Broker {
         }
     }
 
-    /// SIGTERM, and waits for the end; what it then said about its store.
-    pub(crate) fn stop(&mut self) -> Vec<String> {
-        let Some(mut child) = self.child.take() else { return Vec::new() };
+    /// SIGTERM, and waits for the end; how many messages it then says it has written, and spared itself to write.
+    pub(crate) fn stop(&mut self) -> Option<(u64, u64)> {
+        let mut child = self.child.take()?;
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         child.wait().unwrap();
         let log = std::fs::read_to_string(self.directory.join("log")).unwrap();
-        let said = log.lines().filter(|line| line.contains("elided") || line.contains("store"));
-        said.map(str::to_owned).collect()
+        let said = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let totals = said.filter_map(|line| Some((line["stored"].as_u64()?, line["spared"].as_u64()?)));
+        totals.last()
     }
 }
 

@@ -22,13 +22,13 @@ pub(crate) fn heading(seconds: u64) {
         "\n## Everybody is there: {PAIRS} pairs at QoS 1, all sessions kept, {rate} messages/s for {seconds} s\n"
     );
     println!(
-        "| broker | subscriber acknowledges after, ms | publisher's p50, ms | p99, ms | bytes written per message | \
-         CPU µs/message |"
+        "| broker | subscriber acknowledges after, ms | publisher's p50, ms | p99, ms | messages written | \
+         bytes written per message | CPU µs/message |"
     );
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
 }
 
-/// One line of the table, and what the broker said at its end.
+/// One line of the table; the broker has ended then.
 pub(crate) async fn measure(broker: &mut Broker, seconds: u64, delay_ms: u64) {
     let mut publishers = Vec::with_capacity(PAIRS);
     let mut answering = Vec::with_capacity(PAIRS);
@@ -55,18 +55,19 @@ pub(crate) async fn measure(broker: &mut Broker, seconds: u64, delay_ms: u64) {
     waits.sort_unstable();
     let quantile = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
     let each = |amount: f64| amount / waits.len() as f64;
+    let bytes = each((broker.written_bytes() - written) as f64);
+    let cpu_us = each((broker.cpu_s() - cpu) * 1e6);
+    answering.into_iter().for_each(|task| task.abort());
+    let share = broker.stop().map_or_else(
+        || "not told".to_owned(),
+        |(stored, spared)| format!("{:.1} %", stored as f64 * 100.0 / (stored + spared) as f64),
+    );
     println!(
-        "| {} | {delay_ms} | {:.2} | {:.2} | {:.0} | {:.1} |",
+        "| {} | {delay_ms} | {:.2} | {:.2} | {share} | {bytes:.0} | {cpu_us:.1} |",
         broker.name(),
         quantile(50),
         quantile(99),
-        each((broker.written_bytes() - written) as f64),
-        each((broker.cpu_s() - cpu) * 1e6),
     );
-    answering.into_iter().for_each(|task| task.abort());
-    for said in broker.stop() {
-        println!("<!-- {said} -->");
-    }
 }
 
 /// Publishes in time, whatever the answers do; how long each took, counted from when it was due.

@@ -12,6 +12,10 @@ use crate::journal::{Entry, Record};
 /// Most lines for one kind of failure; there are never few.
 const MAX_LINES: usize = 12;
 
+/// Most cycles in which one message comes to one seat: an acknowledgement is on the disk soon after it was given, so
+/// that few kills are quick enough to have the message delivered again.
+const MAX_CYCLES: usize = 4;
+
 /// What is known of one message.
 #[derive(Debug, Default)]
 struct Fate {
@@ -28,6 +32,7 @@ pub(crate) fn judge(records: &[Record]) -> Vec<String> {
         wrong(records),
         missing(&fates),
         twice(&fates),
+        again(&fates),
         unsent(&fates),
         disorder(records),
         retained(records),
@@ -111,6 +116,25 @@ fn twice(fates: &BTreeMap<(usize, u32), Fate>) -> Vec<String> {
             if came.len() > 1 && seat_qos(seat) == Qos::ExactlyOnce {
                 let name = PUBLISHERS[*from].name;
                 lines.push(format!("twice: {name} {seq} reached {} in the cycles {came:?}", seat_name(seat)));
+            }
+        }
+    }
+    lines
+}
+
+/// At QoS 1 a kill may undo an acknowledgement, but not in one cycle after the other.
+fn again(fates: &BTreeMap<(usize, u32), Fate>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for ((from, seq), fate) in fates {
+        for (seat, came) in fate.came.iter().enumerate() {
+            let mut cycles = came.clone();
+            cycles.dedup();
+            if cycles.len() > MAX_CYCLES {
+                let name = PUBLISHERS[*from].name;
+                lines.push(format!(
+                    "again: {name} {seq} reached {} in the cycles {cycles:?}",
+                    seat_name(seat)
+                ));
             }
         }
     }

@@ -63,6 +63,19 @@ fn only_exactly_once_at_both_ends_forbids_a_second_coming() {
 }
 
 #[test]
+fn acknowledgements_are_not_forgotten_again_and_again() {
+    let mut all = records(&[&published(0, 3)[..], &came(0, 3)].concat());
+    let again = |cycle| Record { cycle, entry: Entry::Got { by: 0, from: 0, seq: 3 } };
+    all.extend([2, 3, 4].map(again));
+    assert_eq!(judge(&all), [""; 0]);
+    // Twice in one cycle, after a lost connection, counts once.
+    all.push(again(4));
+    assert_eq!(judge(&all), [""; 0]);
+    all.push(again(5));
+    assert_eq!(judge(&all), ["again: p0-311-q1 3 reached s0-311-q1 in the cycles [1, 2, 3, 4, 5]"]);
+}
+
+#[test]
 fn first_comings_are_in_order() {
     let swapped = [&published(0, 1)[..], &published(0, 2), &came(0, 2), &came(0, 1)].concat();
     let lines = judge(&records(&swapped));
