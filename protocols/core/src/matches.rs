@@ -5,7 +5,7 @@
 
 mod cache;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -138,6 +138,31 @@ impl MatchSet {
     pub fn durable_groups(&self) -> impl Iterator<Item = SessionNumber> {
         let groups = if self.durable_groups { &*self.groups } else { &[] };
         groups.iter().filter_map(|group| group.number)
+    }
+
+    /// Those who were in `earlier` already and are recipients of the same kind, and the others.
+    #[must_use]
+    pub fn split(&self, earlier: &Self) -> (Self, Self) {
+        let key = |target: &Target| (target.session, target.durable);
+        let known: BTreeSet<_> = earlier.targets.iter().map(key).collect();
+        let name = |group: &GroupRef| (group.key.group.clone(), group.key.filter.clone(), group.number);
+        let groups: BTreeSet<_> = earlier.groups.iter().map(name).collect();
+        let part = |same: bool| {
+            let targets = self.targets.iter().filter(|target| known.contains(&key(target)) == same);
+            let (targets, own): (Box<[_]>, _) = (targets.copied().collect(), self.own.clone());
+            let groups = self.groups.iter().filter(|group| groups.contains(&name(group)) == same);
+            let groups: Box<[_]> = groups.cloned().collect();
+            Self {
+                durable: targets.iter().any(|target| target.durable),
+                durable_groups: groups.iter().any(|group| group.number.is_some()),
+                mails: count_mails(&groups, &targets),
+                ids: self.ids.clone(),
+                targets,
+                own,
+                groups,
+            }
+        };
+        (part(true), part(false))
     }
 
     /// Memory in bytes, without the groups' keys, which the tree holds as well.

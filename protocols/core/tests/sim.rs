@@ -197,6 +197,11 @@ fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
     }
     rest(&mut world, max_steps);
     verdict::check(&world);
+    if world.plan.crashes {
+        // What has come to rest is found at rest.
+        world.crash();
+        verdict::check(&world);
+    }
     (world.steps, world.ledger.deliveries, world.ledger.redeliveries)
 }
 
@@ -225,7 +230,7 @@ fn rest(world: &mut World, max_steps: u64) {
 
 fn seeds(workers: u16) {
     let only = std::env::var("NOCTULE_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
     let range = only.map_or(0..count, |seed| seed..seed + 1);
     let (mut steps, mut deliveries, mut again) = (0, 0, 0);
     for seed in range {

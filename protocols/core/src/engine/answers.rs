@@ -386,7 +386,7 @@ impl Engine {
             {
                 self.forget_received(self.session_id(slot), packet_id);
             }
-            if self.conn(place.conn).is_some_and(|state| !state.is_v5) {
+            if self.conn(place.conn).is_some_and(|state| !state.is_v5 && state.session != NO_SESSION) {
                 let detail =
                     "the message could not be stored and MQTT 3 can't be told; publish again later".into();
                 return self.refuse(now, place.conn, Kind::QuotaExceeded, detail, fx);

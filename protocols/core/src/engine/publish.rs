@@ -234,18 +234,38 @@ impl Engine {
         if Arc::ptr_eq(&again, set) {
             self.fan_out(now, message, set, fx);
         } else {
-            // Whoever has subscribed since it was stored gets it live: it is stored anew for those whom it goes to now.
-            let copy = message.with_record(origin.spare_record);
-            let recipients = recipients(&copy, &again);
-            if !recipients.is_empty() {
-                let message = Arc::clone(&copy);
-                let op = StoreOp::Publish { message, recipients, retained: None, inbound: None };
-                fx.push(Effect::Store(Ticket::NONE, op));
-            }
-            acknowledge_all(&message, set, fx);
-            self.fan_out(now, copy, &again, fx);
+            self.send_to_others(now, message, set, &again, origin.spare_record, fx);
         }
         self.fill(place, reply, fx);
+    }
+
+    /// Sends a message that was stored for `then` to those in `set`, whom it goes to now. Whoever has subscribed meanwhile
+    /// gets it live: for them it is stored once more, as `spare_record`.
+    fn send_to_others(
+        &mut self,
+        now: Now,
+        message: Arc<Message>,
+        then: &MatchSet,
+        set: &MatchSet,
+        spare_record: u64,
+        fx: &mut Effects,
+    ) {
+        let (same, fresh) = set.split(then);
+        let copy = message.with_record(spare_record);
+        let recipients_of_copy = recipients(&copy, &fresh);
+        if !recipients_of_copy.is_empty() {
+            let (message, recipients) = (Arc::clone(&copy), recipients_of_copy);
+            let op = StoreOp::Publish { message, recipients, retained: None, inbound: None };
+            fx.push(Effect::Store(Ticket::NONE, op));
+        }
+        let kept = recipients(&message, &same);
+        for gone in recipients(&message, then) {
+            if kept.iter().all(|recipient| recipient.session != gone.session) {
+                acknowledged(gone.session, message.record(), fx);
+            }
+        }
+        self.fan_out(now, message, &Arc::new(same), fx);
+        self.fan_out(now, copy, &Arc::new(fresh), fx);
     }
 
     /// What the store has retained as `version` is not retained after all: it gets back what still is.

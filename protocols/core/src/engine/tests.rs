@@ -4,9 +4,12 @@
 
 mod acknowledgement;
 mod bulk;
+mod groups;
 mod lifetime;
 mod peers;
+mod recovery;
 mod routing;
+mod stored;
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -147,7 +150,15 @@ impl Kit {
     }
 
     fn with(limits: Limits) -> Self {
-        let shared = Arc::new(Shared::new(&Seed::new(1), 1, RetainedLimits::default()));
+        Self::of(limits, RetainedLimits::default())
+    }
+
+    fn with_retained(retained: RetainedLimits) -> Self {
+        Self::of(Limits::default(), retained)
+    }
+
+    fn of(limits: Limits, retained: RetainedLimits) -> Self {
+        let shared = Arc::new(Shared::new(&Seed::new(1), 1, retained));
         let now = Now { mono_ms: 0, wall_ms: 0 };
         let engine =
             Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits, ..Policy::default() }), now);

@@ -121,3 +121,57 @@ fn deliveries_share_the_identifiers_of_their_set() {
 fn sizes_stay_lean() {
     assert_eq!((size_of::<Target>(), size_of::<Subscriber>()), (24, 24));
 }
+
+#[test]
+fn a_set_is_split_into_who_was_there_before_and_who_is_new() {
+    let tree = Tree::new(Seed::new(1));
+    let filter = |text| TopicFilter::parse(text, &TopicLimits::default()).unwrap();
+    let topic = TopicName::from_validated("t");
+    let enter = |slot: u16, text: &str, durable, id| {
+        let subscriber = Subscriber {
+            session: SessionId { worker: WorkerId(slot % 2), slot: slot.into(), incarnation: slot.into() },
+            qos: Qos::AtLeastOnce,
+            no_local: slot == 1 && text == "t",
+            retain_as_published: false,
+            durable,
+            subscription_id: NonZeroU32::new(id),
+        };
+        tree.subscribe(&filter(text), subscriber);
+    };
+    let join = |group: &str, number| {
+        let key = Arc::new(GroupKey { group: group.into(), filter: "t".into() });
+        tree.join_group(&filter("t"), GroupRef { key, home: WorkerId(1), number });
+    };
+    enter(1, "t", true, 5);
+    enter(2, "t", false, 0);
+    join("old", Some(SessionNumber(7)));
+    join("kept since", None);
+    let earlier = tree.matches(&topic);
+    enter(1, "+", true, 6);
+    enter(2, "t", true, 0);
+    enter(3, "t", true, 4);
+    join("new", None);
+    join("kept since", Some(SessionNumber(8)));
+    let (same, fresh) = tree.matches(&topic).split(&earlier);
+    let slots = |set: &MatchSet| set.targets().iter().map(|target| target.session.slot).collect::<Vec<_>>();
+    assert_eq!(
+        (slots(&same), slots(&fresh)),
+        (vec![1], vec![2, 3]),
+        "one who is kept since is another recipient"
+    );
+    let ids = |set: &MatchSet| set.ids(&set.targets()[set.targets().len() - 1]).map(|ids| ids.to_vec());
+    assert_eq!((ids(&same).unwrap().len(), ids(&fresh).unwrap()[0].get()), (2, 4));
+    let own = same.for_publisher(&same.targets()[0], same.targets()[0].session).unwrap();
+    assert_eq!(same.ids(&own).unwrap().len(), 1, "what No Local leaves");
+    let groups = |set: &MatchSet| {
+        let mut names: Vec<_> = set.groups().iter().map(|group| group.key.group.to_string()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (groups(&same), groups(&fresh)),
+        (vec!["old".to_owned()], vec!["kept since".into(), "new".into()])
+    );
+    assert_eq!(same.durable_groups().count() + fresh.durable_groups().count(), 2);
+    assert_eq!(fresh.mails().collect::<Vec<_>>(), [(WorkerId(0), 1), (WorkerId(1), 3)]);
+}

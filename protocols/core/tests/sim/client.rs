@@ -219,7 +219,9 @@ impl Client {
                 if dup && pid.is_none() {
                     return Err("DUP at QoS 0 [MQTT-3.3.1-2]".to_owned());
                 }
-                if self.v5 == ids.is_empty() {
+                // What a group had lent before its subscription could not be kept may come again without.
+                let unsubscribed = dup && !self.subscribed && self.v5;
+                if self.v5 == ids.is_empty() && !unsubscribed {
                     return Err(format!("subscription identifiers {ids:?}"));
                 }
                 self.receive(pid, msg, qos, retain, refuses)?;

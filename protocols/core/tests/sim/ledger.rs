@@ -155,6 +155,14 @@ impl Ledger {
             }
             StoreOp::OutboundCompleted { session, packet_id } => {
                 self.outbound.remove(&(session.0, *packet_id));
+                let client = self.numbers.iter().find(|(_, number)| **number == session.0);
+                let ids = client.and_then(|(client, _)| self.in_use.get_mut(client));
+                if let Some(ids) = ids
+                    && ids.get(packet_id).is_some_and(|known| known.conn == NO_CONN)
+                {
+                    // It was never sent to anybody, and too large for its client.
+                    ids.remove(packet_id);
+                }
                 Record::Other
             }
             StoreOp::SessionKept { session, client_id, .. } => {
@@ -295,8 +303,10 @@ impl Ledger {
         };
         self.deliveries += 1;
         self.redeliveries += u64::from(dup);
+        // Of what was sent again to a new session the first copy goes its way all the same.
+        let another = msg != u32::MAX && self.message(msg).orphan && self.stored.contains(&msg);
         assert!(
-            store.unanswered().all(|record| record != Record::Publish { msg, held: true }),
+            another || store.unanswered().all(|record| record != Record::Publish { msg, held: true }),
             "QoS 2 message {msg} goes on before it is stored"
         );
         let Some(pid) = pid else { return };
