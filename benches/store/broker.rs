@@ -176,9 +176,9 @@ impl Broker {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         child.wait().unwrap();
         let log = std::fs::read_to_string(self.directory.join("log")).unwrap();
-        let said = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let totals = said.filter_map(|line| Some((line["stored"].as_u64()?, line["spared"].as_u64()?)));
-        totals.last()
+        let mut said =
+            log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        said.find_map(|line| Some((line["stored"].as_u64()?, line["spared"].as_u64()?)))
     }
 }
 
