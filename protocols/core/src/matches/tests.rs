@@ -125,7 +125,7 @@ fn sizes_stay_lean() {
 #[test]
 fn a_set_is_split_into_who_was_there_before_and_who_is_new() {
     let tree = Tree::new(Seed::new(1));
-    let filter = |text| TopicFilter::parse(text, &TopicLimits::default()).unwrap();
+    let filter = |text: &str| TopicFilter::parse(text, &TopicLimits::default()).unwrap();
     let topic = TopicName::from_validated("t");
     let enter = |slot: u16, text: &str, durable, id| {
         let subscriber = Subscriber {
