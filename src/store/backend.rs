@@ -1,8 +1,9 @@
-//! The store file under redb: counts what is written, keeps disk space ahead, and knows when there is no room.
+//! The store file under redb: counts what is written, and knows when there is no room.
 //!
-//! Deleting needs room too: redb writes new pages before it frees old ones. Therefore blocks beyond the last one written
-//! are held in reserve (`store.reserve`). Once the reserve is all there is, new messages are refused and everything
-//! that makes room goes on. Where the file lies is the directory's business.
+//! Making room needs room too: redb writes new pages before it frees old ones, and where in the file it writes them is
+//! its own affair. Therefore a second file holds disk space in reserve (`store.reserve`). A write that finds the disk
+//! full takes from it; from then on new messages are refused and everything that makes room goes on, until the reserve
+//! is whole again. Where the files lie is the directory's business.
 
 use std::fs::File;
 use std::io;
@@ -14,15 +15,22 @@ use redb::StorageBackend;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-use super::health::Shortage;
+use super::health::{Shortage, Trouble};
+use super::medium::trouble_of;
 
 /// Bytes in a block of [`MetadataExt::blocks`].
 const BLOCK: u64 = 512;
 
+/// In how many parts the reserve is used up: each large enough that others who wait for space don't get all of it.
+const PARTS: u64 = 4;
+
+/// Bytes written between two looks at the room that there is.
+const LOOK_BYTES: u64 = 4 << 20;
+
 /// The limits of the store file, bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Kept ahead of what is written.
+    /// Held for what makes room.
     pub(super) reserve: u64,
     /// To be left to others on the file system.
     pub(super) min_free: u64,
@@ -30,41 +38,34 @@ pub(super) struct Limits {
     pub(super) max_size: u64,
 }
 
-/// A file and the room that it has. Written to by one thread; the counters may be read by any.
+/// The store file, its reserve and the room that they have. Written to by one thread.
 #[derive(Debug)]
 pub(super) struct Room {
     file: File,
+    reserve: Reserve,
     limits: Limits,
-    /// End of the last byte that was written.
-    written_to: AtomicU64,
-    /// Up to here blocks are held, as far as the file system can.
-    held_to: AtomicU64,
+    /// Disk space of the file when it was last looked at, and bytes written since.
+    used: AtomicU64,
+    since: AtomicU64,
     /// Bytes written since the file was opened.
     bytes_written: AtomicU64,
-    /// The reserve could not be made whole.
-    reserve_broken: AtomicBool,
-    /// The file system can't hold blocks.
-    cannot_hold: AtomicBool,
 }
 
 impl Room {
     /// # Errors
     /// When the file can't be looked at.
-    pub(super) fn new(file: File, limits: Limits) -> io::Result<Arc<Self>> {
-        let about = file.metadata()?;
-        // What is allocated is what was written and the reserve of the last time.
-        let blocks = about.blocks().saturating_mul(BLOCK);
-        let written_to = blocks.saturating_sub(limits.reserve).min(about.len());
+    pub(super) fn new(file: File, reserve: File, limits: Limits) -> io::Result<Arc<Self>> {
+        let reserve = Reserve { file: reserve, held: AtomicU64::new(0), cannot_hold: AtomicBool::new(false) };
+        reserve.fill(limits.reserve);
         let room = Self {
             file,
+            reserve,
             limits,
-            written_to: AtomicU64::new(written_to),
-            held_to: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            reserve_broken: AtomicBool::new(false),
-            cannot_hold: AtomicBool::new(false),
         };
-        room.hold(written_to);
+        room.look()?;
         Ok(Arc::new(room))
     }
 
@@ -77,9 +78,26 @@ impl Room {
         self.bytes_written.load(Relaxed)
     }
 
-    /// End of the last byte that was written.
-    pub(super) fn written_to(&self) -> u64 {
-        self.written_to.load(Relaxed)
+    /// Disk space that the file uses, bytes; more by what was written since the last look at most.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Whether so much has happened since the last look that another is due.
+    pub(super) fn needs_look(&self) -> bool {
+        self.since.load(Relaxed) >= LOOK_BYTES || self.is_broken_into()
+    }
+
+    /// Whether something was taken from the reserve.
+    fn is_broken_into(&self) -> bool {
+        !self.reserve.is_whole(self.limits.reserve)
+    }
+
+    fn look(&self) -> io::Result<u64> {
+        let used = self.file.metadata()?.blocks().saturating_mul(BLOCK);
+        self.used.store(used, Relaxed);
+        self.since.store(0, Relaxed);
+        Ok(used)
     }
 
     /// Why there is no room for new messages, looking anew. `stored` are the bytes that the log uses: the file of a
@@ -88,80 +106,89 @@ impl Room {
     /// # Errors
     /// When the file system can't be asked.
     pub(super) fn shortage(&self, stored: u64) -> io::Result<Option<Shortage>> {
-        let written_to = self.written_to();
-        if written_to >= self.limits.max_size && stored >= self.limits.max_size / 2 {
+        if self.look()? >= self.limits.max_size && stored >= self.limits.max_size / 2 {
             return Ok(Some(Shortage::MaxSize));
         }
-        if self.reserve_broken.load(Relaxed) {
-            self.hold(written_to);
-            if self.reserve_broken.load(Relaxed) {
-                return Ok(Some(Shortage::Reserve));
-            }
+        self.reserve.fill(self.limits.reserve);
+        if self.is_broken_into() {
+            return Ok(Some(Shortage::Reserve));
         }
         let about = fstatvfs(&self.file)?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
         Ok((free < self.limits.min_free).then_some(Shortage::MinFree))
     }
 
-    /// Holds blocks up to `end` and the reserve behind it; without the reserve if there is no room for both.
-    fn hold(&self, end: u64) {
-        let held_to = self.held_to.load(Relaxed);
-        if self.cannot_hold.load(Relaxed) {
-            return;
-        }
-        match self.hold_range(held_to, end.saturating_add(self.limits.reserve)) {
-            Ok(()) => self.reserve_broken.store(false, Relaxed),
-            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
-                self.reserve_broken.store(true, Relaxed);
-                if held_to < end {
-                    // If this fails too, so will the write, and that is reported.
-                    let _ = self.hold_range(held_to, end);
-                }
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => {
-                // The write itself will tell whether there is room.
-                self.cannot_hold.store(true, Relaxed);
-                tracing::debug!(%error, "no disk space is held ahead: the file system can't");
-            }
-        }
-    }
-
-    fn hold_range(&self, from: u64, to: u64) -> Result<(), Errno> {
-        if from < to {
-            fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, to - from)?;
-            self.held_to.store(to, Relaxed);
-        }
-        Ok(())
-    }
-
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let end = offset.saturating_add(data.len() as u64);
-        if end > self.limits.max_size.saturating_add(self.limits.reserve) {
-            let message =
-                format!("the store file may not grow beyond store.max_size and its reserve ({end} bytes)");
+        let len = data.len() as u64;
+        let cap = self.limits.max_size.saturating_add(self.limits.reserve);
+        if self.used() + self.since.fetch_add(len, Relaxed) + len > cap && self.look()? + len > cap {
+            let message = format!("the store file has reached store.max_size and its reserve, {cap} bytes");
             return Err(io::Error::new(io::ErrorKind::StorageFull, message));
         }
-        let half = self.limits.reserve / 2;
-        if self.held_to.load(Relaxed) < end.saturating_add(half) {
-            self.hold(end);
-        }
-        self.file.write_all_at(data, offset)?;
-        self.bytes_written.fetch_add(data.len() as u64, Relaxed);
-        self.written_to.fetch_max(end, Relaxed);
+        self.with_reserve(|| self.file.write_all_at(data, offset))?;
+        self.bytes_written.fetch_add(len, Relaxed);
         Ok(())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let cuts = len < self.file.metadata()?.len();
-        self.file.set_len(len)?;
-        if cuts {
-            // What was held behind the end has been given up.
-            self.held_to.fetch_min(len, Relaxed);
-            self.written_to.fetch_min(len, Relaxed);
-            self.hold(self.written_to());
+    /// Tries again with a part of the reserve, as long as there is one, when the disk is full.
+    fn with_reserve(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        loop {
+            match write() {
+                Err(error) if trouble_of(error.kind()) == Trouble::DiskFull => {
+                    if !self.reserve.release(self.limits.reserve / PARTS) {
+                        return Err(error);
+                    }
+                }
+                result => return result,
+            }
         }
-        Ok(())
+    }
+}
+
+/// Disk space that nobody else gets, in a file of its own.
+#[derive(Debug)]
+struct Reserve {
+    file: File,
+    held: AtomicU64,
+    /// The file system can't hold space.
+    cannot_hold: AtomicBool,
+}
+
+impl Reserve {
+    fn is_whole(&self, wanted: u64) -> bool {
+        self.held.load(Relaxed) >= wanted || self.cannot_hold.load(Relaxed)
+    }
+
+    /// Makes it whole, if there is room for that.
+    fn fill(&self, wanted: u64) {
+        if self.is_whole(wanted) {
+            return;
+        }
+        match fallocate(&self.file, FallocateFlags::empty(), 0, wanted) {
+            Ok(()) => self.held.store(wanted, Relaxed),
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+                // What it got all the same is not a reserve that may be relied upon.
+                let _ = self.file.set_len(self.held.load(Relaxed));
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.cannot_hold.store(true, Relaxed);
+                tracing::debug!("no disk space is held in reserve: the file system can't");
+            }
+            // It is tried again with the next look.
+            Err(_) => {}
+        }
+    }
+
+    /// Gives so many bytes to whoever writes next; false if nothing is left.
+    fn release(&self, bytes: u64) -> bool {
+        let held = self.held.load(Relaxed);
+        let left = held.saturating_sub(bytes.max(1));
+        // With a journal, blocks are free once that is on the disk.
+        if held == 0 || self.file.set_len(left).and_then(|()| self.file.sync_all()).is_err() {
+            return false;
+        }
+        self.held.store(left, Relaxed);
+        true
     }
 }
 
@@ -179,7 +206,7 @@ impl StorageBackend for FileBackend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.0.with_reserve(|| self.0.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -16,6 +16,8 @@ use thiserror::Error;
 
 /// The store file.
 pub(super) const STORE: &str = "noctule.redb";
+/// Disk space held for what makes room.
+const RESERVE: &str = "noctule.reserve";
 /// Locked while a broker runs; holds its process id.
 const LOCK: &str = "noctule.lock";
 /// The store file while it is being copied.
@@ -157,6 +159,14 @@ impl Directory {
             }
             opened => opened,
         }
+    }
+
+    /// Opens or makes the file that holds disk space.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub(super) fn reserve_file(&self) -> Result<File, DirectoryError> {
+        open_file(&self.handle, &self.path.join(RESERVE), RESERVE, OFlags::CREATE)
     }
 
     /// Gives a store file that was deleted while it was open its name back, which takes a copy.

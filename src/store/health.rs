@@ -111,7 +111,7 @@ counters! {
     live_bytes,
     /// Bytes of messages in the file, with those that are to be cleaned away.
     stored_bytes,
-    /// Length of the file.
+    /// Disk space that the file uses.
     file_bytes,
 }
 

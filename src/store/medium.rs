@@ -52,8 +52,11 @@ pub(super) trait Medium: Send + 'static {
     /// Bytes written since the start, over all files.
     fn bytes_written(&self) -> u64;
 
-    /// Bytes of the file that have been written to.
+    /// Disk space that the file used at the last look, bytes.
     fn file_bytes(&self) -> u64;
+
+    /// Whether a look at the room is due at once.
+    fn needs_look(&self) -> bool;
 
     /// For messages.
     fn path(&self) -> PathBuf;
@@ -124,7 +127,8 @@ impl Disk {
             Some(_) => return Err(DirectoryError::Exchanged(self.path())),
         };
         forget_cached(&opened);
-        let room = Room::new(opened, self.limits).map_err(|source| DirectoryError::System {
+        let reserve = self.directory.reserve_file()?;
+        let room = Room::new(opened, reserve, self.limits).map_err(|source| DirectoryError::System {
             what: "look at",
             path: self.path(),
             source,
@@ -176,7 +180,11 @@ impl Medium for Disk {
     }
 
     fn file_bytes(&self) -> u64 {
-        self.room.as_deref().map_or(0, Room::written_to)
+        self.room.as_deref().map_or(0, Room::used)
+    }
+
+    fn needs_look(&self) -> bool {
+        self.room.as_deref().is_some_and(Room::needs_look)
     }
 
     fn path(&self) -> PathBuf {

@@ -33,7 +33,7 @@ const HEALTHY: &str = "noctule_store_healthy";
 const LIVE_BYTES: &str = "noctule_store_live_bytes";
 /// Bytes of messages in the file.
 const STORED_BYTES: &str = "noctule_store_stored_bytes";
-/// Bytes of the file in use.
+/// Disk space that the file uses.
 const FILE_BYTES: &str = "noctule_store_file_bytes";
 
 /// Tells a recorder what the names mean; without a recorder nothing happens.
@@ -50,7 +50,7 @@ pub(super) fn describe() {
     describe_gauge!(HEALTHY, Unit::Count, "1 while the store takes new messages, else 0");
     describe_gauge!(LIVE_BYTES, Unit::Bytes, "Stored messages that somebody waits for");
     describe_gauge!(STORED_BYTES, Unit::Bytes, "Stored messages, with those to be cleaned away");
-    describe_gauge!(FILE_BYTES, Unit::Bytes, "The part of the store file that is in use");
+    describe_gauge!(FILE_BYTES, Unit::Bytes, "Disk space that the store file uses");
 }
 
 /// Passes on what the store has counted since the last time.

@@ -62,8 +62,6 @@ pub(super) struct Writer<M: Medium> {
     failed_loads: Vec<LoadRequest>,
     retry: Retry,
     looked_us: u64,
-    /// Bytes of the file that were in use at the last look.
-    looked_bytes: u64,
     reporter: Reporter,
 }
 
@@ -90,7 +88,6 @@ impl<M: Medium> Writer<M> {
             failed_loads: Vec::new(),
             retry: Retry::default(),
             looked_us: 0,
-            looked_bytes: 0,
             reporter: Reporter::default(),
         };
         let now_us = writer.shared.now_us();
@@ -192,7 +189,7 @@ impl<M: Medium> Writer<M> {
         self.retry.succeeded();
         self.is_well();
         self.note_usage();
-        if self.medium.file_bytes() > self.looked_bytes {
+        if self.medium.needs_look() && self.shared.health.shortage().is_none() {
             self.look(now_us);
         }
         self.reporter.report(&self.shared.health);
@@ -213,7 +210,6 @@ impl<M: Medium> Writer<M> {
     /// it has to be opened anew before anything is written.
     fn look(&mut self, now_us: u64) -> bool {
         self.looked_us = now_us;
-        self.looked_bytes = self.medium.file_bytes();
         if !self.medium.is_in_place() {
             let message = format!("{} was moved or deleted while in use", self.medium.path().display());
             self.fail(now_us, &Fault::Trouble(Trouble::Gone, message));

@@ -2,7 +2,7 @@
 //! `cargo test --release --lib store::tests::measure -- --ignored --nocapture --test-threads 1`.
 
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex};
 
 use super::*;
@@ -51,15 +51,16 @@ fn stored(name: &str, acknowledge: bool, seconds: u64) -> (f64, Totals) {
     let directory = directory(name);
     let (store, _, workers) = serve(&settings(&directory), THREADS as u16);
     let stop = AtomicBool::new(false);
+    // As the engines number them: across workers.
+    let record = AtomicU64::new(1);
     let started = Instant::now();
     let settled: u64 = thread::scope(|scope| {
-        let stop = &stop;
-        let run = |mut worker: Worker, first: u64| {
-            let mut next = first;
-            let mut submit = |worker: &mut Worker, count: u64| {
+        let (stop, record) = (&stop, &record);
+        let run = |mut worker: Worker| {
+            let submit = |worker: &mut Worker, count: u64| {
                 for _ in 0..count {
-                    worker.ask(next, publish(next, 1 + next % 4, &[1; PAYLOAD]));
-                    next += 1;
+                    let record = record.fetch_add(1, Relaxed);
+                    worker.ask(record, publish(record, 1 + record % 4, &[1; PAYLOAD]));
                 }
             };
             submit(&mut worker, IN_FLIGHT);
@@ -80,11 +81,7 @@ fn stored(name: &str, acknowledge: bool, seconds: u64) -> (f64, Totals) {
             }
             settled
         };
-        let threads: Vec<_> = workers
-            .into_iter()
-            .zip(0..)
-            .map(|(worker, number)| scope.spawn(move || run(worker, number << 32 | 1)))
-            .collect();
+        let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(move || run(worker))).collect();
         thread::sleep(Duration::from_secs(seconds));
         stop.store(true, Relaxed);
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()

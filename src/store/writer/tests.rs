@@ -163,6 +163,10 @@ impl Medium for TestDisk {
         self.lock().bytes.len() as u64
     }
 
+    fn needs_look(&self) -> bool {
+        self.lock().shortage.is_some()
+    }
+
     fn path(&self) -> PathBuf {
         "test.redb".into()
     }
