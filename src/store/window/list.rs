@@ -99,11 +99,6 @@ impl List {
         self.bytes
     }
 
-    /// The oldest.
-    pub(super) fn front(&self) -> Option<&Entry> {
-        self.slots.get(self.first)
-    }
-
     /// The entry in a slot, if it is still the one with that name.
     pub(super) fn get(&self, slot: usize, seq: u64) -> Option<&Entry> {
         self.slots.get(slot).filter(|entry| entry.seq == seq)

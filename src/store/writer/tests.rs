@@ -488,3 +488,38 @@ fn a_shortage_refuses_messages_and_nothing_else() {
     assert_eq!(rig.answers(), [Settled(0, 3)]);
     assert_eq!(rig.restarted().owed(), BTreeMap::from([(1, vec![3])]));
 }
+
+#[test]
+fn a_monitor_sees_what_was_done() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let mut rig = Rig::new();
+        rig.submit(Ticket::NONE, StoreOp::Presence { session: SessionNumber(1), online: true });
+        rig.ask(1, publish(1, &[1]));
+        rig.submit(Ticket::NONE, acknowledged(1, 1));
+        rig.ask(2, publish(2, &[2]));
+        rig.run();
+        rig.disk.fails(0, Mishap::Error(EIO));
+        rig.ask(3, publish(3, &[2]));
+        rig.run();
+    });
+    let seen: BTreeMap<String, String> = snapshots
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| (key.key().name().to_owned(), format!("{value:?}")))
+        .collect();
+    let expected = [
+        ("noctule_store_commits_total", "Counter(2)"),
+        ("noctule_store_messages_stored_total", "Counter(1)"),
+        ("noctule_store_messages_elided_total", "Counter(1)"),
+        ("noctule_store_refused_total", "Counter(1)"),
+        ("noctule_store_healthy", "Gauge(0.0)"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(seen.get(name).map(String::as_str), Some(value), "{name}: {seen:?}");
+    }
+    assert!(seen.contains_key("noctule_store_commit_seconds"), "{seen:?}");
+    assert!(seen["noctule_store_bytes_written_total"].len() > "Counter(9999)".len(), "{seen:?}");
+}
