@@ -199,7 +199,7 @@ impl Log {
                 let (index, expires_at) = (&state.index, state.timeline.at(fresh.message.expires_ms()));
                 let left = |session| index.waits(record, session);
                 arena.message(record, |out| {
-                    put_message(out, fresh.message, expires_at, fresh.recipients, left)
+                    put_message(out, fresh.message, expires_at, fresh.recipients, left);
                 });
                 committed.messages += 1;
             }

@@ -154,7 +154,7 @@ impl<'a> Batch<'a> {
                 let left = (!online).then(|| state.timeline.at(mono_ms));
                 match self.sessions.get_mut(&session.0) {
                     Some(SessionChange::Kept { left_at, .. } | SessionChange::Presence { left_at }) => {
-                        *left_at = left
+                        *left_at = left;
                     }
                     None if state.known.contains_key(&session.0) => {
                         self.sessions.insert(session.0, SessionChange::Presence { left_at: left });

@@ -416,7 +416,7 @@ mod tests {
             let mut model: BTreeMap<u64, (BTreeSet<u64>, Place)> = BTreeMap::new();
             for step in 0..5_000_u64 {
                 let record = (step / 2).saturating_sub(dice(&mut state) % 8);
-                if dice(&mut state) % 2 == 0 {
+                if dice(&mut state).is_multiple_of(2) {
                     let sessions: Vec<_> = (0..dice(&mut state) % 4).map(|_| dice(&mut state) % 5).collect();
                     let place = place(step);
                     let before = model.remove(&record).map(|(_, place)| place);
@@ -471,7 +471,7 @@ mod tests {
         let mut index = Index::default();
         for record in 0..200_000 {
             index.insert(record, &mut vec![1], place(1));
-            if record % 1_000 != 0 {
+            if !record.is_multiple_of(1_000) {
                 index.settle(record, 1);
             }
         }

@@ -36,12 +36,11 @@ impl<K: Ord, V> Recent<K, V> {
         self.now.get(key).or_else(|| self.before.get(key))
     }
 
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q)
+    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        self.now.remove(key);
-        self.before.remove(key);
+        self.now.remove(key).or_else(|| self.before.remove(key))
     }
 
     /// Forgets the older half, if there is enough of the newer; between two commits, so that whatever one commit tells
@@ -72,7 +71,7 @@ mod tests {
         assert_eq!(recent.get(&0), None);
         recent.insert(16_000, 1);
         assert_eq!(recent.get(&16_000), Some(&1));
-        recent.remove(&16_000);
+        assert_eq!(recent.remove(&16_000), Some(1));
         assert_eq!(recent.get(&16_000), None);
     }
 }

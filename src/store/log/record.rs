@@ -354,11 +354,13 @@ mod tests {
         }
     }
 
-    fn told(stored: &StoredMessage<'_>) -> Vec<(u64, Qos, bool, Option<Arc<[NonZeroU32]>>)> {
+    type Told = (u64, Qos, bool, Option<Arc<[NonZeroU32]>>);
+
+    fn told(stored: &StoredMessage<'_>) -> Vec<Told> {
         stored.recipients().map(|one| (one.session, one.qos, one.retain, one.ids())).collect()
     }
 
-    fn as_told(recipients: &[Recipient]) -> Vec<(u64, Qos, bool, Option<Arc<[NonZeroU32]>>)> {
+    fn as_told(recipients: &[Recipient]) -> Vec<Told> {
         recipients
             .iter()
             .map(|one| (one.session.0, one.qos, one.retain, one.subscription_ids.clone()))

@@ -551,12 +551,15 @@ impl<'t> Recovery<'t> {
     }
 
     fn finish(self) -> Outcome {
-        let Self { state, deferred, lost, sessions, groups, seen, mut recovered, .. } = self;
+        let Self { mut state, deferred, lost, sessions, groups, seen, mut recovered, before, .. } = self;
         recovered.sessions = sessions.into_values().map(|session| session.recovered).collect();
         recovered.groups = groups.into_values().map(|group| group.recovered).collect();
         // Without its row a mark may have been anywhere in the step above what was seen.
         let last = |mark: u64, seen: u64| if seen > mark { seen.saturating_add(Marks::STEP) } else { mark };
         recovered.last_session = last(state.marks.session, seen.session);
+        if before == Before::AnotherProcess {
+            state.last_before = recovered.last_session;
+        }
         recovered.last_record = last(state.marks.record, seen.record);
         recovered.last_version = last(state.marks.version, seen.version);
         Outcome { state, deferred, recovered, lost }

@@ -42,16 +42,6 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Meta,
-        Self::Sessions,
-        Self::Subscriptions,
-        Self::Exchanges,
-        Self::Wills,
-        Self::Groups,
-        Self::Retained,
-    ];
-
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
@@ -138,7 +128,7 @@ pub(super) struct SessionRow<'a> {
     pub(super) expiry_s: u32,
     /// Broker time at which its client left, ms; `None` while it is connected.
     pub(super) left_at: Option<u64>,
-    /// The first chunk that may hold something for it: the number may have been a session's before.
+    /// The first chunk that may hold something for it; above 0 if the number was another session's before.
     pub(super) born: u64,
 }
 

@@ -16,6 +16,8 @@ pub(super) struct State {
     pub(super) chunks: Chunks,
     /// Kept sessions and groups, and the first chunk that may hold something for each.
     pub(super) known: BTreeMap<u64, u64>,
+    /// The last number that was given before the process began: whoever has such a one and isn't known has ended.
+    pub(super) last_before: u64,
     /// Those that have ended lately: a publisher on another worker may not have heard of it.
     pub(super) gone: Recent<u64, ()>,
     /// Topics whose retained message was cleared lately, and the version that did it: an older one may come late.
@@ -44,10 +46,10 @@ impl State {
 
     /// Notes a kept session or group; returns the first chunk that may hold something for it.
     ///
-    /// What is there already is for whoever had the number before.
+    /// If one with that number has ended, what is there already was for that one.
     pub(super) fn keep(&mut self, number: u64) -> u64 {
-        self.gone.remove(&number);
-        *self.known.entry(number).or_insert(self.chunks.next)
+        let ended = self.gone.remove(&number).is_some() || number <= self.last_before;
+        *self.known.entry(number).or_insert(if ended { self.chunks.next } else { 0 })
     }
 
     /// Forgets a session or group.

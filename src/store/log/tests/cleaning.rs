@@ -23,7 +23,7 @@ fn churn(log: &mut Log, records: std::ops::Range<u64>, kept_in: u64) -> Vec<u64>
     for first in records.step_by(100) {
         let batch = first..first + 100;
         let ops = batch.clone().map(|record| {
-            let sessions: &[u64] = if record % kept_in == 0 { &[1, 2, STRAGGLER] } else { &[1, 2] };
+            let sessions: &[u64] = if record.is_multiple_of(kept_in) { &[1, 2, STRAGGLER] } else { &[1, 2] };
             publish(body("a/topic", &[record as u8; 500], Qos::AtLeastOnce, u64::MAX, record), sessions)
         });
         log.commit_at(first, ops.collect());
@@ -31,7 +31,7 @@ fn churn(log: &mut Log, records: std::ops::Range<u64>, kept_in: u64) -> Vec<u64>
         let acks = batch.clone().flat_map(|record| [acknowledged(1, record), acknowledged(2, record)]);
         log.commit_at(first + 1, acks.collect());
         within_bounds(log);
-        left.extend(batch.filter(|record| record % kept_in == 0));
+        left.extend(batch.filter(|record| record.is_multiple_of(kept_in)));
     }
     left
 }

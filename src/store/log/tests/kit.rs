@@ -58,7 +58,7 @@ pub(super) fn body(topic: &str, payload: &[u8], qos: Qos, expires_ms: u64, recor
         fields: message.wire_fields(),
         payload,
         qos,
-        retain: record % 3 == 0,
+        retain: record.is_multiple_of(3),
         expires_ms,
         record,
     })
@@ -74,8 +74,9 @@ pub(super) fn recipient(session: u64) -> Recipient {
     Recipient {
         session: SessionNumber(session),
         qos: Qos::AtLeastOnce,
-        retain: session % 2 == 0,
-        subscription_ids: (session % 3 == 0).then(|| [NonZeroU32::new(session as u32 + 1).unwrap()].into()),
+        retain: session.is_multiple_of(2),
+        subscription_ids: (session.is_multiple_of(3))
+            .then(|| [NonZeroU32::new(session as u32 + 1).unwrap()].into()),
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) fn acknowledged(session: u64, record: u64) -> StoreOp {
 }
 
 pub(super) fn kept(session: u64, expiry_s: u32) -> StoreOp {
-    let user = (session % 2 == 0).then(|| "user".into());
+    let user = (session.is_multiple_of(2)).then(|| "user".into());
     StoreOp::SessionKept {
         session: SessionNumber(session),
         client_id: format!("client {session}").into(),
@@ -116,7 +117,7 @@ pub(super) fn subscribed(session: u64, filter: &str, qos: Qos) -> StoreOp {
         session: SessionNumber(session),
         filter: filter.into(),
         qos,
-        flags: (session % 2 == 0, session % 3 == 0),
+        flags: (session.is_multiple_of(2), session.is_multiple_of(3)),
         subscription_id: session as u32 % 4,
     }
 }
@@ -141,10 +142,10 @@ pub(super) fn completed(session: u64, packet_id: u16) -> StoreOp {
 pub(super) fn will(session: u64, delay_s: u32) -> KeptWill {
     KeptWill {
         client_id: format!("client {session}").into(),
-        user: (session % 2 == 0).then(|| "user".into()),
+        user: (session.is_multiple_of(2)).then(|| "user".into()),
         message: body("wills/one", b"gone", Qos::ExactlyOnce, u64::MAX, 0),
         delay_s,
-        expiry_s: (session % 3 == 0).then_some(60),
+        expiry_s: (session.is_multiple_of(3)).then_some(60),
     }
 }
 

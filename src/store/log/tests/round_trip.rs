@@ -192,6 +192,17 @@ fn a_number_that_is_kept_anew_does_not_get_what_was_for_it_before() {
 }
 
 #[test]
+fn what_comes_before_its_session_is_for_it_all_the_same() {
+    // As after the file was set aside, in which its session was known.
+    let disk = Disk::default();
+    let (mut log, _) = open(&disk, &at(2));
+    log.commit_at(3, vec![publish(message(1), &[77])]);
+    log.commit_at(4, vec![kept(77, u32::MAX)]);
+    drop(log);
+    assert_eq!(queue_of(&open(&disk, &at(5)).1, 77), [1]);
+}
+
+#[test]
 fn of_a_topics_retained_messages_the_highest_version_stays() {
     let disk = Disk::default();
     let (mut log, _) = open(&disk, &at(0));
