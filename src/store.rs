@@ -1,9 +1,9 @@
 //! Stable storage: what was acknowledged is on the disk, and comes back after a restart.
 //!
-//! The workers' [`Handle`]s submit to the [window](window), one [writer](writer) thread commits what it gives to the
-//! [log] in a file of the [directory](directory) and answers through [`Post`]. Operations that undo each other inside
-//! the window never reach the disk. A disk that fails stops new messages, not the broker: [`Health`] says why, and the
-//! writer brings the store back by itself.
+//! The workers' [`Handle`]s submit to the window, one writer thread commits what it gives to the log in a file of the
+//! directory and answers through [`Post`]. Operations that undo each other inside the window never reach the disk. A
+//! disk that fails stops new messages, not the broker: [`Health`] says why, and the writer brings the store back by
+//! itself.
 //!
 //! Not here: what is to be stored and what an answer means, which is the engine's business (`noctule_core::store`).
 

@@ -99,7 +99,7 @@ counters! {
     messages_stored,
     /// Messages that everybody had before they were written.
     messages_elided,
-    /// Messages, or rows, that were found damaged, and files set aside count for what is known of them.
+    /// Messages and rows that were found damaged or could not be read.
     records_lost,
     /// Operations that were refused or failed.
     refused,
