@@ -99,8 +99,10 @@ fn clients(plan: &Plan) -> Vec<Client> {
             no_local: client.v5 && rng.chance(20),
         };
         if at % 3 == 1 {
-            let filter = "s/#".to_owned();
-            client.subs = vec![Sub { filter, group: Some("g"), qos: Qos::ExactlyOnce, no_local: false }];
+            // The one group always has a member, the other comes and goes.
+            let (group, filter) = if keeper || rng.chance(50) { ("g", "s/#") } else { ("h", "a/#") };
+            let (group, filter) = (Some(group), filter.to_owned());
+            client.subs = vec![Sub { filter, group, qos: Qos::ExactlyOnce, no_local: false }];
         } else {
             let mut subs = Vec::new();
             for _ in 0..1 + rng.below(3) {

@@ -50,7 +50,7 @@ pub fn recover(engines: &mut [Engine], recovered: Recovered, now: Now) -> Vec<Ef
     let mut ops = Vec::new();
     exchange_mail(engines, &mut effects, &mut ops, now);
     for (engine, fx) in engines.iter_mut().zip(&mut effects) {
-        engine.groups_recovered(fx);
+        engine.groups_recovered(now, fx);
     }
     for (home, slot) in due_wills {
         if let (Some(engine), Some(fx)) = (engines.get_mut(home.index()), effects.get_mut(home.index())) {

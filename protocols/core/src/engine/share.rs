@@ -99,21 +99,28 @@ impl Engine {
         Some(slot)
     }
 
-    /// Forgets a group that the tree does not know.
-    fn forget_group(&mut self, slot: u32) {
-        if let Some(home) = self.groups.try_remove(slot as usize) {
-            self.group_slots.remove(&home.key);
+    /// Forgets a group that only the store knows, and the tree does not.
+    fn forget_group(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+        let Some(home) = self.groups.try_remove(slot as usize) else { return };
+        self.group_slots.remove(&home.key);
+        if let Some(session) = home.number {
+            let records = home.group.records();
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupEnded { session, records }));
+        }
+        for _ in 0..home.group.backlog() {
+            self.count_drop(now, DropReason::NoGroupMember, &home.key.filter, fx);
         }
     }
 
     /// After a restart, when every member is back: ends what no member keeps.
-    pub(super) fn groups_recovered(&mut self, fx: &mut Effects) {
+    pub(super) fn groups_recovered(&mut self, now: Now, fx: &mut Effects) {
         self.recovering = false;
         let slots: Vec<_> = self.groups.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
-            self.keep_group(slot, fx);
             if self.groups.get(slot as usize).is_some_and(|home| home.group.members().is_empty()) {
-                self.forget_group(slot);
+                self.forget_group(now, slot, fx);
+            } else {
+                self.keep_group(slot, fx);
             }
         }
     }

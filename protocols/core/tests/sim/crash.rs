@@ -28,8 +28,8 @@ impl World {
             worker.conns.into_iter().for_each(|conn| self.kill(conn));
         }
         self.links.clear();
-        for record in self.store.crash() {
-            self.ledger.settled(record);
+        for answer in self.store.crash() {
+            self.ledger.answered(&answer);
         }
         let down_ms = self.rng.pick(&[1, 300, 2_500, 9_000]);
         let before_ms = self.now.mono_ms + self.store.offset_ms;

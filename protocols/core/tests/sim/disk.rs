@@ -100,6 +100,8 @@ pub(crate) struct Disk {
     exchanges_begun: u64,
     /// Messages that had expired when a restart looked at them, and those of sessions that had.
     pub(crate) expired: u64,
+    /// The numbers of all wills that were ever kept.
+    pub(crate) wills_kept: BTreeSet<u32>,
     /// The numbers of all messages that were ever stored.
     pub(crate) published: BTreeSet<u32>,
 }
@@ -185,6 +187,7 @@ impl Disk {
             }
             StoreOp::WillKept { session, will } => {
                 self.seen(session, 0);
+                self.wills_kept.insert(number(will.message.payload()));
                 self.wills.insert(session.0, *will);
             }
             StoreOp::WillGone { session } => {

@@ -12,7 +12,7 @@ use noctule_core::store::{StoreOp, Ticket};
 use crate::client::{Client, Down, Fate};
 use crate::disk::Disk;
 use crate::outbox::number;
-use crate::store::Store;
+use crate::store::{Answer, Store};
 use crate::world::Conn;
 
 #[derive(Clone, Debug)]
@@ -177,15 +177,12 @@ impl Ledger {
         }
     }
 
-    /// A publisher of MQTT 3 is not told that a copy of its message was refused.
-    pub(crate) fn failed(&mut self, record: Record) {
-        if let Record::Publish { msg, .. } = record {
-            self.messages[msg as usize].refused = true;
-        }
-    }
-
-    pub(crate) fn settled(&mut self, record: Record) {
-        match record {
+    /// The store has answered, whether or not anybody was left to hear it.
+    pub(crate) fn answered(&mut self, answer: &Answer) {
+        match answer.record {
+            // A publisher of MQTT 3 is not told that a copy of its message was refused.
+            Record::Publish { msg, .. } if answer.failed => self.messages[msg as usize].refused = true,
+            _ if answer.failed => {}
             Record::Publish { msg, .. } => {
                 self.stored.insert(msg);
             }
@@ -219,7 +216,8 @@ impl Ledger {
             let (kept, published) = (disk.has_will(msg), disk.published.contains(&msg));
             match message.ended {
                 Some(true) if kept => message.ended = None,
-                Some(false) if !kept && !published => message.ended = None,
+                // Only one that the store has never heard of may be lost.
+                Some(false) if !disk.wills_kept.contains(&msg) && !published => message.ended = None,
                 Some(false) => message.twice |= kept && published,
                 _ => {}
             }

@@ -158,12 +158,11 @@ impl Store {
         self.list.is_empty() && self.answers.is_empty() && self.loads.is_empty()
     }
 
-    /// The process is killed: only the disk is left. Returns what was committed and never answered.
-    pub(crate) fn crash(&mut self) -> Vec<Record> {
+    /// The process is killed: only the disk is left. Returns the answers that nobody has got.
+    pub(crate) fn crash(&mut self) -> Vec<Answer> {
         self.list.clear();
         self.loads.clear();
-        let committed = self.answers.drain(..).filter(|answer| !answer.failed);
-        committed.map(|answer| answer.record).collect()
+        std::mem::take(&mut self.answers)
     }
 
     /// A new process begins when it is `mono_ms` on its own clock and `now_ms` of the broker's time.

@@ -211,14 +211,9 @@ impl World {
             self.commit(count);
             return true;
         }
-        let Some(Answer { worker, ticket, record, failed }) = self.store.take_answer(&mut self.rng) else {
-            return self.load();
-        };
-        if failed {
-            self.ledger.failed(record);
-        } else {
-            self.ledger.settled(record);
-        }
+        let Some(answer) = self.store.take_answer(&mut self.rng) else { return self.load() };
+        self.ledger.answered(&answer);
+        let Answer { worker, ticket, failed, .. } = answer;
         let event = if failed { StoreEvent::Failed(ticket) } else { StoreEvent::Settled(ticket) };
         self.run(worker, Input::Store(event));
         true

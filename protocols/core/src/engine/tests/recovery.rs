@@ -368,6 +368,9 @@ fn a_groups_messages_wait_at_its_home_for_its_members() {
         let all = Recovered { groups, ..recovered(vec![member(1, "a"), member(2, "b")]) };
         let mut broker = Broker::restart(workers, limits(), all);
         assert_eq!(broker.told(), ["group ended 8 [5]"], "it has no member");
+        let dropped = |engine: &Engine| engine.stats().dropped(DropReason::NoGroupMember);
+        assert_eq!(broker.engines.iter().map(dropped).sum::<u64>(), 1);
+        assert!(broker.engines[0].shared().tree.matches(&TopicName::from_validated("u")).is_empty());
         let seen = broker.connect(1, kept("a"));
         assert_eq!(bodies(seen), ["1", "2"]);
         assert_eq!(broker.told(), ["kept 1 a", "7 online true"]);
