@@ -4,6 +4,8 @@ use super::*;
 use Qos::{AtLeastOnce, AtMostOnce};
 use std::collections::BTreeSet;
 
+use crate::policy::Overflow;
+
 /// Engines that share a broker; mail is carried at once, in order, until there is none.
 struct Broker {
     engines: Vec<Engine>,
@@ -101,4 +103,61 @@ fn who_joins_groups_elsewhere_is_not_read_until_the_answer_is_out() {
     broker.give(0, Input::Closed(conn(1)));
     broker.connect(0, 1, "d");
     assert_eq!(broker.engines[0].stats().sessions, 1);
+}
+
+/// Two workers with room for one mail: connection 1 of the second wants `far` and `both`; connection 2 of the first wants
+/// `full` and `both` and its queue is full; connection 3 of the first speaks MQTT 3. Nothing goes to the second worker.
+fn congested() -> Broker {
+    let limits = Limits { max_queued_messages: 1, overflow: Overflow::Refuse, ..Limits::default() };
+    let mut broker = Broker::new(2, 1, limits);
+    let subscribe = |broker: &mut Broker, worker, number, topics: [&str; 2]| {
+        let filters = topics.map(|topic| filter(topic, AtLeastOnce));
+        let (conn, packet_id) = (conn(number), id(9));
+        broker.give(worker, Input::Subscribe { conn, packet_id, id: None, filters: &filters });
+    };
+    broker.connect(1, 1, "far away");
+    subscribe(&mut broker, 1, 1, ["far", "both"]);
+    broker.connect(0, 2, "full");
+    subscribe(&mut broker, 0, 2, ["full", "both"]);
+    broker.connect(0, 4, "p");
+    broker.give(0, Input::Publish(conn(4), publish("full", "x", AtLeastOnce)));
+    broker.give(0, Input::Opened(conn(3)));
+    broker.give(0, Input::Connect(conn(3), Connect { is_v5: false, ..client("old") }));
+    broker
+}
+
+fn send(broker: &mut Broker, topic: &str, number: u16) -> VecDeque<(WorkerId, WorkerId, PeerMsg)> {
+    let publish = Publish { packet_id: Some(id(number)), ..publish(topic, "x", AtLeastOnce) };
+    broker.step(0, Input::Publish(conn(3), publish))
+}
+
+#[test]
+fn what_comes_behind_a_refused_message_that_its_publisher_is_not_told_of_is_refused_and_not_parked() {
+    let mut broker = congested();
+    let mail = broker.step(0, Input::Publish(conn(4), publish("far", "x", AtMostOnce)));
+    assert_eq!(mail.len(), 1, "and there is no room for another");
+    assert!(send(&mut broker, "full", 1).is_empty());
+    assert!(send(&mut broker, "far", 2).is_empty());
+    assert_eq!(broker.engines[0].stats().parked, 0, "it would be let go when the connection is no more");
+    assert_eq!(broker.engines[0].stats().dropped(DropReason::QueueFull), 2);
+}
+
+#[test]
+fn what_is_parked_behind_a_message_that_is_refused_goes_with_it() {
+    let mut broker = congested();
+    let mut mail = broker.step(0, Input::Publish(conn(4), publish("far", "x", AtMostOnce)));
+    assert!(send(&mut broker, "both", 1).is_empty());
+    assert!(send(&mut broker, "far", 2).is_empty());
+    assert_eq!(broker.engines[0].stats().parked, 2);
+    broker.step(0, Input::Closed(conn(3)));
+    let (from, to, message) = mail.pop_front().unwrap();
+    for (from, to, message) in broker.step(to.index(), Input::Peer(from, message)) {
+        let more = broker.step(to.index(), Input::Peer(from, message));
+        assert!(
+            !more.iter().any(|(_, _, message)| message.is_data()),
+            "its publisher sends both again: {more:?}"
+        );
+    }
+    let stats = broker.engines[0].stats();
+    assert_eq!((stats.parked, stats.dropped(DropReason::QueueFull)), (0, 2));
 }
