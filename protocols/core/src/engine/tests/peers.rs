@@ -108,7 +108,7 @@ fn who_joins_groups_elsewhere_is_not_read_until_the_answer_is_out() {
 /// Two workers with room for one mail: connection 1 of the second wants `far` and `both`; connection 2 of the first wants
 /// `full` and `both` and its queue is full; connection 3 of the first speaks MQTT 3. Nothing goes to the second worker.
 fn congested() -> Broker {
-    let limits = Limits { max_queued_messages: 1, overflow: Overflow::Refuse, ..Limits::default() };
+    let limits = Limits { max_queued_messages: 3, overflow: Overflow::Refuse, ..Limits::default() };
     let mut broker = Broker::new(2, 1, limits);
     let subscribe = |broker: &mut Broker, worker, number, topics: [&str; 2]| {
         let filters = topics.map(|topic| filter(topic, AtLeastOnce));
@@ -120,7 +120,10 @@ fn congested() -> Broker {
     broker.connect(0, 2, "full");
     subscribe(&mut broker, 0, 2, ["full", "both"]);
     broker.connect(0, 4, "p");
-    broker.give(0, Input::Publish(conn(4), publish("full", "x", AtLeastOnce)));
+    for number in 1..=3 {
+        let publish = Publish { packet_id: Some(id(number)), ..publish("full", "x", AtLeastOnce) };
+        broker.give(0, Input::Publish(conn(4), publish));
+    }
     broker.give(0, Input::Opened(conn(3)));
     broker.give(0, Input::Connect(conn(3), Connect { is_v5: false, ..client("old") }));
     broker
