@@ -5,6 +5,7 @@
 //! message with one recipient, and a search of a list is quick enough. What was settled stays as a gap until half of the
 //! list is gaps.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use slab::Slab;
@@ -97,17 +98,40 @@ impl Index {
     }
 
     fn find(&self, record: u64) -> Option<usize> {
-        let at = self.entries.binary_search_by_key(&record, |entry| entry.record).ok()?;
+        let at = self.search(record).ok()?;
         self.entries.get(at).is_some_and(|entry| entry.left != Packed::NOBODY).then_some(at)
+    }
+
+    /// Where the record stands, or would stand. Numbers that rise by one at least bound the place from both ends, and
+    /// mostly to a single one: nearly every number is a message's.
+    fn search(&self, record: u64) -> Result<usize, usize> {
+        let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) else { return Err(0) };
+        let len = self.entries.len();
+        if record < first.record {
+            return Err(0);
+        }
+        if record > last.record {
+            return Err(len);
+        }
+        // No entry lies farther from either end than its number does.
+        let mut low = len.saturating_sub(distance(record, last.record) + 1);
+        let mut high = len.min(distance(first.record, record) + 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.entries.get(middle).map(|entry| entry.record.cmp(&record)) {
+                Some(Ordering::Less) => low = middle + 1,
+                Some(Ordering::Equal) => return Ok(middle),
+                Some(Ordering::Greater) | None => high = middle,
+            }
+        }
+        Err(low)
     }
 
     /// Enters a message for `sessions`, in any order; of several messages with one number the last counts. Returns where
     /// the one before it stood.
     pub(super) fn insert(&mut self, record: u64, sessions: &mut Vec<u64>, place: Place) -> Option<Place> {
         let at = match self.entries.back() {
-            Some(last) if last.record >= record => {
-                self.entries.binary_search_by_key(&record, |entry| entry.record)
-            }
+            Some(last) if last.record >= record => self.search(record),
             _ => Err(self.entries.len()),
         };
         let mut before = None;
@@ -271,6 +295,11 @@ impl Index {
         let there = |entry: &&Entry| entry.left != Packed::NOBODY && entry.place.chunk == chunk;
         self.entries.iter().filter(there).map(|entry| entry.record).collect()
     }
+}
+
+/// How many numbers lie from one to the other, as far as it matters for a place in memory.
+fn distance(from: u64, to: u64) -> usize {
+    usize::try_from(to - from).unwrap_or(usize::MAX - 1)
 }
 
 /// A chunk of the log.
