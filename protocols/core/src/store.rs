@@ -258,6 +258,9 @@ pub enum StoreEvent {
     Failed(Ticket),
     /// Messages are back in memory. A record that is not found was damaged, or its publisher was told of a failure.
     Loaded(Box<Loaded>),
+    /// The store has lost what it held and begins anew: everything that is still known is to be submitted again. Messages
+    /// that were in the store alone are gone.
+    Emptied,
 }
 
 /// The store takes no more for now.

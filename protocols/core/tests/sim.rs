@@ -1,9 +1,12 @@
 //! The seeded simulation: one to four engines, model clients and a hostile world.
 //!
-//! Mail between engines keeps its order per lane and pair, everything else is permuted: settlements (some fail),
-//! connections cut at any step with what is on the wires, half-open connections, takeovers, expiry, full queues. Checked
-//! at every packet: acknowledgements and their order, windows and packet ids, DUP, what must be stored first; and at
-//! rest: nothing acknowledged is lost, exactly once, order, counted drops, idle engines, all credits on the books.
+//! Mail between engines keeps its order per lane and pair. One store serves all workers: commits take prefixes of what
+//! they have submitted; its answers (some of them failures) are permuted like everything else: connections cut at any
+//! step with what is on the wires, half-open connections, takeovers, expiry, full queues. Now and then the process is
+//! killed: what is not committed is gone, and other engines, perhaps more or fewer, are filled with what is on the disk.
+//! Checked at every packet: acknowledgements and their order, windows and packet ids, DUP, what must be stored first;
+//! after a restart: sessions, subscriptions and groups; and at rest: nothing acknowledged is lost, exactly once, order,
+//! counted drops, idle engines, all credits on the books, nothing on the disk for anybody who is not waited for.
 //! `NOCTULE_SIM_SEED=n` runs one seed, `NOCTULE_SIM_SEEDS=n` the first n of each test.
 //!
 //! It was seen to fail when the engine was broken in each of these ways: acknowledge before the store; PUBCOMP before the
@@ -11,6 +14,15 @@
 //! first one; nothing sent again on reconnect; no DUP; outbound QoS 2 not stored first; held messages let go in the order
 //! of settlement; answers out of order; a window one too large; every 40th mail lost; credits ignored; a credit
 //! forgotten; a loan never settled; a message for an absent client dropped uncounted; a will lost at takeover.
+//!
+//! And in these, which a restart or the disk shows: the packet id of QoS 2 without a record not stored; a will forgotten
+//! before its message is stored, or displaced by the next one; one that is due cancelled by its client's return; the
+//! operations of a recovery by worker instead of by cause; a retained message taken back and the older one with it; an
+//! inbound packet id stored for a session that has ended, or forgotten by a restart; PUBREC that the store could not take
+//! forgotten at the session's end; dropped, displaced and late messages not acknowledged; a session's or a group's end
+//! without its records; what a group had lent before a restart not settled, without its identifiers, or under its
+//! member's number; a group's number lost; record numbers given again; No Local lost; exchanges never completed, resumed
+//! without DUP or in the store's order; a queue recovered backwards; retained messages not restored.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check ends the run")]
 
 #[path = "sim/client.rs"]

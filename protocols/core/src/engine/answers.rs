@@ -213,6 +213,7 @@ impl Engine {
             StoreEvent::Settled(ticket) => (ticket, false),
             StoreEvent::Failed(ticket) => (ticket, true),
             StoreEvent::Loaded(loaded) => return self.loaded(now, *loaded, fx),
+            StoreEvent::Emptied => return self.submit_again(now, fx),
         };
         match self.waiting.get_mut(ticket.0 as usize) {
             Some(Waiting::Answer { left, failed: any_failed, .. }) => {
@@ -334,26 +335,18 @@ impl Engine {
         self.conn(conn).is_some_and(|state| state.is_v5 && state.session != NO_SESSION)
     }
 
-    /// The store is to forget a message that was stored and does not go on: its packet id first, and before the client
-    /// hears of it, or a crash would leave an id under which the next message is taken for a copy.
+    /// The store is to forget a message that was stored and does not go on: its packet id first, or a crash would leave one
+    /// under which the copy that is to come is taken for granted.
     fn unstore(&mut self, now: Now, hold: &Hold, fx: &mut Effects) {
-        let (publisher, packet_id, conn) = (hold.publisher, hold.packet_id, hold.place.conn);
+        let (publisher, packet_id) = (hold.publisher, hold.packet_id);
         let traffic = self.slot_of(publisher).and_then(|slot| self.session(slot)?.traffic.as_ref());
         // It may have come again meanwhile; then the id is that copy's.
-        let again = traffic.is_some_and(|traffic| traffic.received.contains(packet_id));
-        let session = SessionNumber(publisher.incarnation);
-        let release = StoreOp::InboundReleased { session, packet_id: packet_id.get() };
-        let reply = pub_rec(packet_id, Reason::QuotaExceeded);
-        if self.can_be_told(conn) {
-            self.count_drop(now, DropReason::StoreFailed, "store", fx);
-            let ops = if again { Vec::new() } else { vec![release] };
-            self.answer_when_stored(conn, Some(hold.place), reply, ops, fx);
-        } else {
-            if !again {
-                fx.push(Effect::Store(Ticket::NONE, release));
-            }
-            self.answer_failed(now, hold.place, reply, None, fx);
+        if !traffic.is_some_and(|traffic| traffic.received.contains(packet_id)) {
+            let session = SessionNumber(publisher.incarnation);
+            let op = StoreOp::InboundReleased { session, packet_id: packet_id.get() };
+            fx.push(Effect::Store(Ticket::NONE, op));
         }
+        self.answer_failed(now, hold.place, pub_rec(packet_id, Reason::QuotaExceeded), None, fx);
         acknowledge_all(&hold.message, &hold.set, fx);
         if hold.version != 0 {
             self.unretain(now, &hold.message, hold.version, fx);

@@ -15,6 +15,7 @@ mod outbound;
 mod parked;
 mod publish;
 mod recover;
+mod resubmit;
 mod share;
 mod stats;
 mod subscribe;
