@@ -363,6 +363,11 @@ impl Received {
         self.ids.is_empty()
     }
 
+    /// The packet ids, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = NonZeroU16> {
+        self.ids.iter().copied()
+    }
+
     /// Whether the id's message was taken already [MQTT-4.3.3-10].
     #[must_use]
     pub fn contains(&self, id: NonZeroU16) -> bool {

@@ -371,6 +371,18 @@ impl Group {
         self.backlog.push_back(Waiting { age: u64::MAX, message });
     }
 
+    /// Puts another message in the place of each that waits or is lent.
+    pub fn change(&mut self, mut change: impl FnMut(&Message) -> Arc<Message>) {
+        for loan in &mut self.loans {
+            loan.message = change(&loan.message);
+        }
+        for waiting in &mut self.backlog {
+            let before = waiting.message.cost();
+            waiting.message = change(&waiting.message);
+            self.backlog_bytes = self.backlog_bytes - before + waiting.message.cost();
+        }
+    }
+
     /// The numbers of all messages that wait or are lent, as far as they were handed to the store.
     #[must_use]
     pub fn records(&self) -> Box<[u64]> {

@@ -358,6 +358,32 @@ impl Queue {
         lost
     }
 
+    /// Changes entries in memory, each in its place.
+    pub fn change(&mut self, mut change: impl FnMut(&mut Entry)) {
+        for item in &mut self.items {
+            if let Item::Held(entry) = item {
+                let before = entry.cost();
+                change(entry);
+                self.bytes = self.bytes - before + entry.cost();
+            }
+        }
+    }
+
+    /// Takes out everything that is in the store alone.
+    pub fn take_stubs(&mut self) -> Vec<Stub> {
+        let mut taken = Vec::with_capacity(self.stubs);
+        self.items.retain(|item| match item {
+            Item::Held(_) => true,
+            Item::Stub(stub) => {
+                taken.push(*stub);
+                false
+            }
+        });
+        self.bytes -= taken.iter().map(|stub| stub.cost as usize).sum::<usize>();
+        self.stubs = 0;
+        taken
+    }
+
     /// What waits, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()

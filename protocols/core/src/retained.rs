@@ -79,6 +79,8 @@ struct Inner {
     /// Those that expire, by (deadline, version).
     deadlines: BTreeMap<(u64, u64), Arc<Message>>,
     bytes: usize,
+    /// What had expired and made room before a sweep came to it; the next one tells of it.
+    displaced: Vec<(u64, Arc<Message>)>,
     newest: u64,
 }
 
@@ -144,10 +146,13 @@ impl Retained {
     }
 
     /// A number for a change that will be made later, with [`set_at`](Self::set_at): in the order of changes it stands
-    /// here, but nobody sees anything of it yet.
+    /// here, but nobody sees anything of it yet. The number behind it is for [`take_back`](Self::take_back).
     #[must_use]
     pub fn reserve(&self) -> u64 {
-        self.write().next_version()
+        let mut inner = self.write();
+        let rank = inner.next_version();
+        inner.next_version();
+        rank
     }
 
     /// Makes the change that `rank` was reserved for: retains `message`, or with an empty payload removes its topic's.
@@ -178,6 +183,19 @@ impl Retained {
         Some(Stored { version: inner.next_version(), replaced: Some(replaced) })
     }
 
+    /// The change that `rank` was reserved for is not made, although a store has it: the topic's message takes the number
+    /// behind it, as if it had been taken in then. None if there is none that is older, or it has expired by `now_ms`.
+    pub fn take_back(&self, topic: &TopicName<'_>, rank: u64, now_ms: u64) -> Option<(u64, Arc<Message>)> {
+        let mut inner = self.write();
+        let entry = inner.entries.get(topic.as_str().as_bytes())?;
+        if entry.rank > rank || entry.message.is_expired(now_ms) {
+            return None;
+        }
+        let (message, version, rank) = (entry.message.clone(), entry.version, rank + 1);
+        inner.entries.replace(Entry { message: message.clone(), version, rank });
+        Some((rank, message))
+    }
+
     /// The topic's message, unless it has expired by `now_ms`.
     #[must_use]
     pub fn get(&self, topic: &TopicName<'_>, now_ms: u64) -> Option<Arc<Message>> {
@@ -206,21 +224,31 @@ impl Retained {
         inner.put(message, version, version);
     }
 
-    /// Removes at most `budget` messages that have expired by `now_ms`; returns them with the versions that a store has
+    /// Removes at most `budget` messages that have expired by `now_ms`; returns them, and those that made room since the
+    /// last time, with the versions that a store has
     /// of them.
     pub fn sweep(&self, now_ms: u64, budget: usize) -> Vec<(u64, Arc<Message>)> {
         // Looking first keeps the publishers' lock free when there is nothing to do.
-        if self.next_expiry_ms().is_none_or(|deadline| deadline > now_ms) {
+        if self.next_expiry_ms().is_none_or(|deadline| deadline > now_ms) && self.read().displaced.is_empty()
+        {
             return Vec::new();
         }
         let mut inner = self.write();
-        std::iter::from_fn(|| inner.expire_one(now_ms)).take(budget).collect()
+        let mut removed = std::mem::take(&mut inner.displaced);
+        removed.extend(std::iter::from_fn(|| inner.expire_one(now_ms)).take(budget));
+        removed
     }
 
     /// When the next message expires, in monotonic milliseconds.
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<u64> {
         self.read().deadlines.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// All of them, with the versions that a store has of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<(u64, Arc<Message>)> {
+        self.read().entries.iter().map(|entry| (entry.rank, Arc::clone(&entry.message))).collect()
     }
 
     /// How many messages are retained, expired ones that are not swept yet among them.
@@ -271,9 +299,8 @@ impl Inner {
         now_ms: u64,
     ) -> Result<(), RetainedFull> {
         while let Err(full) = self.admit(message, limits) {
-            if self.expire_one(now_ms).is_none() {
-                return Err(full);
-            }
+            let Some(expired) = self.expire_one(now_ms) else { return Err(full) };
+            self.displaced.push(expired);
         }
         Ok(())
     }

@@ -76,8 +76,7 @@ pub enum StoreOp {
         /// Who keeps it until they acknowledge it.
         recipients: Box<[Recipient]>,
         /// Its version if it becomes the topic's retained message (an empty payload clears it): of two for one topic
-        /// the store keeps the one with the higher version, in whichever order they come; of two with the same version the
-        /// later one.
+        /// the store keeps the one with the higher version, in whichever order they come.
         retained: Option<u64>,
         /// The publisher's session and packet id when it came at QoS 2 and must not be taken twice.
         inbound: Option<(SessionNumber, u16)>,

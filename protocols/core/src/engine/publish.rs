@@ -270,8 +270,8 @@ impl Engine {
 
     /// What the store has retained as `version` is not retained after all: it gets back what still is.
     pub(super) fn unretain(&self, now: Now, message: &Arc<Message>, version: u64, fx: &mut Effects) {
-        let op = match self.shared.retained.get(&message.topic(), now.mono_ms) {
-            Some(message) => {
+        let op = match self.shared.retained.take_back(&message.topic(), version, now.mono_ms) {
+            Some((version, message)) => {
                 let recipients = Box::default();
                 StoreOp::Publish { message, recipients, retained: Some(version), inbound: None }
             }
@@ -325,9 +325,13 @@ impl Engine {
         // Held even if the session has ended meanwhile: an older one that is held must not be overtaken.
         let exchange = origin.packet_id.filter(|_| stores && qos == Qos::ExactlyOnce && origin.kept);
         let numbered = stores && (retain || set.has_durable(origin.publisher));
-        if (numbered || exchange.is_some()) && self.shared.store_refuses() {
+        let refused = (numbered || exchange.is_some()) && self.shared.store_refuses();
+        // A will has nobody who would send it again: who is there gets it, who is away as long as the process lives.
+        let is_will = origin.packet_id.is_none();
+        if refused && !is_will {
             return self.refuse_message(now, qos, origin, DropReason::StoreFailed, fx);
         }
+        let numbered = numbered && !refused;
         let record = if numbered { self.shared.next_record() } else { 0 };
         let message = self.materialise(now, source, origin.publisher, record);
         if qos == Qos::ExactlyOnce
@@ -386,7 +390,10 @@ impl Engine {
     /// it already or is found now. Gives the version of what changed, which is to be stored.
     fn retain(&mut self, now: Now, message: &Arc<Message>, fx: &mut Effects) -> (Arc<MatchSet>, Option<u64>) {
         let version = if message.payload().is_empty() {
-            self.shared.retained.remove(&message.topic()).map(|removed| removed.version)
+            let removed = self.shared.retained.remove(&message.topic()).map(|removed| removed.version);
+            // An earlier clearing may not be stored yet, or may have failed to be: what is acknowledged rests on its own.
+            let promised = message.qos() > Qos::AtMostOnce;
+            removed.or_else(|| promised.then(|| self.shared.retained.reserve()))
         } else {
             match self.shared.retained.set(Arc::clone(message), now.mono_ms) {
                 Ok(stored) => Some(stored.version),

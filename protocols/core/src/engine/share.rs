@@ -40,6 +40,23 @@ impl HomeGroup {
         queue.into_iter().for_each(|message| self.group.restore(message));
     }
 
+    /// Tells the store of the group and its messages again; `submit` gives a message a new number.
+    pub(super) fn submit_again(
+        &mut self,
+        fx: &mut Effects,
+        mut submit: impl FnMut(SessionNumber, &Message) -> (Arc<Message>, StoreOp),
+    ) {
+        let Some(session) = self.number else { return };
+        let (group, filter) = (self.key.group.clone(), self.key.filter.clone());
+        fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupKept { session, group, filter }));
+        fx.push(Effect::Store(Ticket::NONE, StoreOp::Presence { session, online: self.online }));
+        self.group.change(|message| {
+            let (message, op) = submit(session, message);
+            fx.push(Effect::Store(Ticket::NONE, op));
+            message
+        });
+    }
+
     /// Messages lent to members.
     pub(super) fn loans(&self) -> usize {
         self.group.loans()

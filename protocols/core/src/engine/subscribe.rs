@@ -10,7 +10,7 @@ use crate::group::Member;
 use crate::id::{ConnId, Now, SessionId};
 use crate::policy::{Action, Identity};
 use crate::session::{Session, Subscription, SubscriptionOptions};
-use crate::store::{StoreOp, Ticket};
+use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::Subscribed;
 use crate::trie::{GroupKey, Subscriber};
 
@@ -81,6 +81,9 @@ impl Engine {
     pub(super) fn undo_subscriptions(&mut self, now: Now, undo: &Undo, fx: &mut Effects) {
         let Some(slot) = self.slot_of(undo.session) else { return };
         for text in &undo.filters {
+            // The commit that failed may have reached the disk all the same.
+            let (session, filter) = (SessionNumber(undo.session.incarnation), text.clone());
+            fx.push(Effect::Store(Ticket::NONE, StoreOp::Unsubscribed { session, filter }));
             if let Some(subscription) = self.take_subscription(slot, text) {
                 self.leave_subscription(now, undo.session, &subscription, fx);
             }

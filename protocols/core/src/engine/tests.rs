@@ -8,6 +8,7 @@ mod groups;
 mod lifetime;
 mod peers;
 mod recovery;
+mod resubmitted;
 mod routing;
 mod stored;
 

@@ -73,6 +73,27 @@ fn the_last_message_of_a_topic_is_kept_and_versions_rise() {
 }
 
 #[test]
+fn a_change_that_is_not_made_leaves_its_place_to_the_message_that_stays() {
+    let retained = Retained::new(RetainedLimits::default());
+    let topic = TopicName::from_validated("t");
+    retained.set(message("t", "old", Some(9)), 0).unwrap();
+    let (first, second) = (retained.reserve(), retained.reserve());
+    let (rank, old) = retained.take_back(&topic, first, 0).unwrap();
+    assert_eq!(old.payload(), b"old");
+    assert!(first < rank && rank < second, "{first} {rank} {second}");
+    assert!(retained.take_back(&topic, first, 0).is_none(), "a newer one is there");
+    retained.set_at(message("t", "new", None), second, 0).unwrap();
+    assert_eq!(retained.get(&topic, 0).unwrap().payload(), b"new", "which came later");
+    assert!(retained.take_back(&topic, first, 0).is_none());
+
+    retained.set(message("u", "short", Some(9)), 0).unwrap();
+    let topic = TopicName::from_validated("u");
+    let (rank, _) = retained.take_back(&topic, retained.reserve(), 0).unwrap();
+    assert!(retained.take_back(&topic, retained.reserve(), 10_000).is_none(), "it has expired");
+    assert_eq!(retained.sweep(10_000, 10).first().unwrap().0, rank, "the store knows it by that number");
+}
+
+#[test]
 fn limits_hold_in_count_and_bytes_and_leave_the_old_message() {
     let cost = message("a", "1", None).cost();
     let retained = Retained::new(RetainedLimits { max_messages: 2, max_bytes: 2 * cost + 5 });
@@ -125,7 +146,8 @@ fn what_has_expired_is_not_read_makes_room_and_is_swept() {
     retained.set(message("d", "x", None), 1000).unwrap();
     assert_eq!(retained.len(), 3);
     let swept = |now_ms, budget| retained.sweep(now_ms, budget).len();
-    assert_eq!((swept(1999, 9), swept(5000, 1), swept(5000, 9)), (0, 1, 1));
+    assert_eq!((swept(1999, 9), swept(1999, 9)), (1, 0), "what made room before is told of, once");
+    assert_eq!((swept(5000, 1), swept(5000, 9)), (1, 1));
     assert_eq!((retained.len(), retained.next_expiry_ms()), (1, None));
     // A message that replaces one that would have expired is not swept in its stead.
     retained.set(message("e", "x", Some(1)), 0).unwrap();
