@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use noctule_core::effects::Effects;
+use noctule_core::effects::{Effect, Effects};
 use noctule_core::engine::{Engine, Stats};
 use noctule_core::hash::Seed;
 use noctule_core::id::{Now, WorkerId};
 use noctule_core::shared::Shared;
-use noctule_core::store::MemoryStore;
+use noctule_core::store::{MemoryStore, Store};
 pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -157,17 +157,25 @@ impl Broker {
         effects.resize_with(engines.len(), Effects::default);
         let mut broker =
             Self { addresses, workers: Vec::new(), mailboxes, store, started, ended: Arc::clone(&ended) };
-        for (engine, fx) in engines.into_iter().zip(effects) {
+        for (engine, mut fx) in engines.into_iter().zip(effects) {
             let id = engine.id();
             let worker = id.0;
             let failed = |error| StartError::Thread { worker, error };
             let listeners: io::Result<Vec<TcpListener>> =
                 listeners.iter().map(TcpListener::try_clone).collect();
             let listeners = listeners.map_err(failed)?;
-            let backing = match &broker.store {
+            let mut backing = match &broker.store {
                 Some(disk) => Backing::Disk(disk.handle(id), disk.health()),
                 None => Backing::Memory(MemoryStore::default()),
             };
+            // What a restart publishes goes to the store before any worker serves, so that no acknowledgement of it can
+            // come there first; recover() has put all of it into the first worker's effects.
+            for effect in std::mem::take(&mut fx.list) {
+                match effect {
+                    Effect::Store(ticket, op) if backing.submit(ticket, op.clone()).is_ok() => {}
+                    other => fx.list.push(other),
+                }
+            }
             let handler = Worker::new(engine, backing, fx, Arc::clone(&settings), Arc::clone(&admission));
             let reactor = reactor::Config {
                 budget_bytes: limits.out_buffer.as_usize(),

@@ -337,8 +337,9 @@ impl Engine {
         }
     }
 
-    /// What was sent at QoS 1 and is not acknowledged keeps its packet id, a restart of the broker in between or not
-    /// [MQTT-4.4.0-1]. Told to the store only now: most packets are acknowledged on the connection that they went out on.
+    /// What was sent at QoS 1 and is not acknowledged keeps its packet id [MQTT-4.4.0-1], also across a restart of the
+    /// broker in the client's absence. Told to the store only now: most packets are acknowledged on the connection that
+    /// they went out on. So after a crash with the client connected, they come under new ids and without DUP.
     fn keep_packet_ids(&mut self, slot: u32, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.kept) else {
             return;
