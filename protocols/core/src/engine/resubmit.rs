@@ -89,7 +89,13 @@ impl Engine {
                         );
                     }
                 }
-                // Lent by a group, which submits it.
+                // The message is a group's, which submits it, or nobody's; the packet id must not be another message's.
+                Some(entry) if entry.qos == Qos::ExactlyOnce => {
+                    (flight.owner, flight.record) = (number, 0);
+                    let op =
+                        StoreOp::OutboundReceived { session: number, owner: number, record: 0, packet_id };
+                    later(op, fx);
+                }
                 Some(_) => flight.owner = SessionNumber::default(),
                 None if kept => {
                     later(StoreOp::OutboundReceived { session: number, owner, record: 0, packet_id }, fx);

@@ -114,3 +114,21 @@ fn a_subscription_that_was_refused_is_taken_back_from_the_store_as_well() {
     kit.fail(tickets[0]);
     assert_eq!(kit.told_store(), ["unsubscribed 1 t"]);
 }
+
+#[test]
+fn the_packet_id_of_what_a_group_has_lent_is_submitted_again_without_its_message() {
+    let mut kit = Kit::new();
+    kit.connect(1, keeper("k"));
+    kit.subscribe(1, &[filter("$share/g/t", ExactlyOnce)]);
+    kit.connect(2, client("p"));
+    kit.publish(2, publish("t", "x", ExactlyOnce));
+    kit.manual = true;
+    kit.give(Input::Store(StoreEvent::Emptied));
+    let told = kit.told_store();
+    let has = |words: &str| told.iter().any(|told| told == words);
+    assert!(has("received 1/1 0 of 1") && has("publish x 2@2"), "{told:?}");
+    kit.ack(1, PubRec, 1);
+    assert_eq!(kit.told_store(), ["2 done 2"], "for the group; the exchange is known already");
+    kit.ack(1, AckKind::PubComp, 1);
+    assert_eq!(kit.told_store(), ["completed 1/1"]);
+}
