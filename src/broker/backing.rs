@@ -19,6 +19,11 @@ pub(super) enum Backing {
 }
 
 impl Backing {
+    /// Whether anything survives the process.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Self::Disk(..))
+    }
+
     /// Whether it takes no message that would have to be stored.
     pub(super) fn refuses(&self) -> bool {
         match self {

@@ -432,7 +432,11 @@ impl Handler for Worker {
             },
             Mail::PublishWills(published) => {
                 io.stop_accepting();
-                self.engine.handle(io.now(), Input::Shutdown, &mut self.fx);
+                self.engine.handle(
+                    io.now(),
+                    Input::Shutdown { keeps_wills: self.store.is_kept() },
+                    &mut self.fx,
+                );
                 self.end = End::WillsPublished(Some(published));
             }
             Mail::Stop { deadline_ms } => self.end = End::Goodbye { deadline_ms },

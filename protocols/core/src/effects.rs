@@ -138,7 +138,10 @@ pub enum Input<'a> {
     /// Limits and rights have changed.
     Policy(Arc<Policy>),
     /// The broker stops: wills are published now, connections are closed by the shell afterwards.
-    Shutdown,
+    Shutdown {
+        /// Whether the store gives wills back at the next start: then one that is to be delayed waits for that.
+        keeps_wills: bool,
+    },
 }
 
 /// What engines say to each other.

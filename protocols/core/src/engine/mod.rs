@@ -298,7 +298,7 @@ impl Engine {
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
             Input::Policy(policy) => self.policy = policy,
-            Input::Shutdown => self.shutdown(now, fx),
+            Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
         }
         self.work_off(now, fx);
     }

@@ -119,18 +119,25 @@ impl Engine {
         self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
     }
 
-    /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye.
-    pub(super) fn shutdown(&mut self, now: Now, fx: &mut Effects) {
+    /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye. One
+    /// that is to be delayed, and is not forgotten meanwhile, may still be cancelled by its client's return after the next
+    /// start [MQTT-3.1.3-9].
+    pub(super) fn shutdown(&mut self, now: Now, keeps_wills: bool, fx: &mut Effects) {
         let slots: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.conn.is_some() && session.will.is_some())
+            .filter(|(_, session)| session.conn.is_some())
+            .filter(|(_, session)| {
+                let waits = |will: &Will| keeps_wills && will.delay_s.min(session.expiry_s) > 0;
+                session.will.as_ref().is_some_and(|will| !waits(will))
+            })
             .map(|(slot, _)| slot as u32)
             .collect();
         for slot in slots {
             self.will_due(now, slot, fx);
         }
     }
+
     /// A message of the broker's own making: a will.
     pub(super) fn publish_own(
         &mut self,

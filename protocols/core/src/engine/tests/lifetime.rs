@@ -129,7 +129,7 @@ fn a_takeover_publishes_the_will_unless_it_is_delayed_and_the_session_goes_on() 
 fn a_stop_of_the_broker_publishes_wills_once() {
     let mut kit = mourner();
     kit.connect(1, with_will("a", 0));
-    kit.give(Input::Shutdown);
+    kit.give(Input::Shutdown { keeps_wills: false });
     kit.close(1);
     assert_eq!(kit.bodies(9), ["gone"]);
 }

@@ -132,3 +132,18 @@ fn the_packet_id_of_what_a_group_has_lent_is_submitted_again_without_its_message
     kit.ack(1, AckKind::PubComp, 1);
     assert_eq!(kit.told_store(), ["completed 1/1"]);
 }
+
+#[test]
+fn a_delayed_will_that_survives_is_not_published_at_the_end() {
+    for (keeps_wills, expected) in [(true, vec!["now"]), (false, vec!["now", "later"])] {
+        let mut kit = Kit::new();
+        kit.connect(3, client("here"));
+        kit.subscribe(3, &[filter("w", AtLeastOnce)]);
+        for (number, body, delay_s) in [(1, "now", 0), (2, "later", 60)] {
+            let publish = Publish { packet_id: None, ..publish("w", body, AtMostOnce) };
+            kit.connect(number, Connect { will: Some(WillRequest { publish, delay_s }), ..keeper(body) });
+        }
+        kit.give(Input::Shutdown { keeps_wills });
+        assert_eq!(kit.bodies(3), expected);
+    }
+}

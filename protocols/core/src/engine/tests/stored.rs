@@ -411,7 +411,7 @@ fn a_will_is_in_the_store_until_its_message_is() {
     assert_eq!(kit.told_store(), ended, "a clean start ends the session");
     kit.connect(14, Connect { expiry_s: 0, ..with_will("9", 0) });
     assert_eq!(kit.told_store(), ["will 6 9"], "the session is not kept, but its will is");
-    kit.give(Input::Shutdown);
+    kit.give(Input::Shutdown { keeps_wills: false });
     assert_eq!(kit.told_store(), ["publish 9 1@1", "will gone 6"]);
 }
 
