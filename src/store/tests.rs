@@ -67,7 +67,7 @@ impl Worker {
         match self.event() {
             StoreEvent::Settled(ticket) => (ticket.0, true),
             StoreEvent::Failed(ticket) => (ticket.0, false),
-            event @ StoreEvent::Loaded(_) => panic!("{event:?}"),
+            event @ (StoreEvent::Loaded(_) | StoreEvent::Emptied) => panic!("{event:?}"),
         }
     }
 }
@@ -167,7 +167,7 @@ fn workers_get_their_answers_and_a_restart_what_was_answered() {
                     assert!(answer.messages[0].1.is_some(), "{answer:?}");
                     loaded += 1;
                 }
-                event @ StoreEvent::Failed(_) => panic!("{event:?}"),
+                event @ (StoreEvent::Failed(_) | StoreEvent::Emptied) => panic!("{event:?}"),
             }
         }
     };

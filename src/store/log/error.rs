@@ -101,6 +101,10 @@ impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
         Self::Log(match error {
             DatabaseError::Storage(error) => error.into(),
+            // We never wrote another version and never end a repair: a byte of the header is not what it was.
+            other @ (DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted) => {
+                LogError::Corrupt(other.to_string())
+            }
             other => LogError::Io(io::Error::other(other)),
         })
     }

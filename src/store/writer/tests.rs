@@ -187,16 +187,18 @@ impl Post for Mailboxes {
 enum Answer {
     Settled(u16, u64),
     Failed(u16, u64),
+    Emptied(u16),
     /// The records that were found and those that were not.
     Loaded(Vec<u64>, Vec<u64>),
 }
 
-use Answer::{Failed, Settled};
+use Answer::{Emptied, Failed, Settled};
 
 fn answer(worker: WorkerId, event: StoreEvent) -> Answer {
     match event {
         StoreEvent::Settled(ticket) => Settled(worker.0, ticket.0),
         StoreEvent::Failed(ticket) => Failed(worker.0, ticket.0),
+        StoreEvent::Emptied => Emptied(worker.0),
         StoreEvent::Loaded(loaded) => {
             let (found, lost): (Vec<_>, Vec<_>) =
                 loaded.messages.into_iter().partition(|(_, message)| message.is_some());

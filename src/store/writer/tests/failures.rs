@@ -223,6 +223,17 @@ fn a_damaged_file_does_not_keep_the_broker_from_starting() {
 }
 
 #[test]
+fn a_version_that_was_never_ours_is_damage() {
+    let Rig { writer, disk, .. } = Rig::new();
+    drop(writer);
+    // The first byte of redb's two commit slots.
+    for slot in [64, 192] {
+        disk.lock().bytes[slot] = 2;
+    }
+    assert_eq!(Rig::open(disk).health().totals().set_aside, 1);
+}
+
+#[test]
 fn somebody_elses_database_is_not_touched() {
     let disk = TestDisk::default();
     let database = Database::builder().create_with_backend(disk.clone()).unwrap();
