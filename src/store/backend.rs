@@ -27,6 +27,9 @@ const PARTS: u64 = 4;
 /// Bytes written between two looks at the room that there is.
 const LOOK_BYTES: u64 = 4 << 20;
 
+/// A smaller file has no room inside that would be worth speaking of.
+const ROOMY: u64 = 2 << 20;
+
 /// The limits of the store file, bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -100,13 +103,15 @@ impl Room {
         Ok(used)
     }
 
-    /// Why there is no room for new messages, looking anew. `stored` are the bytes that the log uses: the file of a
-    /// store that was emptied has room inside.
+    /// Why there is no room for new messages, looking anew. `live` are the bytes of messages that somebody waits for: a
+    /// file of which they are less than half has room inside, once the next commits have cleaned it.
     ///
     /// # Errors
     /// When the file system can't be asked.
-    pub(super) fn shortage(&self, stored: u64) -> io::Result<Option<Shortage>> {
-        if self.look()? >= self.limits.max_size && stored >= self.limits.max_size / 2 {
+    pub(super) fn shortage(&self, live: u64) -> io::Result<Option<Shortage>> {
+        let used = self.look()?;
+        let has_room_inside = live < used / 2 && used > ROOMY;
+        if used >= self.limits.max_size && !has_room_inside {
             return Ok(Some(Shortage::MaxSize));
         }
         self.reserve.fill(self.limits.reserve);
@@ -115,7 +120,7 @@ impl Room {
         }
         let about = fstatvfs(&self.file)?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
-        Ok((free < self.limits.min_free).then_some(Shortage::MinFree))
+        Ok((free < self.limits.min_free && !has_room_inside).then_some(Shortage::MinFree))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

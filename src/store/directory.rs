@@ -112,14 +112,15 @@ impl Directory {
         let handle = open_directory(&path)?;
         let about = rustix::fs::fstat(&handle).map_err(system("look at", &path))?;
         check_owner(&path, &about)?;
-        if about.st_mode & OTHERS_MAY_WRITE != 0 {
-            tracing::warn!(directory = %path.display(), "others could write to the store's directory: taken from them");
-            rustix::fs::fchmod(&handle, PRIVATE_DIRECTORY).map_err(system("chmod", &path))?;
-        }
         if let Some(found) = foreign_content(&path, &handle)? {
             return Err(DirectoryError::NotOurs { path, found });
         }
         let lock = lock(&path, &handle)?;
+        // Only now that it is known to be ours: somebody else's is left as it is.
+        if about.st_mode & OTHERS_MAY_WRITE != 0 {
+            tracing::warn!(directory = %path.display(), "others could write to the store's directory: taken from them");
+            rustix::fs::fchmod(&handle, PRIVATE_DIRECTORY).map_err(system("chmod", &path))?;
+        }
         Ok(Self { path, handle, lock })
     }
 

@@ -43,11 +43,11 @@ pub(super) trait Medium: Send + 'static {
     /// Whether what is written can be found again: the file is where it was opened.
     fn is_in_place(&self) -> bool;
 
-    /// Why there is no room for new messages, looking anew; `stored_bytes` are in use within the file.
+    /// Why there is no room for new messages, looking anew; `live_bytes` are those of messages that somebody waits for.
     ///
     /// # Errors
     /// The system's.
-    fn shortage(&self, stored_bytes: u64) -> io::Result<Option<Shortage>>;
+    fn shortage(&self, live_bytes: u64) -> io::Result<Option<Shortage>>;
 
     /// Bytes written since the start, over all files.
     fn bytes_written(&self) -> u64;
@@ -171,8 +171,8 @@ impl Medium for Disk {
         self.directory.is_in_place() && file.is_none_or(|file| self.directory.has_store(file))
     }
 
-    fn shortage(&self, stored_bytes: u64) -> io::Result<Option<Shortage>> {
-        self.room.as_deref().map_or(Ok(None), |room| room.shortage(stored_bytes))
+    fn shortage(&self, live_bytes: u64) -> io::Result<Option<Shortage>> {
+        self.room.as_deref().map_or(Ok(None), |room| room.shortage(live_bytes))
     }
 
     fn bytes_written(&self) -> u64 {

@@ -215,9 +215,9 @@ impl<M: Medium> Writer<M> {
             self.fail(now_us, &Fault::Trouble(Trouble::Gone, message));
             return false;
         }
-        let stored = self.log.as_ref().map_or(0, |log| log.usage().stored_bytes);
+        let live = self.log.as_ref().map_or(0, |log| log.usage().live_bytes);
         // A file system that can't be asked will refuse the writes in its own words.
-        let shortage = self.medium.shortage(stored).unwrap_or(None);
+        let shortage = self.medium.shortage(live).unwrap_or(None);
         if shortage == self.shared.health.shortage() {
             return true;
         }

@@ -86,7 +86,10 @@ fn a_second_instance_is_told_who_has_it() {
 fn other_peoples_things_are_left_alone() {
     let scratch = Scratch::new("foreign");
     fs::write(scratch.path().join("holiday.jpg"), "").unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let said = refused(scratch.path());
+    let mode = fs::metadata(scratch.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1777, "it is not ours to change");
     assert!(said.contains("holds \"holiday.jpg\" and nothing of noctule"), "{said}");
     assert!(!scratch.path().join(LOCK).exists(), "nothing is left behind");
     // A store from a backup, without a lock file.
