@@ -102,9 +102,9 @@ fn what_is_to_be_left_free_is_left_free() {
     assert_eq!(backend.0.shortage(0).unwrap(), Some(Shortage::MinFree));
     // The file of a store that was emptied holds the space that is missing: it is used before more is taken.
     backend.set_len(8 * MIB).unwrap();
-    backend.write(0, &vec![1; 8 * MIB as usize]).unwrap();
+    backend.write(0, &vec![1; 6 * MIB as usize]).unwrap();
     assert_eq!(backend.0.shortage(MIB).unwrap(), None);
-    assert_eq!(backend.0.shortage(5 * MIB).unwrap(), Some(Shortage::MinFree));
+    assert_eq!(backend.0.shortage(4 * MIB).unwrap(), Some(Shortage::MinFree));
 }
 
 #[test]
