@@ -113,13 +113,18 @@ impl std::fmt::Debug for State {
 
 impl DiskStore {
     /// Opens the store and reads what survived; blocks until that is done. Every time in what is recovered, submitted
-    /// and loaded is in milliseconds since `started`.
+    /// and loaded is in milliseconds since `started`. The workers have the numbers below `workers`.
     ///
-    /// A damaged file is set aside and reported, and a fresh one takes its place.
+    /// A damaged file is set aside and reported, and a fresh one takes its place; while the broker serves, every worker
+    /// gets [`StoreEvent::Emptied`] then.
     ///
     /// # Errors
     /// [`StoreError`] for what nobody but the user can mend.
-    pub fn open(settings: &Settings, started: Instant) -> Result<(Self, Recovered), StoreError> {
+    pub fn open(
+        settings: &Settings,
+        workers: u16,
+        started: Instant,
+    ) -> Result<(Self, Recovered), StoreError> {
         telemetry::describe();
         let seed = Seed::new(getrandom::u64()?);
         let pace = Pace {
@@ -129,7 +134,7 @@ impl DiskStore {
         };
         let limits =
             Limits { reserve: settings.reserve, min_free: settings.min_free, max_size: settings.max_bytes };
-        let shared = Arc::new(Shared::new(Window::new(pace, &seed), started));
+        let shared = Arc::new(Shared::new(Window::new(pace, &seed), workers, started));
         let disk = Disk::new(&settings.directory, limits)?;
         let path = settings.directory.join(directory::STORE);
         let options = Options { cache_bytes: settings.cache };

@@ -142,7 +142,7 @@ impl Broker {
         let mut effects = Vec::new();
         if config.is_stored() {
             let opening = started.elapsed();
-            let (mut disk, recovered) = DiskStore::open(&settings::store(config), started)?;
+            let (mut disk, recovered) = DiskStore::open(&settings::store(config), count, started)?;
             let sessions = recovered.sessions.len();
             let messages: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
             let retained = recovered.retained.len();

@@ -24,16 +24,18 @@ pub(super) struct Shared {
     pub(super) health: Arc<Health>,
     /// The way to the workers, once there is one.
     post: OnceLock<Arc<dyn Post>>,
+    workers: u16,
     started: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(window: Window, started: Instant) -> Self {
+    pub(super) fn new(window: Window, workers: u16, started: Instant) -> Self {
         Self {
             window: Mutex::new(window),
             work: Condvar::new(),
             health: Arc::default(),
             post: OnceLock::new(),
+            workers,
             started,
         }
     }
@@ -72,6 +74,13 @@ impl Shared {
             && !events.is_empty()
         {
             post.post(worker, events);
+        }
+    }
+
+    /// Tells every worker that the store begins anew.
+    pub(super) fn post_emptied(&self) {
+        for worker in 0..self.workers {
+            self.post(WorkerId(worker), vec![StoreEvent::Emptied]);
         }
     }
 }

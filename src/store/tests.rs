@@ -74,7 +74,7 @@ impl Worker {
 
 /// A store with `count` workers; sessions 1 to 4 exist, and 4 of them are absent.
 pub(super) fn serve(settings: &Settings, count: u16) -> (DiskStore, Recovered, Vec<Worker>) {
-    let (mut store, recovered) = DiskStore::open(settings, Instant::now()).unwrap();
+    let (mut store, recovered) = DiskStore::open(settings, count, Instant::now()).unwrap();
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| channel()).unzip();
     store.serve(Arc::new(Senders(senders))).unwrap();
     let worker = |(number, mail)| Worker { handle: store.handle(WorkerId(number)), mail };
@@ -198,18 +198,18 @@ fn what_nobody_waits_for_is_written_by_itself() {
 fn a_store_that_is_closed_takes_nothing_and_can_be_opened_again() {
     let scratch = Scratch::new("closed");
     let (store, _, mut workers) = serve(&settings(&scratch.data()), 1);
-    let second = DiskStore::open(&settings(&scratch.data()), Instant::now()).unwrap_err().to_string();
+    let second = DiskStore::open(&settings(&scratch.data()), 1, Instant::now()).unwrap_err().to_string();
     assert!(second.starts_with("another noctule (process "), "{second}");
     workers[0].tell(publish(1, 1, b"x"));
     store.close().unwrap();
     let refused = workers[0].handle.submit(Ticket(1), publish(2, 1, b"x")).unwrap_err();
     assert_eq!(refused.reason, "the store has stopped");
     // Without a thread as well.
-    let (store, recovered) = DiskStore::open(&settings(&scratch.data()), Instant::now()).unwrap();
+    let (store, recovered) = DiskStore::open(&settings(&scratch.data()), 1, Instant::now()).unwrap();
     assert_eq!(queues(&recovered), [(1, vec![1])]);
     store.handle(WorkerId(0)).submit(Ticket::NONE, acknowledged(1, 1)).unwrap();
     store.close().unwrap();
-    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), Instant::now()).unwrap();
+    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), 1, Instant::now()).unwrap();
     assert_eq!(queues(&recovered), []);
 }
 
@@ -226,7 +226,7 @@ fn a_directory_that_is_deleted_underneath_is_written_anew() {
     assert_eq!(workers[0].answer(), (2, true));
     assert_eq!(store.health().totals().reopenings, 1);
     store.close().unwrap();
-    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), Instant::now()).unwrap();
+    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), 1, Instant::now()).unwrap();
     assert_eq!(queues(&recovered), [(1, vec![1, 2])], "nothing is lost");
 }
 
@@ -252,7 +252,7 @@ fn an_exchanged_file_is_left_alone_until_ours_is_back() {
     workers[0].ask(3, publish(3, 1, b"after"));
     assert_eq!(workers[0].answer(), (3, true));
     store.close().unwrap();
-    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), Instant::now()).unwrap();
+    let (_, recovered) = DiskStore::open(&settings(&scratch.data()), 1, Instant::now()).unwrap();
     assert_eq!(queues(&recovered), [(1, vec![1, 3])]);
 }
 
@@ -260,6 +260,6 @@ fn an_exchanged_file_is_left_alone_until_ours_is_back() {
 fn a_directory_that_is_not_ours_is_named() {
     let scratch = Scratch::new("not-ours");
     fs::write(scratch.path().join("letter.txt"), "").unwrap();
-    let said = DiskStore::open(&settings(scratch.path()), Instant::now()).unwrap_err().to_string();
+    let said = DiskStore::open(&settings(scratch.path()), 1, Instant::now()).unwrap_err().to_string();
     assert!(said.contains("letter.txt") && said.contains("server.data_dir"), "{said}");
 }

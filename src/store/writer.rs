@@ -53,6 +53,8 @@ pub(super) struct Writer<M: Medium> {
     log: Option<Log>,
     /// Whether it was open before: then the engines know what is in it, and go on counting.
     was_open: bool,
+    /// Whether something that the engines take for kept is not, and they are to be told as soon as the store takes it.
+    emptied: bool,
     batch: Batch,
     /// What is being committed, with the monotonic ms of its submission; after a failure what is to be committed next.
     ops: Vec<(u64, StoreOp)>,
@@ -82,6 +84,7 @@ impl<M: Medium> Writer<M> {
             options,
             log: None,
             was_open: false,
+            emptied: false,
             batch: Batch::new(seed),
             ops: Vec::new(),
             whose: Vec::new(),
@@ -182,12 +185,12 @@ impl<M: Medium> Writer<M> {
         counters.messages_stored.fetch_add(committed.messages + rows, Relaxed);
         counters.messages_elided.fetch_add(committed.elided, Relaxed);
         counters.records_lost.fetch_add(committed.damaged, Relaxed);
+        self.retry.succeeded();
+        self.is_well();
         post_settled(&self.shared, self.whose.drain(..));
         self.ops.clear();
         self.ops.shrink_to(KEPT_OPS);
         self.whose.shrink_to(KEPT_OPS);
-        self.retry.succeeded();
-        self.is_well();
         self.note_usage();
         if self.medium.needs_look() && self.shared.health.shortage().is_none() {
             self.look(now_us);

@@ -341,6 +341,7 @@ impl<'t> Recovery<'t> {
                 // What a group had lent it dies with it [MQTT-4.8.2-5].
                 if let ExchangeRow::Sent { owner, record, .. } = row
                     && owner != session
+                    && this.before == Before::AnotherProcess
                 {
                     this.died.push((owner, record));
                 }
@@ -415,6 +416,7 @@ impl<'t> Recovery<'t> {
         spare.clear();
         for recipient in message.recipients() {
             let session = recipient.session;
+            self.seen.session = self.seen.session.max(session);
             if self.state.known.get(&session).is_none_or(|&born| place.chunk < born) {
                 continue;
             }

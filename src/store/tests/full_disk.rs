@@ -109,7 +109,7 @@ fn scenario(disk: &SmallDisk, min_free: u64) {
         next += 1;
     }
     store.close().unwrap();
-    let (_, recovered) = DiskStore::open(&settings, Instant::now()).unwrap();
+    let (_, recovered) = DiskStore::open(&settings, 1, Instant::now()).unwrap();
     let owed: Vec<u64> = owed.into_iter().collect();
     assert_eq!(
         queues(&recovered),

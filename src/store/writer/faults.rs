@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use noctule_core::id::WorkerId;
 use noctule_core::store::{Recovered, StoreEvent, StoreOp, Ticket};
+use redb::StorageBackend;
 
 use super::super::health::{Trouble, can_wait};
 use super::super::log::{Clocks, Log, LogError, OpenError};
@@ -224,6 +225,9 @@ impl<M: Medium> Writer<M> {
 
     fn open_file(&mut self, now_us: u64) -> Result<Recovered, Fault> {
         let backend = self.medium.open()?;
+        let is_empty = backend.len().is_ok_and(|len| len == 0);
+        // Not at the start: then the engines know of nothing.
+        self.emptied |= is_empty && self.was_open;
         let open = if self.was_open { Log::reopen } else { Log::open };
         let opened = caught(|| open(backend, &self.options, &Clocks::read(now_us / 1000)))?;
         self.was_open = true;
@@ -268,14 +272,19 @@ impl<M: Medium> Writer<M> {
             );
         }
         self.ops.clear();
+        self.emptied = self.was_open;
         let whose = mem::take(&mut self.whose);
         self.post_failed(&whose);
     }
 
-    pub(super) fn is_well(&self) {
+    /// Takes messages again. What is missing is asked for only now, since it would have been refused before.
+    pub(super) fn is_well(&mut self) {
         if self.shared.health.trouble().is_some() {
             self.shared.health.set_trouble(None);
             tracing::info!("the store works again");
+        }
+        if mem::take(&mut self.emptied) {
+            self.shared.post_emptied();
         }
     }
 

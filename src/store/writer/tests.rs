@@ -226,7 +226,7 @@ impl Rig {
     fn try_open(disk: TestDisk) -> Result<Self, Fault> {
         let pace = Pace { window_us: 5_000, interval_us: 1_000_000, retained_us: 5_000_000 };
         let seed = Seed::new(1);
-        let shared = Arc::new(Shared::new(Window::new(pace, &seed), Instant::now()));
+        let shared = Arc::new(Shared::new(Window::new(pace, &seed), 2, Instant::now()));
         let mailboxes = Arc::new(Mailboxes::default());
         shared.set_post(mailboxes.clone());
         let options = Options { cache_bytes: 1 << 20 };

@@ -107,7 +107,8 @@ fn a_file_that_makes_no_sense_again_is_set_aside_and_the_broker_serves_on() {
     assert_eq!(rig.disk.lock().aside.len(), 1);
     rig.ask(4, publish(4, &[1]));
     rig.run();
-    assert_eq!(rig.answers(), [Settled(0, 1), Failed(0, 2), Settled(0, 4)]);
+    let answers = [Settled(0, 1), Failed(0, 2), Emptied(0), Emptied(1), Settled(0, 4)];
+    assert_eq!(rig.answers(), answers, "everybody is told before anything else");
     assert_eq!(
         rig.restarted().owed(),
         BTreeMap::from([(1, vec![3, 4])]),
@@ -128,6 +129,7 @@ fn what_even_a_fresh_file_panics_at_is_left_out() {
     assert_eq!(rig.answers(), [Failed(0, 1)], "it was answered once");
     rig.disk.heals();
     rig.run_later();
+    assert_eq!(rig.answers(), [Emptied(0), Emptied(1)], "once it takes what they submit");
     rig.ask(2, publish(2, &[1]));
     rig.run();
     assert_eq!(rig.answers(), [Settled(0, 2)]);
