@@ -189,7 +189,12 @@ impl Directory {
 
     fn copy(&self, mut from: &File) -> io::Result<File> {
         from.rewind()?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // One that an earlier copy left, or somebody put there, with a name or a reader elsewhere perhaps.
+        match rustix::fs::unlinkat(&self.handle, COPY, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(&self.handle, COPY, flags, PRIVATE_FILE)?);
         io::copy(&mut from, &mut to)?;
         to.sync_all()?;

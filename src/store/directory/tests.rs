@@ -196,7 +196,10 @@ fn a_deleted_file_gets_its_name_back_but_takes_nobody_elses() {
     let mut file = directory.store_file().unwrap();
     file.write_all(b"what it held").unwrap();
     fs::remove_file(scratch.data().join(STORE)).unwrap();
+    fs::write(scratch.path().join("elsewhere"), "theirs").unwrap();
+    fs::hard_link(scratch.path().join("elsewhere"), scratch.data().join(COPY)).unwrap();
     let copy = directory.give_name_back(&file).unwrap();
+    assert_eq!(fs::read_to_string(scratch.path().join("elsewhere")).unwrap(), "theirs");
     assert!(directory.has_store(&copy) && !directory.has_store(&file));
     assert_eq!(fs::read_to_string(scratch.data().join(STORE)).unwrap(), "what it held");
     assert_eq!(mode(&scratch.data().join(STORE)), 0o600);
