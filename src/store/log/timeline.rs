@@ -5,7 +5,11 @@
 //! that the last commit left behind. What has expired once therefore never comes to life again.
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Stays the same for as long as a process lives.
+static BOOT_ID: OnceLock<Option<u64>> = OnceLock::new();
 
 /// What the clocks of the machine say at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +30,11 @@ impl Clocks {
     /// Without a readable `/proc` the wall clock alone remains, and a restart counts as one of the machine.
     pub(crate) fn read(mono_ms: u64) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let boot_id = *BOOT_ID.get_or_init(|| {
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().as_deref().and_then(parse_boot_id)
+        });
         let uptime = fs::read_to_string("/proc/uptime").ok();
-        let known = boot_id.as_deref().and_then(parse_boot_id).zip(uptime.as_deref().and_then(parse_uptime));
+        let known = boot_id.zip(uptime.as_deref().and_then(parse_uptime));
         let (boot_id, uptime_ms) = known.unwrap_or_default();
         Self { mono_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), uptime_ms, boot_id }
     }
