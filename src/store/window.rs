@@ -35,8 +35,8 @@ const EAGER_BYTES: usize = 4 << 20;
 pub(super) const FULL_OPS: usize = 65_536;
 pub(super) const FULL_BYTES: usize = 32 << 20;
 
-/// How many times [`FULL_OPS`] and [`FULL_BYTES`] whatever is submitted is refused. What is no message is bounded by
-/// the sessions, exchanges and messages that there are, once what was superseded has left.
+/// How many times [`FULL_OPS`] and [`FULL_BYTES`] whatever somebody waits for is refused. The rest is bounded by the
+/// sessions, exchanges and messages that there are, once what was superseded has left.
 const LAST_RESORT: usize = 4;
 
 /// Operations with which those that later ones supersede leave, at first.
@@ -123,7 +123,7 @@ impl Window {
         op: StoreOp,
         answers: &mut Answers,
     ) -> Result<bool, StoreRefused> {
-        self.admit(&op)?;
+        self.admit(ticket, &op)?;
         let mut lingers = false;
         match &op {
             StoreOp::Acknowledged { session, record } => match self.list.acknowledge(*session, *record) {
@@ -207,7 +207,7 @@ impl Window {
         wakes
     }
 
-    fn admit(&mut self, op: &StoreOp) -> Result<(), StoreRefused> {
+    fn admit(&mut self, ticket: Ticket, op: &StoreOp) -> Result<(), StoreRefused> {
         if self.closing {
             return Err(StoreRefused { reason: "the broker is ending" });
         }
@@ -217,7 +217,9 @@ impl Window {
         let full = |times: usize| {
             self.list.len() >= times * FULL_OPS || self.list.bytes() >= times.saturating_mul(FULL_BYTES)
         };
-        if full(LAST_RESORT) || (full(1) && matches!(op, StoreOp::Publish { .. })) {
+        // What nobody waits for, and is no message, has happened already: refused, it would be missing on the disk alone.
+        let is_message = matches!(op, StoreOp::Publish { .. });
+        if (full(1) && is_message) || (full(LAST_RESORT) && ticket != Ticket::NONE) {
             return Err(StoreRefused { reason: "the disk does not keep up" });
         }
         Ok(())
