@@ -31,6 +31,14 @@ impl Backing {
             Self::Disk(_, health) => health.takes_messages().is_err(),
         }
     }
+
+    /// Whether it takes no message that would be acknowledged before it is stored.
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Disk(_, health) => health.is_behind(),
+        }
+    }
 }
 
 impl Store for Backing {

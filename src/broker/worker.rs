@@ -485,6 +485,7 @@ impl Handler for Worker {
     fn turn(&mut self, io: &mut Io) -> Option<u64> {
         let now = io.now();
         self.engine.shared().set_store_refuses(self.store.refuses());
+        self.engine.shared().set_store_behind(self.store.is_behind());
         if !self.fx.list.is_empty() {
             // What a restart has left to do.
             self.apply(io);

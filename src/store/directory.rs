@@ -162,6 +162,11 @@ impl Directory {
         }
     }
 
+    /// Whether a store has been here before: the file that holds disk space is made after the store's own.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.path.join(RESERVE).exists()
+    }
+
     /// Opens or makes the file that holds disk space.
     ///
     /// # Errors

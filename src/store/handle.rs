@@ -175,7 +175,9 @@ impl Store for Handle {
             let before = window.elided();
             let wakes = window.submit(now_us, self.worker, ticket, op, &mut self.answers);
             let elided = window.elided() - before;
+            let behind = window.is_behind();
             drop(window);
+            health.set_behind(behind);
             if elided > 0 {
                 health.counters.messages_elided.fetch_add(elided, Relaxed);
             }

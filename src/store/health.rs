@@ -3,7 +3,7 @@
 //! Who finds out what is wrong, and mends it, is the writer.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use noctule_core::store::{StoreOp, StoreRefused, Ticket};
 
@@ -120,6 +120,8 @@ counters! {
 pub struct Health {
     trouble: AtomicU8,
     shortage: AtomicU8,
+    /// Whether more waits to be written than the disk keeps up with.
+    behind: AtomicBool,
     pub(super) counters: Counters,
 }
 
@@ -178,6 +180,22 @@ impl Health {
 
     pub(super) fn set_trouble(&self, trouble: Option<Trouble>) {
         self.trouble.store(trouble.map_or(0, |trouble| trouble as u8), Relaxed);
+    }
+
+    /// Whether more waits to be written than the disk keeps up with, so that nothing should be acknowledged any more
+    /// before it is written.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Relaxed)
+    }
+
+    /// Notes whether the disk keeps up; said in the log when it ceases to.
+    pub(super) fn set_behind(&self, behind: bool) {
+        if self.behind.load(Relaxed) != behind && self.behind.swap(behind, Relaxed) != behind && behind {
+            tracing::warn!(
+                "the disk does not keep up: messages that are acknowledged before they are written are refused until it has"
+            );
+        }
     }
 
     pub(super) fn set_shortage(&self, shortage: Option<Shortage>) {

@@ -100,13 +100,21 @@ pub(super) struct Disk {
     room: Option<Arc<Room>>,
     /// Bytes written to earlier files.
     written_before: u64,
+    /// Whether it is said already why the next file is a fresh one.
+    explained: bool,
 }
 
 impl Disk {
     /// # Errors
     /// See [`DirectoryError`].
     pub(super) fn new(path: &Path, limits: Limits) -> Result<Self, DirectoryError> {
-        Ok(Self { directory: Directory::open(path)?, limits, room: None, written_before: 0 })
+        Ok(Self {
+            directory: Directory::open(path)?,
+            limits,
+            room: None,
+            written_before: 0,
+            explained: false,
+        })
     }
 
     /// # Errors
@@ -115,6 +123,8 @@ impl Disk {
         if !self.directory.is_in_place() {
             self.directory = Directory::open(self.directory.path())?;
         }
+        // It is made after the first store file.
+        let was_here = self.room.is_none() && !self.explained && self.directory.has_reserve();
         let last = self.room.as_deref().map(Room::file);
         let opened = match last {
             None => self.directory.store_file()?,
@@ -126,6 +136,13 @@ impl Disk {
             }
             Some(_) => return Err(DirectoryError::Exchanged(self.path())),
         };
+        if was_here && opened.metadata().is_ok_and(|about| about.len() == 0) {
+            tracing::error!(
+                file = %self.path().display(),
+                "there was a store here, and its file is missing or empty: what it held is lost, and a fresh one takes its place"
+            );
+        }
+        self.explained = true;
         forget_cached(&opened);
         let reserve = self.directory.reserve_file()?;
         let room = Room::new(opened, reserve, self.limits).map_err(|source| DirectoryError::System {

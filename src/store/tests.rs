@@ -176,10 +176,12 @@ fn workers_get_their_answers_and_a_restart_what_was_answered() {
             scope.spawn(move || run(worker, first));
         }
     });
-    let totals = store.health().totals();
-    assert_eq!(totals.messages_stored, 1000);
-    assert!(totals.bytes_written > 100_000 && totals.commits > 0, "{totals:?}");
+    let health = store.health();
     store.close().unwrap();
+    // Answers leave before a commit is counted, and how many commits there are is chance.
+    let totals = health.totals();
+    assert_eq!(totals.messages_stored, 1000);
+    assert!(totals.bytes_written > 1000 * b"payload".len() as u64 && totals.commits > 0, "{totals:?}");
     let (_store, recovered, _) = serve(&settings(&scratch.data()), 1);
     let found: usize = queues(&recovered).iter().map(|(_, queue)| queue.len()).sum();
     assert_eq!(found, 1000);

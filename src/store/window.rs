@@ -85,6 +85,8 @@ pub(super) struct Window {
     /// Whether parked messages may be written: not on a full disk.
     roomy: bool,
     elided: u64,
+    /// See [`Window::is_behind`].
+    behind: bool,
     tidy_at: usize,
 }
 
@@ -107,6 +109,7 @@ impl Window {
             closing: false,
             roomy: true,
             elided: 0,
+            behind: false,
             tidy_at: TIDY_OPS,
         }
     }
@@ -205,6 +208,15 @@ impl Window {
             (self.sleeps_until_us, self.woken) = (0, true);
         }
         wakes
+    }
+
+    /// Whether so much waits that nothing more should come from those who do not wait for it to be written: from half of
+    /// what the window holds, until a quarter of it is left.
+    pub(super) fn is_behind(&mut self) -> bool {
+        let (ops, bytes) = (self.list.len(), self.list.bytes());
+        let part = if self.behind { 4 } else { 2 };
+        self.behind = ops >= FULL_OPS / part || bytes >= FULL_BYTES / part;
+        self.behind
     }
 
     fn admit(&mut self, ticket: Ticket, op: &StoreOp) -> Result<(), StoreRefused> {

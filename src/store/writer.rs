@@ -160,7 +160,9 @@ impl<M: Medium> Writer<M> {
             }
             return Turn::Sleep(until_us);
         }
+        let behind = window.is_behind();
         drop(window);
+        self.shared.health.set_behind(behind);
         let (ops, whose) = (&mut self.ops, &mut self.whose);
         self.batch.drain(|at_us, worker, ticket, op| {
             ops.push((at_us / 1000, op));

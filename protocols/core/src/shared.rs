@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
+use crate::policy::Durability;
 use crate::retained::{Retained, RetainedLimits};
 use crate::store::SessionNumber;
 use crate::trie::{GroupKey, GroupRef, Tree};
@@ -26,6 +27,7 @@ pub struct Shared {
     next_record: AtomicU64,
     kept_sessions: AtomicUsize,
     store_refuses: AtomicBool,
+    store_behind: AtomicBool,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
     congested_group_count: AtomicUsize,
@@ -62,6 +64,7 @@ impl Shared {
             next_record: AtomicU64::new(1),
             kept_sessions: AtomicUsize::new(0),
             store_refuses: AtomicBool::new(false),
+            store_behind: AtomicBool::new(false),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
             congested_group_count: AtomicUsize::new(0),
@@ -128,6 +131,18 @@ impl Shared {
     #[must_use]
     pub fn store_refuses(&self) -> bool {
         self.store_refuses.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the store has more to write than it keeps up with; while it has, what would be acknowledged before
+    /// it is stored is refused, since nothing else slows its publishers.
+    pub fn set_store_behind(&self, behind: bool) {
+        self.store_behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Whether a message of that durability is not taken for now.
+    pub(crate) fn refuses(&self, durability: Durability) -> bool {
+        self.store_refuses()
+            || durability == Durability::Interval && self.store_behind.load(Ordering::Relaxed)
     }
 
     /// Goes on counting behind what was given before a restart.

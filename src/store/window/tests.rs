@@ -503,6 +503,18 @@ fn somebody_who_waits_is_not_superseded() {
 }
 
 #[test]
+fn it_is_behind_from_half_of_what_it_holds_to_a_quarter() {
+    let mut bench = Bench::new();
+    for record in 0..FULL_OPS as u64 / 2 {
+        assert!(!bench.window.is_behind());
+        bench.ask(record, publish(record, &[9]));
+    }
+    assert!(bench.window.is_behind());
+    bench.commit();
+    assert!(!bench.window.is_behind());
+}
+
+#[test]
 fn what_has_happened_is_taken_even_at_the_last_resort() {
     let mut bench = Bench::new();
     for record in 0..(LAST_RESORT * FULL_OPS) as u64 {

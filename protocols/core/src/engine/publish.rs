@@ -325,7 +325,7 @@ impl Engine {
         // Held even if the session has ended meanwhile: an older one that is held must not be overtaken.
         let exchange = origin.packet_id.filter(|_| stores && qos == Qos::ExactlyOnce && origin.kept);
         let numbered = stores && (retain || set.has_durable(origin.publisher));
-        let refused = (numbered || exchange.is_some()) && self.shared.store_refuses();
+        let refused = (numbered || exchange.is_some()) && self.shared.refuses(origin.durability);
         // A will has nobody who would send it again: who is there gets it, who is away as long as the process lives.
         let is_will = origin.packet_id.is_none();
         if refused && !is_will {

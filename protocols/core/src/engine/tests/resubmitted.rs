@@ -1,6 +1,7 @@
 //! What the store is told again after it has lost what it held, and what it must be told although it seems needless.
 
 use super::*;
+use crate::policy::Durability;
 use AckKind::PubRec;
 use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
@@ -145,5 +146,16 @@ fn a_delayed_will_that_survives_is_not_published_at_the_end() {
         }
         kit.give(Input::Shutdown { keeps_wills });
         assert_eq!(kit.bodies(3), expected);
+    }
+}
+
+#[test]
+fn what_is_acknowledged_before_it_is_stored_is_refused_while_the_store_is_behind() {
+    for (durability, is_refused) in [(Durability::Interval, true), (Durability::Always, false)] {
+        let mut kit = kit();
+        kit.connect(3, Connect { durability: Some(durability), ..client("q") });
+        kit.engine.shared().set_store_behind(true);
+        let seen = kit.publish(3, publish("t", "x", AtLeastOnce));
+        assert_eq!(seen == [acked(AckKind::PubAck, 1, Reason::QuotaExceeded)], is_refused, "{seen:?}");
     }
 }
