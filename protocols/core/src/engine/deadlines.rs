@@ -60,7 +60,7 @@ impl Engine {
             Timer::RefuseTimeout(conn) => {
                 if self.session_slot(conn).is_some() {
                     let detail =
-                        "a subscriber's queue is full and MQTT 3 can't be told; publish again later".into();
+                        "a message could not be taken (a subscriber's queue or the disk is full) and MQTT 3 can't be told; publish again later".into();
                     self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
                 }
             }
