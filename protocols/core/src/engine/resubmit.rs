@@ -14,7 +14,7 @@ use crate::message::{Message, Restored};
 use crate::queue::{Entry, Item};
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::store::{KeptWill, Recipient, SessionNumber, StoreOp, Ticket};
+use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::topic::TopicName;
 
 impl Engine {
@@ -35,18 +35,9 @@ impl Engine {
     }
 
     fn submit_session(&self, slot: u32, fx: &mut Effects) {
+        self.keep_will(slot, fx);
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let number = session.number;
-        if let Some(will) = &session.will {
-            let will = Box::new(KeptWill {
-                client_id: session.client_id.clone(),
-                user: session.user.clone(),
-                message: Arc::clone(&will.message),
-                delay_s: will.delay_s,
-                expiry_s: will.expiry_s,
-            });
-            later(StoreOp::WillKept { session: number, will }, fx);
-        }
         if !session.kept {
             return;
         }
