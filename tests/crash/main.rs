@@ -56,11 +56,17 @@ fn nothing_acknowledged_is_lost() {
     assert!(verdict.failures.is_empty(), "{verdict}");
 }
 
-/// An interval acknowledges before it stores, which the checker has to notice.
+/// An interval acknowledges before it stores, which the checker has to notice. Whatever somebody else waits for takes all
+/// that came before it to the disk as well, so a few kills may happen to lose nothing; many can't.
 #[test]
 fn an_early_acknowledgement_is_found_out() {
-    let verdict = run(&Plan { name: "interval", cycles: 3, seed: seed(), store: EARLY, asks: false });
-    assert!(verdict.failures.iter().any(|line| line.starts_with("missing: ")), "{verdict}");
+    let first = seed();
+    let found = (0..8).any(|attempt| {
+        let seed = first.wrapping_add(attempt);
+        let verdict = run(&Plan { name: "interval", cycles: 3, seed, store: EARLY, asks: false });
+        verdict.failures.iter().any(|line| line.starts_with("missing: "))
+    });
+    assert!(found, "24 kills from seed {first} on lost nothing that was acknowledged early");
 }
 
 /// What the interval has not written yet is written at an orderly end.
