@@ -218,14 +218,15 @@ impl Engine {
 
     /// Asks the store for what is soon to be sent, unless it has been asked already.
     fn load_ahead(&mut self, slot: u32, fx: &mut Effects) {
-        let session = self.session_id(slot);
         let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
-        if traffic.loading {
+        // Nearly always there is none: every pull comes by here.
+        if traffic.loading || traffic.queue.stubs() == 0 {
             return;
         }
         let records = traffic.queue.wanted();
         if !records.is_empty() {
             traffic.loading = true;
+            let session = self.session_id(slot);
             fx.push(Effect::Load(LoadRequest { session, records }));
         }
     }

@@ -106,8 +106,13 @@ impl Engine {
             return self.forbidden(now, conn, slot, publish, fx);
         }
         let (publisher, kept) = (self.session_id(slot), session.is_durable());
-        let listener = self.conns.get(conn.slot as usize).and_then(|state| state.durability);
-        let durability = self.policy.durability.of(&publish.topic, listener);
+        let durability = if publish.qos > Qos::AtMostOnce || publish.retain {
+            let listener = self.conns.get(conn.slot as usize).and_then(|state| state.durability);
+            self.policy.durability.of(&publish.topic, listener)
+        } else {
+            // Nothing of it is stored, so the rules, which may be many, are not asked.
+            Durability::Never
+        };
         let packet_id = publish.packet_id;
         let origin = Origin { publisher, kept, conn: Some(conn), packet_id, durability, ..Origin::UNHELD };
         self.take_in(now, Source::Borrowed(publish), origin, fx);
