@@ -6,8 +6,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use crate::consumer::{Beats, ConsumerId, Receipt, Request};
 use crate::delivery::AckKind;
-use crate::group::{Lease, Member, Outcome};
+use crate::group::{Lease, Member, Outcome, QueueOptions};
 use crate::id::{ConnId, Qos, SessionId, WorkerId};
 use crate::matches::MatchSet;
 use crate::message::{Message, Publish};
@@ -38,6 +39,8 @@ pub struct Connect<'a> {
     pub will: Option<WillRequest<'a>>,
     /// What its listener says of the durability of what it publishes; `None` to do as the whole broker does.
     pub durability: Option<Durability>,
+    /// Present for a connection of STOMP: its session has no name by which another connection could find it.
+    pub beats: Option<Beats>,
 }
 
 /// A will as asked for in CONNECT.
@@ -127,6 +130,10 @@ pub enum Input<'a> {
         /// A new Session Expiry Interval, s.
         expiry_s: Option<u32>,
     },
+    /// A STOMP client asks for something, and for a receipt of it if one is given.
+    Request(ConnId, Request<'a>, Option<Receipt>),
+    /// Bytes of it have come that are no request yet.
+    Heard(ConnId),
     /// The connection is gone.
     Closed(ConnId),
     /// Another engine speaks.
@@ -167,6 +174,8 @@ pub enum PeerMsg {
         lease: Option<Lease>,
         /// The number under which the store keeps it for the group.
         group: Option<SessionNumber>,
+        /// How often it was delivered before and came back.
+        deliveries: u32,
     },
     /// How a loan ended.
     LeaseEnded(Lease, Outcome),
@@ -176,11 +185,35 @@ pub enum PeerMsg {
         key: Arc<GroupKey>,
         /// The member.
         member: Member,
+        /// What is to hold for the group from now on, if anything was said of that.
+        options: Option<Box<QueueOptions>>,
         /// Echoed.
         ticket: Ticket,
     },
-    /// The join is in force.
-    Joined(Ticket),
+    /// The join is in force, or why not.
+    Joined(Ticket, Result<(), JoinError>),
+    /// A session wants to see what waits in a queue; answered by `Browsed`.
+    Browse {
+        /// The queue.
+        key: Arc<GroupKey>,
+        /// Who wants to see it.
+        session: SessionId,
+        /// Echoed.
+        ticket: Ticket,
+    },
+    /// What waits in a queue, in order.
+    Browsed {
+        /// Who wanted to see it.
+        session: SessionId,
+        /// Echoed.
+        ticket: Ticket,
+        /// The messages; those with consumers are not among them.
+        messages: Vec<Arc<Message>>,
+    },
+    /// A durable subscription, or a queue, is to end with all that waits there; answered by `Joined`.
+    Forget(Arc<GroupKey>, Ticket),
+    /// A queue that publishers had to wait for has room again.
+    Uncongested(Arc<GroupKey>),
     /// A session leaves a group.
     Leave(Arc<GroupKey>, SessionId),
     /// A member's client came or went.
@@ -204,6 +237,15 @@ impl PeerMsg {
     pub fn is_data(&self) -> bool {
         matches!(self, Self::Deliver(..) | Self::GroupPublish(..) | Self::Lend { .. })
     }
+}
+
+/// Why a session can't be a member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// Somebody has it for himself alone, or the new member wants that and is not the only one.
+    Exclusive,
+    /// There are as many queues as there may be.
+    TooMany,
 }
 
 /// Reason code of an acknowledgement (MQTT 5, section 2.4); MQTT 3 knows only success.
@@ -260,6 +302,14 @@ pub enum Reply {
     },
     /// PINGRESP.
     Pong,
+    /// What the STOMP client asked for is done.
+    Receipt(Receipt),
+    /// The frame that asked for this receipt is at fault for the end of the connection, which follows.
+    Refused(Receipt),
+    /// All that the STOMP client asked for is done, good-bye: close when it is written.
+    Farewell(Option<Receipt>),
+    /// A sign of life to a STOMP client.
+    Beat,
 }
 
 /// Why a message did not reach a session that it was meant for. Each is a counter; none is silent.
@@ -434,6 +484,10 @@ pub struct Delivery<'a> {
     pub subscription_ids: &'a [NonZeroU32],
     /// Message Expiry Interval that remains, s.
     pub remaining_s: Option<u32>,
+    /// Whose delivery it is, on a STOMP connection.
+    pub consumer: ConsumerId,
+    /// How often the message was delivered before and came back to its queue.
+    pub deliveries: u32,
 }
 
 /// What became of a delivery.
@@ -453,4 +507,6 @@ pub trait Outlet {
     fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent;
     /// Encodes a PUBREL.
     fn release(&mut self, packet_id: NonZeroU16);
+    /// Tells a consumer that browses that it has seen everything.
+    fn end_of_browse(&mut self, consumer: ConsumerId);
 }

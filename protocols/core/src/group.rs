@@ -3,6 +3,8 @@
 //! The home worker alone knows the members, chooses one for each message and keeps what none can take. A message at
 //! QoS 1 or 2 is lent as a [`Lease`]; the member's worker answers each lease exactly once, with its outcome.
 
+mod options;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,6 +13,9 @@ use crate::hash::Seed;
 use crate::id::{Qos, SessionId, WorkerId};
 use crate::message::Message;
 use crate::policy::{Overflow, ShareStrategy};
+use crate::selector::Selector;
+
+pub use options::QueueOptions;
 
 /// A message lent to a member; the home worker, the group's slot there and the loan's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,9 +33,14 @@ pub struct Lease {
 pub enum Outcome {
     /// Acknowledged, refused by the client (reason 0x80 and above), expired or dropped by a stated limit: it is over.
     Finished,
-    /// The member went away before it was sent, or its session ended before QoS 1 was acknowledged: another member's
-    /// turn. QoS 2 that was sent dies with its session and is `Finished` [MQTT-4.8.2-4/5].
+    /// The member went away before it was sent: another member's turn. QoS 2 that was sent dies with its session and is
+    /// `Finished` [MQTT-4.8.2-4/5].
     Returned,
+    /// It was sent, and its session ended before it was acknowledged, or its consumer gives it back: another turn, which
+    /// is counted.
+    Released,
+    /// Its consumer does not want it again: a dead letter.
+    Rejected,
 }
 
 /// A subscriber in a group.
@@ -50,6 +60,12 @@ pub struct Member {
     pub subscription_ids: Option<Arc<[NonZeroU32]>>,
     /// Loans not yet answered.
     pub outstanding: u32,
+    /// Most loans that it takes; 0: as many as the group's limits say.
+    pub window: u32,
+    /// Which messages it wants.
+    pub selector: Option<Arc<Selector>>,
+    /// Whether it wants the group for itself alone.
+    pub exclusive: bool,
 }
 
 #[derive(Debug)]
@@ -357,7 +373,7 @@ impl Group {
         let loan = self.loans.remove(place)?;
         self.answered(loan.session);
         let record = loan.message.record();
-        if outcome == Outcome::Returned {
+        if matches!(outcome, Outcome::Returned | Outcome::Released) {
             self.backlog_bytes += loan.message.cost();
             let place = self.backlog.partition_point(|waiting| waiting.age < loan.age);
             self.backlog.insert(place, Waiting { age: loan.age, message: loan.message });

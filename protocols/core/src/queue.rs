@@ -31,6 +31,8 @@ pub struct Extra {
     pub lease: Option<Lease>,
     /// The group for which the store keeps the message, if one has lent it.
     pub group: Option<SessionNumber>,
+    /// How often the group had delivered it before.
+    pub deliveries: u32,
 }
 
 impl Extra {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::group::QueueOptions;
 use crate::id::{Qos, SessionId};
 use crate::message::Message;
 
@@ -175,6 +176,8 @@ pub enum StoreOp {
         flags: (bool, bool),
         /// Subscription Identifier, 0 for none.
         subscription_id: u32,
+        /// Which messages are wanted, as the client wrote it.
+        selector: Option<Box<str>>,
     },
     /// A durable subscription is gone.
     Unsubscribed {
@@ -195,15 +198,30 @@ pub enum StoreOp {
         /// The session.
         session: SessionNumber,
     },
-    /// A shared subscription has a member whose session is kept: the group is a recipient under this number.
+    /// A shared subscription has a member whose session is kept, or a queue is there: it is a recipient under this
+    /// number. Said again when its options change.
     GroupKept {
         /// The group's number.
         session: SessionNumber,
-        /// The share name.
+        /// The share name; empty for a queue, the name of a durable subscription of STOMP.
         group: Box<str>,
-        /// The filter behind it.
+        /// The filter behind it; `$queue/…` for a queue.
         filter: Box<str>,
+        /// What was said of it.
+        options: Box<QueueOptions>,
     },
+    /// A message that a group had lent has come back from its consumer: so often it has been delivered now.
+    Released {
+        /// The group.
+        session: SessionNumber,
+        /// The message.
+        record: u64,
+        /// Deliveries so far.
+        deliveries: u32,
+    },
+    /// Several operations that are on stable storage all together or not at all; none of them is a transaction. Settled
+    /// when all of them are.
+    Transaction(Box<[StoreOp]>),
     /// A group has lost its last member, or its last kept one.
     GroupEnded {
         /// The group's number.

@@ -285,6 +285,7 @@ impl Server {
                 delay_s: will.delay_s,
             }),
             durability: None,
+            beats: None,
         }
     }
 

@@ -39,6 +39,8 @@ impl Outlet for Wire<'_> {
         }
     }
 
+    fn end_of_browse(&mut self, _: noctule_core::consumer::ConsumerId) {}
+
     fn release(&mut self, packet_id: std::num::NonZeroU16) {
         let (server, out) = (&*self.server, self.out.put());
         let start = out.len();

@@ -457,6 +457,6 @@ fn refuse_in_reply(reply: &mut Reply) {
         Reply::Unsubscribed { codes, .. } => {
             codes.iter_mut().for_each(|code| *code = Reason::UnspecifiedError);
         }
-        Reply::Connected { .. } | Reply::Pong => {}
+        _ => {}
     }
 }

@@ -10,6 +10,7 @@
 mod acknowledge;
 mod answers;
 mod connect;
+mod consume;
 mod deadlines;
 mod outbound;
 mod parked;
@@ -32,6 +33,7 @@ use crate::id::{ConnId, Now, SessionId, WorkerId};
 use crate::matches::{CacheLimits, MatchCache};
 use crate::message::{Message, MessagePool};
 use crate::policy::{Durability, Policy};
+use crate::queue::Extra;
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Session, Traffic};
 use crate::shared::Shared;
@@ -295,6 +297,14 @@ impl Engine {
                     self.disconnect(now, conn, with_will, expiry_s, fx);
                 }
             }
+            Input::Request(conn, request, receipt) => {
+                if self.hear(now, conn) {
+                    self.request(now, conn, &request, receipt, fx);
+                }
+            }
+            Input::Heard(conn) => {
+                self.hear(now, conn);
+            }
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
             Input::Policy(policy) => self.policy = policy,
@@ -432,15 +442,28 @@ impl Engine {
             PeerMsg::GroupPublish(key, message, number) => {
                 self.group_message(now, &key, &message, number, fx);
             }
-            PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group } => {
-                self.lend_here(now, session, message, qos, retain, subscription_ids, lease, group, fx);
+            PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group, deliveries } => {
+                let extra = Extra { subscription_ids, lease, group, deliveries };
+                self.lend_here(now, session, message, qos, retain, extra, fx);
             }
             PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(now, lease, outcome, fx),
-            PeerMsg::Join { key, member, ticket } => {
-                self.join_here(&key, member, fx);
-                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket)));
+            PeerMsg::Join { key, member, options, ticket } => {
+                let joined = self.join_here(&key, member, options.as_deref(), fx);
+                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, joined)));
             }
-            PeerMsg::Joined(ticket) => self.settled(now, crate::store::StoreEvent::Settled(ticket), fx),
+            PeerMsg::Joined(ticket, joined) => self.joined(now, ticket, joined, fx),
+            PeerMsg::Browse { key, session, ticket } => {
+                let messages = self.browse_here(&key);
+                fx.push(Effect::Peer(from, PeerMsg::Browsed { session, ticket, messages }));
+            }
+            PeerMsg::Browsed { session, ticket, messages } => {
+                self.browsed(now, session, ticket, messages, fx);
+            }
+            PeerMsg::Forget(key, ticket) => {
+                self.forget_here(now, &key, fx);
+                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, Ok(()))));
+            }
+            PeerMsg::Uncongested(key) => self.uncongested(now, &key, fx),
             PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
             PeerMsg::Presence { key, session, online, durable } => {
                 self.presence_here(&key, session, online, durable, fx);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::Engine;
 use super::publish::acknowledged;
+use crate::consumer::ConsumerId;
 use crate::delivery::{Stage, Window};
 use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Sent};
 use crate::group::Outcome;
@@ -260,6 +261,8 @@ impl Engine {
             packet_id: None,
             subscription_ids: ids(&entry),
             remaining_s: entry.message.remaining_s(now.mono_ms),
+            consumer: ConsumerId(0),
+            deliveries: 0,
         };
         match outlet.deliver(&delivery) {
             Sent::Written(_) => {
@@ -327,6 +330,8 @@ impl Engine {
                     packet_id: Some(packet_id),
                     subscription_ids: ids(entry),
                     remaining_s: entry.message.remaining_s(now.mono_ms),
+                    consumer: ConsumerId(0),
+                    deliveries: 0,
                 };
                 let (qos, bytes) = (entry.qos, entry.message.payload().len());
                 match outlet.deliver(&delivery) {

@@ -1,12 +1,11 @@
 //! Shared subscriptions across workers: the home chooses, the member's worker delivers and reports.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Engine;
 use super::publish::acknowledged;
-use crate::effects::{DropReason, Effect, Effects, PeerMsg};
-use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome};
+use crate::effects::{DropReason, Effect, Effects, JoinError, PeerMsg};
+use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome, QueueOptions};
 use crate::id::{Now, Qos, SessionId, WorkerId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
@@ -35,9 +34,9 @@ impl HomeGroup {
     }
 
     /// What it was before a restart: its number in the store, and what waits.
-    pub(super) fn resume(&mut self, number: SessionNumber, queue: Vec<Arc<Message>>) {
+    pub(super) fn resume(&mut self, number: SessionNumber, queue: Vec<(Arc<Message>, u32)>) {
         self.number = Some(number);
-        queue.into_iter().for_each(|message| self.group.restore(message));
+        queue.into_iter().for_each(|(message, _)| self.group.restore(message));
     }
 
     /// Tells the store of the group and its messages again; `submit` gives a message a new number.
@@ -48,7 +47,10 @@ impl HomeGroup {
     ) {
         let Some(session) = self.number else { return };
         let (group, filter) = (self.key.group.clone(), self.key.filter.clone());
-        fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupKept { session, group, filter }));
+        fx.push(Effect::Store(
+            Ticket::NONE,
+            StoreOp::GroupKept { session, group, filter, options: Box::default() },
+        ));
         fx.push(Effect::Store(Ticket::NONE, StoreOp::Presence { session, online: self.online }));
         self.group.change(|message| {
             let (message, op) = submit(session, message);
@@ -88,15 +90,33 @@ impl Engine {
     }
 
     /// A member joins (or changes its options); the first one makes the group known to the tree.
-    pub(super) fn join_here(&mut self, key: &Arc<GroupKey>, member: Member, fx: &mut Effects) {
+    pub(super) fn join_here(
+        &mut self,
+        key: &Arc<GroupKey>,
+        member: Member,
+        _options: Option<&QueueOptions>,
+        fx: &mut Effects,
+    ) -> Result<(), JoinError> {
         let known = self.group_slots.get(key).copied();
-        let Some(slot) = known.or_else(|| self.new_group(key)) else { return };
-        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        let Some(slot) = known.or_else(|| self.new_group(key)) else { return Ok(()) };
+        let Some(home) = self.groups.get_mut(slot as usize) else { return Ok(()) };
         home.group.join(member);
         self.keep_group(slot, fx);
         self.enter_group(slot);
         self.groups_to_drain.push(slot);
+        Ok(())
     }
+
+    /// What waits in a queue, without what is lent.
+    pub(super) fn browse_here(&self, _key: &Arc<GroupKey>) -> Vec<Arc<Message>> {
+        Vec::new()
+    }
+
+    /// Ends a durable subscription or a queue with all that waits there.
+    pub(super) fn forget_here(&mut self, _now: Now, _key: &Arc<GroupKey>, _fx: &mut Effects) {}
+
+    /// A queue that publishers here had to wait for has room again.
+    pub(super) fn uncongested(&mut self, _now: Now, _key: &Arc<GroupKey>, _fx: &mut Effects) {}
 
     /// A group without a member, which the caller finds one for.
     pub(super) fn new_group(&mut self, key: &Arc<GroupKey>) -> Option<u32> {
@@ -161,7 +181,10 @@ impl Engine {
                 home.number = Some(session);
                 home.online = false;
                 let (group, filter) = (home.key.group.clone(), home.key.filter.clone());
-                fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupKept { session, group, filter }));
+                fx.push(Effect::Store(
+                    Ticket::NONE,
+                    StoreOp::GroupKept { session, group, filter, options: Box::default() },
+                ));
                 self.enter_group(slot);
             }
             (Some(session), false) => {
@@ -295,15 +318,18 @@ impl Engine {
         let retain = message.retain() && member.retain_as_published;
         let (session, subscription_ids) = (member.session, member.subscription_ids.clone());
         if session.worker == home {
-            self.lend_here(now, session, message, qos, retain, subscription_ids, lease, group, fx);
+            let extra = Extra { subscription_ids, lease, group, deliveries: 0 };
+            self.lend_here(now, session, message, qos, retain, extra, fx);
         } else {
-            let peer = PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group };
+            let deliveries = 0;
+            let peer =
+                PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group, deliveries };
             self.send_peer(session.worker, peer, fx);
         }
     }
 
     /// A message chosen for a member whose home this is; one that has vanished or is away gives it back.
-    #[allow(clippy::too_many_arguments, reason = "the fields of PeerMsg::Lend, taken apart once")]
+    #[allow(clippy::too_many_arguments, reason = "what PeerMsg::Lend holds, taken apart once")]
     pub(super) fn lend_here(
         &mut self,
         now: Now,
@@ -311,20 +337,18 @@ impl Engine {
         message: Arc<Message>,
         qos: Qos,
         retain: bool,
-        subscription_ids: Option<Arc<[NonZeroU32]>>,
-        lease: Option<Lease>,
-        group: Option<SessionNumber>,
+        mut extra: Extra,
         fx: &mut Effects,
     ) {
+        let lease = extra.lease;
         let slot = self.slot_of(session);
         let online = slot
             .and_then(|slot| self.sessions.get(slot as usize))
             .is_some_and(|session| session.conn.is_some());
         match (slot, lease) {
             (Some(slot), _) if online => {
-                let extra = (subscription_ids.is_some() || lease.is_some()).then(|| {
-                    Box::new(Extra { subscription_ids, lease, group: group.filter(|_| lease.is_some()) })
-                });
+                extra.group = extra.group.filter(|_| lease.is_some());
+                let extra = (extra.subscription_ids.is_some() || lease.is_some()).then(|| Box::new(extra));
                 self.enqueue(now, slot, Entry { message, extra, qos, retain, stored: false }, fx);
             }
             (_, Some(lease)) => self.lease_ended(now, lease, Outcome::Returned, fx),

@@ -55,7 +55,7 @@ impl Engine {
             let paused = !joins.is_empty() && self.pause_reads(conn, fx);
             let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, paused, undo });
             for (home, key, member) in joins {
-                fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket }));
+                fx.push(Effect::Peer(home, PeerMsg::Join { key, member, options: None, ticket }));
             }
             if durable {
                 for admitted in &waits {
@@ -137,7 +137,8 @@ impl Engine {
             }
         };
         if let Some((key, member)) = self.home_join(slot, index) {
-            self.join_here(&key, member, fx);
+            // No member of a shared subscription is turned away.
+            let _ = self.join_here(&key, member, None, fx);
         } else {
             self.enter_in_tree(slot, index);
         }
@@ -147,9 +148,9 @@ impl Engine {
     /// Enters a subscription of the list anew, because what it means has changed.
     pub(super) fn enter_subscription(&mut self, slot: u32, index: usize, fx: &mut Effects) {
         if let Some((key, member)) = self.home_join(slot, index) {
-            self.join_here(&key, member, fx);
+            let _ = self.join_here(&key, member, None, fx);
         } else if let Some((home, key, member)) = self.remote_join(slot, index) {
-            fx.push(Effect::Peer(home, PeerMsg::Join { key, member, ticket: Ticket::NONE }));
+            fx.push(Effect::Peer(home, PeerMsg::Join { key, member, options: None, ticket: Ticket::NONE }));
         } else {
             self.enter_in_tree(slot, index);
         }
@@ -199,6 +200,9 @@ impl Engine {
             retain_as_published: subscription.options.retain_as_published,
             subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
             outstanding: 0,
+            window: 0,
+            selector: None,
+            exclusive: false,
         };
         Some((home, key, member))
     }
@@ -214,6 +218,7 @@ impl Engine {
             qos: options.qos,
             flags: (options.no_local, options.retain_as_published),
             subscription_id: options.id.map_or(0, NonZeroU32::get),
+            selector: None,
         })
     }
 

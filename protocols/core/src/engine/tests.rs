@@ -72,6 +72,8 @@ impl Outlet for Pipe {
         Sent::Written(body.len())
     }
 
+    fn end_of_browse(&mut self, _: crate::consumer::ConsumerId) {}
+
     fn release(&mut self, packet_id: NonZeroU16) {
         self.seen.push(Seen::Release(packet_id.get()));
     }
@@ -114,6 +116,7 @@ fn client(client_id: &str) -> Connect<'_> {
         is_v5: true,
         will: None,
         durability: None,
+        beats: None,
     }
 }
 

@@ -23,6 +23,9 @@ fn member(slot: u32) -> Member {
         retain_as_published: false,
         subscription_ids: None,
         outstanding: 0,
+        window: 0,
+        selector: None,
+        exclusive: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::{KeptWill, LoadedMessage, SessionNumber};
+use crate::group::QueueOptions;
 use crate::id::Qos;
 use crate::message::Message;
 use crate::queue::Stub;
@@ -87,6 +88,8 @@ pub struct RecoveredSubscription {
     pub retain_as_published: bool,
     /// Subscription Identifier.
     pub id: Option<NonZeroU32>,
+    /// Which messages are wanted, as the client wrote it.
+    pub selector: Option<Box<str>>,
 }
 
 /// A shared subscription with what waits for its members; what was lent to one of them is waiting again.
@@ -98,8 +101,10 @@ pub struct RecoveredGroup {
     pub group: Box<str>,
     /// The filter behind it.
     pub filter: Box<str>,
-    /// Messages, in order, without those in a session's outbound exchanges.
-    pub queue: Vec<Arc<Message>>,
+    /// What was said of it.
+    pub options: QueueOptions,
+    /// Messages, in order, without those in a session's outbound exchanges, each with the count of its deliveries.
+    pub queue: Vec<(Arc<Message>, u32)>,
 }
 
 /// The will of a client whose session is not kept, or has ended.

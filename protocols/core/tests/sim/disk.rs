@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::Qos;
 use noctule_core::message::{Message, Restored};
 use noctule_core::queue::Stub;
@@ -91,7 +92,9 @@ pub(crate) struct Disk {
     pub(crate) outbound: BTreeMap<(u64, u16), Out>,
     inbound: BTreeSet<(u64, u16)>,
     wills: BTreeMap<u64, KeptWill>,
-    groups: BTreeMap<u64, (Box<str>, Box<str>)>,
+    groups: BTreeMap<u64, (Box<str>, Box<str>, QueueOptions)>,
+    /// Of what groups had lent and got back: how often.
+    deliveries: BTreeMap<(u64, u64), u32>,
     /// By topic; without a body where it was cleared.
     retained: BTreeMap<String, (u64, Option<Body>)>,
     last_session: u64,
@@ -175,11 +178,18 @@ impl Disk {
                 self.end_session(session.0);
                 records.iter().for_each(|&record| self.acknowledge(session.0, record));
             }
-            StoreOp::Subscribed { session, filter, qos, flags, subscription_id } => {
+            StoreOp::Subscribed { session, filter, qos, flags, subscription_id, selector } => {
                 let (no_local, retain_as_published) = flags;
                 let id = NonZeroU32::new(subscription_id);
-                let row =
-                    RecoveredSubscription { filter: filter.clone(), qos, no_local, retain_as_published, id };
+                let filter_too = filter.clone();
+                let row = RecoveredSubscription {
+                    filter: filter_too,
+                    qos,
+                    no_local,
+                    retain_as_published,
+                    id,
+                    selector,
+                };
                 self.subscriptions.insert((session.0, filter.into()), row);
             }
             StoreOp::Unsubscribed { session, filter } => {
@@ -193,9 +203,17 @@ impl Disk {
             StoreOp::WillGone { session } => {
                 self.wills.remove(&session.0);
             }
-            StoreOp::GroupKept { session, group, filter } => {
+            StoreOp::GroupKept { session, group, filter, options } => {
                 self.seen(session, 0);
-                self.groups.insert(session.0, (group, filter));
+                self.groups.insert(session.0, (group, filter, *options));
+            }
+            StoreOp::Released { session, record, deliveries } => {
+                self.deliveries.insert((session.0, record), deliveries);
+            }
+            StoreOp::Transaction(ops) => {
+                for op in ops.into_vec() {
+                    self.apply(op, at_ms, offset_ms);
+                }
             }
             StoreOp::GroupEnded { session, records } => {
                 self.groups.remove(&session.0);
@@ -264,11 +282,19 @@ impl Disk {
         }
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         let sessions = sessions.into_iter().map(|session| self.session(session, now_ms, offset_ms)).collect();
-        let groups = self.groups.iter().map(|(&session, (group, filter))| RecoveredGroup {
+        let groups = self.groups.iter().map(|(&session, (group, filter, options))| RecoveredGroup {
             number: SessionNumber(session),
             group: group.clone(),
             filter: filter.clone(),
-            queue: self.waiting(session).map(|(kept, _)| kept.body.restore(offset_ms)).collect(),
+            options: options.clone(),
+            queue: self
+                .waiting(session)
+                .map(|(kept, _)| {
+                    let message = kept.body.restore(offset_ms);
+                    let deliveries = self.deliveries.get(&(session, message.record())).copied();
+                    (message, deliveries.unwrap_or(0))
+                })
+                .collect(),
         });
         let wills = self.wills.iter().filter(|(session, _)| !self.sessions.contains_key(session));
         let wills = wills
@@ -408,7 +434,7 @@ impl Disk {
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (u64, &str, &str)> {
-        self.groups.iter().map(|(&number, (group, filter))| (number, &**group, &**filter))
+        self.groups.iter().map(|(&number, (group, filter, _))| (number, &**group, &**filter))
     }
 
     /// Whether the will that carries `msg` is kept.

@@ -43,6 +43,8 @@ impl Outlet for Outbox {
         Sent::Written(10)
     }
 
+    fn end_of_browse(&mut self, _: noctule_core::consumer::ConsumerId) {}
+
     fn release(&mut self, packet_id: NonZeroU16) {
         self.packets.push(Down::Release(packet_id));
     }

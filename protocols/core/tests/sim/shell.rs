@@ -79,6 +79,7 @@ impl World {
             is_v5: v5,
             will,
             durability: None,
+            beats: None,
         };
         self.run(worker, Input::Connect(id, connect));
     }

@@ -69,6 +69,8 @@ impl Server {
                 encode_pingresp(out);
                 Ok(())
             }
+            // STOMP's.
+            Reply::Receipt(_) | Reply::Refused(_) | Reply::Farewell(_) | Reply::Beat => Ok(()),
             Reply::Connected { session_present, expiry_s, keep_alive_s } => {
                 self.conn_ack(*session_present, *expiry_s, *keep_alive_s, around, out)
             }

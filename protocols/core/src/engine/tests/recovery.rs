@@ -2,6 +2,7 @@
 
 use super::stored::words;
 use super::*;
+use crate::group::QueueOptions;
 use crate::policy::Overflow;
 use crate::queue::Stub;
 use crate::store::{
@@ -132,6 +133,7 @@ fn subscription(filter: &str, qos: Qos) -> RecoveredSubscription {
         no_local: false,
         retain_as_published: true,
         id: NonZeroU32::new(5),
+        selector: None,
     }
 }
 
@@ -357,11 +359,12 @@ fn copy(of: &RecoveredSession) -> RecoveredSession {
 fn a_groups_messages_wait_at_its_home_for_its_members() {
     for workers in 1..=4 {
         let member = |number, name| session(number, name, vec![subscription("$share/g/t", AtLeastOnce)]);
-        let group = |number, filter: &str, queue| RecoveredGroup {
+        let group = |number, filter: &str, queue: Vec<_>| RecoveredGroup {
             number: SessionNumber(number),
             group: "g".into(),
             filter: filter.into(),
-            queue,
+            options: QueueOptions::default(),
+            queue: queue.into_iter().map(|message| (message, 0)).collect(),
         };
         let queue = vec![message(3, "1", AtLeastOnce), message(4, "2", AtLeastOnce)];
         let groups = vec![group(7, "t", queue), group(8, "u", vec![message(5, "nobody's", AtLeastOnce)])];
@@ -390,7 +393,8 @@ fn what_a_group_had_lent_stays_with_its_session_to_the_end() {
         let mut member = session(1, "a", vec![subscription("$share/g/t", ExactlyOnce)]);
         member.outbound = vec![(id(5), sent(3, 7, ExactlyOnce)), (id(6), sent(4, 7, ExactlyOnce))];
         let (group, filter, queue) = ("g".into(), "t".into(), Vec::new());
-        let groups = vec![RecoveredGroup { number: SessionNumber(7), group, filter, queue }];
+        let options = QueueOptions::default();
+        let groups = vec![RecoveredGroup { number: SessionNumber(7), group, filter, options, queue }];
         Recovered {
             groups,
             ..recovered(vec![member, session(2, "b", vec![subscription("$share/g/t", ExactlyOnce)])])

@@ -40,8 +40,15 @@ pub(super) fn words(op: &StoreOp) -> String {
             format!("will {} {}", session.0, String::from_utf8_lossy(will.message.payload()))
         }
         StoreOp::WillGone { session } => format!("will gone {}", session.0),
-        StoreOp::GroupKept { session, group, filter } => format!("group {} {group}/{filter}", session.0),
+        StoreOp::GroupKept { session, group, filter, .. } => format!("group {} {group}/{filter}", session.0),
         StoreOp::GroupEnded { session, records } => format!("group ended {} {records:?}", session.0),
+        StoreOp::Released { session, record, deliveries } => {
+            format!("released {} {record} x{deliveries}", session.0)
+        }
+        StoreOp::Transaction(ops) => {
+            let all: Vec<_> = ops.iter().map(words).collect();
+            format!("at once [{}]", all.join(", "))
+        }
     }
 }
 

@@ -49,6 +49,8 @@ impl Outlet for Wire<'_> {
         sent
     }
 
+    fn end_of_browse(&mut self, _: noctule_core::consumer::ConsumerId) {}
+
     fn release(&mut self, packet_id: std::num::NonZeroU16) {
         self.0.server.release(packet_id, &mut self.0.out);
     }

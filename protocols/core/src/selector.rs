@@ -1,0 +1,5 @@
+//! Message selectors.
+
+/// A compiled selector.
+#[derive(Debug)]
+pub struct Selector {}
