@@ -221,8 +221,13 @@ pub(super) fn can_wait(ticket: Ticket, op: &StoreOp) -> bool {
         | StoreOp::Subscribed { .. }
         | StoreOp::WillKept { .. }
         | StoreOp::GroupKept { .. } => ticket == Ticket::NONE,
+        // Nothing of it is parked: it is kept together.
+        StoreOp::Transaction(parts) => {
+            parts.iter().all(|part| !matches!(part, StoreOp::Publish { .. }) && can_wait(ticket, part))
+        }
         StoreOp::RetainedExpired { .. }
         | StoreOp::Acknowledged { .. }
+        | StoreOp::Released { .. }
         | StoreOp::InboundReleased { .. }
         | StoreOp::OutboundSent { .. }
         | StoreOp::OutboundReceived { .. }
@@ -245,11 +250,17 @@ fn is_parked(ticket: Ticket, op: &StoreOp) -> bool {
     }
 }
 
-/// Whether it is a message that stays on the disk.
+/// Whether it is a message that stays on the disk, or has one among its parts.
 fn needs_room(ticket: Ticket, op: &StoreOp) -> bool {
-    let StoreOp::Publish { message, recipients, inbound, .. } = op else { return false };
-    let clears = message.payload().is_empty() && recipients.is_empty() && inbound.is_none();
-    !clears && !is_parked(ticket, op)
+    match op {
+        StoreOp::Publish { message, recipients, inbound, .. } => {
+            let clears = message.payload().is_empty() && recipients.is_empty() && inbound.is_none();
+            !clears && !is_parked(ticket, op)
+        }
+        // As if somebody waited for each, so that nothing passes for parked.
+        StoreOp::Transaction(parts) => parts.iter().any(|part| needs_room(Ticket(0), part)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl Window {
             self.list.len() >= times * FULL_OPS || self.list.bytes() >= times.saturating_mul(FULL_BYTES)
         };
         // What nobody waits for, and is no message, has happened already: refused, it would be missing on the disk alone.
-        let is_message = matches!(op, StoreOp::Publish { .. });
+        let is_message = has_message(op);
         if (full(1) && is_message) || (full(LAST_RESORT) && ticket != Ticket::NONE) {
             return Err(StoreRefused { reason: "the disk does not keep up" });
         }
@@ -417,6 +417,15 @@ impl Window {
     /// Messages that everybody had before they were written.
     pub(super) fn elided(&self) -> u64 {
         self.elided
+    }
+}
+
+/// Whether it is a message, or has one among its parts.
+fn has_message(op: &StoreOp) -> bool {
+    match op {
+        StoreOp::Publish { .. } => true,
+        StoreOp::Transaction(parts) => parts.iter().any(has_message),
+        _ => false,
     }
 }
 

@@ -181,7 +181,7 @@ impl<M: Medium> Writer<M> {
             Err(fault) => return self.fail(now_us, &fault),
         };
         telemetry::committed(started.elapsed());
-        let rows = self.ops.iter().filter(|(_, op)| is_row(op)).count() as u64;
+        let rows: u64 = self.ops.iter().map(|(_, op)| rows(op)).sum();
         let counters = &self.shared.health.counters;
         counters.commits.fetch_add(1, Relaxed);
         counters.messages_stored.fetch_add(committed.messages + rows, Relaxed);
@@ -303,7 +303,11 @@ impl<M: Medium> Writer<M> {
     }
 }
 
-/// Whether it is a message that the log does not count: retained, or known to have come, but nobody's to be sent.
-fn is_row(op: &StoreOp) -> bool {
-    matches!(op, StoreOp::Publish { recipients, .. } if recipients.is_empty())
+/// Messages that the log does not count: retained, or known to have come, but nobody's to be sent.
+fn rows(op: &StoreOp) -> u64 {
+    match op {
+        StoreOp::Publish { recipients, .. } => u64::from(recipients.is_empty()),
+        StoreOp::Transaction(parts) => parts.iter().map(rows).sum(),
+        _ => 0,
+    }
 }

@@ -36,6 +36,7 @@ fn subscribed() -> StoreOp {
         qos: Qos::AtLeastOnce,
         flags: (false, false),
         subscription_id: 0,
+        selector: None,
     }
 }
 

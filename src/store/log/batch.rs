@@ -166,7 +166,7 @@ impl<'a> Batch<'a> {
                 self.end(state, session.0, records);
                 self.ended_sessions.insert(session.0);
             }
-            StoreOp::Subscribed { session, filter, qos, flags, subscription_id } => {
+            StoreOp::Subscribed { session, filter, qos, flags, subscription_id, .. } => {
                 let (no_local, retain_as_published) = *flags;
                 let id = NonZeroU32::new(*subscription_id);
                 let row = SubscriptionRow { qos: *qos, no_local, retain_as_published, id };
@@ -183,11 +183,13 @@ impl<'a> Batch<'a> {
             StoreOp::WillGone { session } => {
                 self.wills.insert(session.0, None);
             }
-            StoreOp::GroupKept { session, group, filter } => {
+            StoreOp::GroupKept { session, group, filter, .. } => {
                 self.used.session = self.used.session.max(session.0);
                 let born = state.keep(session.0);
                 self.groups.insert(session.0, (group, filter, born));
             }
+            StoreOp::Released { .. } => {}
+            StoreOp::Transaction(parts) => parts.iter().for_each(|part| self.add(state, mono_ms, part)),
             StoreOp::GroupEnded { session, records } => {
                 self.end(state, session.0, records);
                 self.ended_groups.insert(session.0);

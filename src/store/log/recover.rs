@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::Qos;
 use noctule_core::message::Message;
 use noctule_core::queue::Stub;
@@ -312,6 +313,7 @@ impl<'t> Recovery<'t> {
                 number: SessionNumber(number),
                 group: row.group.into(),
                 filter: row.filter.into(),
+                options: QueueOptions::default(),
                 queue: Vec::new(),
             };
             this.groups.insert(number, Group { recovered, queue: Vec::new() });
@@ -479,9 +481,9 @@ impl<'t> Recovery<'t> {
             }
         };
         for (&number, group) in &mut *groups {
-            let mut queue: Vec<Arc<Message>> = Vec::with_capacity(group.queue.len());
+            let mut queue: Vec<(Arc<Message>, u32)> = Vec::with_capacity(group.queue.len());
             for stub in std::mem::take(&mut group.queue) {
-                queue.extend(find(number, stub.record)?.map(|found| found.loaded.message));
+                queue.extend(find(number, stub.record)?.map(|found| (found.loaded.message, 0)));
             }
             group.recovered.queue = queue;
         }

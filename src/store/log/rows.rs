@@ -203,7 +203,14 @@ impl SubscriptionRow {
 
     pub(super) fn recovered(self, filter: &str) -> RecoveredSubscription {
         let Self { qos, no_local, retain_as_published, id } = self;
-        RecoveredSubscription { filter: filter.into(), qos, no_local, retain_as_published, id }
+        RecoveredSubscription {
+            filter: filter.into(),
+            qos,
+            no_local,
+            retain_as_published,
+            id,
+            selector: None,
+        }
     }
 }
 

@@ -211,10 +211,20 @@ pub(super) fn heap_bytes(op: &StoreOp) -> usize {
         StoreOp::SessionEnded { records, .. } | StoreOp::GroupEnded { records, .. } => {
             size_of_val::<[_]>(records)
         }
-        StoreOp::Subscribed { filter, .. } | StoreOp::Unsubscribed { filter, .. } => filter.len(),
+        StoreOp::Subscribed { filter, selector, .. } => {
+            filter.len() + selector.as_ref().map_or(0, |selector| selector.len())
+        }
+        StoreOp::Unsubscribed { filter, .. } => filter.len(),
         StoreOp::WillKept { will, .. } => size_of_val(&**will) + will.message.cost() + will.client_id.len(),
-        StoreOp::GroupKept { group, filter, .. } => group.len() + filter.len(),
+        StoreOp::GroupKept { group, filter, options, .. } => {
+            let dead_letter = options.dead_letter.as_ref().map_or(0, |topic| topic.len());
+            size_of_val(&**options) + group.len() + filter.len() + dead_letter
+        }
+        StoreOp::Transaction(parts) => {
+            size_of_val::<[_]>(parts) + parts.iter().map(heap_bytes).sum::<usize>()
+        }
         StoreOp::Acknowledged { .. }
+        | StoreOp::Released { .. }
         | StoreOp::InboundReleased { .. }
         | StoreOp::OutboundSent { .. }
         | StoreOp::OutboundReceived { .. }

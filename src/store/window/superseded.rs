@@ -67,7 +67,11 @@ impl Later {
                 self.say(Said::End(*session));
                 false
             }
-            StoreOp::Publish { .. } | StoreOp::RetainedExpired { .. } | StoreOp::Acknowledged { .. } => false,
+            StoreOp::Publish { .. }
+            | StoreOp::RetainedExpired { .. }
+            | StoreOp::Acknowledged { .. }
+            | StoreOp::Released { .. }
+            | StoreOp::Transaction(_) => false,
         }
     }
 

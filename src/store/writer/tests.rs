@@ -326,6 +326,7 @@ fn subscribed(session: u64) -> StoreOp {
         qos: Qos::AtLeastOnce,
         flags: (false, false),
         subscription_id: 0,
+        selector: None,
     }
 }
 

@@ -165,7 +165,7 @@ impl Written {
         for (_, message) in &recovered.retained {
             assert_eq!(self.retained.get(message.topic().as_str()), Some(&told(message)));
         }
-        for message in recovered.groups.iter().flat_map(|group| &group.queue) {
+        for (message, _) in recovered.groups.iter().flat_map(|group| &group.queue) {
             assert!(self.messages.contains(&told(message)), "{message:?}");
         }
         for session in recovered.sessions {

@@ -119,6 +119,7 @@ pub(super) fn subscribed(session: u64, filter: &str, qos: Qos) -> StoreOp {
         qos,
         flags: (session.is_multiple_of(2), session.is_multiple_of(3)),
         subscription_id: session as u32 % 4,
+        selector: None,
     }
 }
 
@@ -158,6 +159,7 @@ pub(super) fn group(session: u64) -> StoreOp {
         session: SessionNumber(session),
         group: format!("group {session}").into(),
         filter: "a/#".into(),
+        options: Box::default(),
     }
 }
 
@@ -282,7 +284,7 @@ pub(super) fn seen(log: &Log, recovered: Recovered) -> Seen {
         assert!(seen.sessions.insert(session.number.0, session_seen).is_none());
     }
     for group in recovered.groups {
-        let queue = group.queue.iter().map(|message| told(message)).collect();
+        let queue = group.queue.iter().map(|(message, _)| told(message)).collect();
         seen.groups.insert(group.number.0, (group.group.into(), group.filter.into(), queue));
     }
     for one in recovered.wills {

@@ -126,13 +126,14 @@ impl Model {
                 }
             }
             StoreOp::SessionEnded { session, .. } => self.end(session.0),
-            StoreOp::Subscribed { session, filter, qos, flags, subscription_id } => {
+            StoreOp::Subscribed { session, filter, qos, flags, subscription_id, selector } => {
                 let row = RecoveredSubscription {
                     filter: filter.clone(),
                     qos: *qos,
                     no_local: flags.0,
                     retain_as_published: flags.1,
                     id: NonZeroU32::new(*subscription_id),
+                    selector: selector.clone(),
                 };
                 self.subscriptions.insert((session.0, filter.to_string()), row);
             }
@@ -145,10 +146,12 @@ impl Model {
             StoreOp::WillGone { session } => {
                 self.wills.remove(&session.0);
             }
-            StoreOp::GroupKept { session, group, filter } => {
+            StoreOp::GroupKept { session, group, filter, .. } => {
                 self.gone.remove(&session.0);
                 self.groups.insert(session.0, (group.to_string(), filter.to_string()));
             }
+            StoreOp::Released { .. } => {}
+            StoreOp::Transaction(parts) => parts.iter().for_each(|part| self.apply(part, now, start)),
             StoreOp::GroupEnded { session, .. } => {
                 self.groups.remove(&session.0);
                 self.end(session.0);

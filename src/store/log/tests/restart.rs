@@ -138,13 +138,16 @@ fn what_a_group_had_lent_to_an_expired_session_dies_with_it() {
     drop(log);
     for _ in 0..2 {
         let (mut log, recovered) = open(&disk, &at(20 * SECOND));
-        let groups: Vec<_> = recovered.groups[0].queue.iter().map(|message| message.record()).collect();
+        let groups: Vec<_> = recovered.groups[0].queue.iter().map(|(message, _)| message.record()).collect();
         assert!(recovered.sessions.is_empty() || groups == [2]);
         log.commit_at(20 * SECOND, vec![]);
     }
     let (_, recovered) = open(&disk, &at(40 * SECOND));
     assert!(recovered.sessions.is_empty());
-    assert_eq!(recovered.groups[0].queue.iter().map(|message| message.record()).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        recovered.groups[0].queue.iter().map(|(message, _)| message.record()).collect::<Vec<_>>(),
+        [2]
+    );
 }
 
 #[test]
