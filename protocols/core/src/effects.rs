@@ -15,6 +15,7 @@ use crate::message::{Message, Publish};
 use crate::policy::Durability;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::selector::Selector;
 use crate::store::{LoadRequest, SessionNumber, StoreEvent, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
@@ -107,6 +108,8 @@ pub enum Input<'a> {
         packet_id: NonZeroU16,
         /// Subscription Identifier.
         id: Option<NonZeroU32>,
+        /// Which of their messages are wanted, or what is wrong with what was written.
+        selector: Option<Result<Arc<Selector>, Box<str>>>,
         /// The filters, in order.
         filters: &'a [FilterRequest<'a>],
     },
@@ -292,6 +295,8 @@ pub enum Reply {
         packet_id: NonZeroU16,
         /// One per filter: the QoS granted, or why not.
         codes: Box<[Result<Qos, Reason>]>,
+        /// What is wrong, in words.
+        why: Option<Box<str>>,
     },
     /// UNSUBACK.
     Unsubscribed {
@@ -304,6 +309,8 @@ pub enum Reply {
     Pong,
     /// What the STOMP client asked for is done.
     Receipt(Receipt),
+    /// A consumer is there: messages may follow.
+    Consuming(ConsumerId, Option<Receipt>),
     /// The frame that asked for this receipt is at fault for the end of the connection, which follows.
     Refused(Receipt),
     /// All that the STOMP client asked for is done, good-bye: close when it is written.

@@ -308,6 +308,11 @@ impl Message {
         self.record = record;
     }
 
+    /// Gives a message that is still its maker's alone another end of its life, monotonic ms.
+    pub fn set_expires_ms(&mut self, expires_ms: u64) {
+        self.expires_ms = expires_ms;
+    }
+
     /// Monotonic milliseconds after which it is nobody's; `u64::MAX` for never.
     #[must_use]
     pub fn expires_ms(&self) -> u64 {

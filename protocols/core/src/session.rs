@@ -8,11 +8,13 @@ use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use crate::consumer::ConsumerId;
 use crate::delivery::{Received, Stage, Window};
-use crate::id::{ConnId, Qos};
+use crate::id::{ConnId, Qos, SessionId};
 use crate::message::Message;
 use crate::queue::{Entry, Item, Queue};
 use crate::retained::Cursor;
+use crate::selector::Selector;
 use crate::store::SessionNumber;
 use crate::topic::TopicFilter;
 
@@ -42,6 +44,8 @@ pub struct Subscription {
     pub options: SubscriptionOptions,
     /// Number of its last replay, which may be over; see [`Replays`].
     pub replay: u32,
+    /// Which messages are wanted.
+    pub selector: Option<Arc<Selector>>,
 }
 
 /// The message to be published when the client is lost (MQTT 5, section 3.1.2.5).
@@ -70,6 +74,8 @@ pub struct Replay {
     pub qos: Qos,
     /// Identifier of the subscription.
     pub subscription_ids: Option<Arc<[NonZeroU32]>>,
+    /// Which messages are wanted.
+    pub selector: Option<Arc<Selector>>,
 }
 
 /// The replays of a session, one after the other, at most one for each filter.
@@ -131,6 +137,7 @@ impl Replays {
             up_to_version,
             qos: subscription.options.qos,
             subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
+            selector: subscription.selector.clone(),
         };
         match running.and_then(|place| self.list.get_mut(place)) {
             Some(running) => *running = replay,
@@ -227,9 +234,53 @@ pub struct Session {
     pub kept: bool,
     /// Whether the queue stands over its limit under [`crate::policy::Overflow::Refuse`].
     pub congested: bool,
+    /// Whether it may not want all that its filters match: selectors have to be asked.
+    pub selects: bool,
+    /// Present if it is one of a STOMP connection's consumers.
+    pub consumer: Option<Box<Consumer>>,
+}
+
+/// What makes a session a consumer; see [`crate::consumer`].
+#[derive(Debug)]
+pub struct Consumer {
+    /// Its connection's name for it.
+    pub id: ConsumerId,
+    /// Whether deliveries are acknowledged.
+    pub acknowledges: bool,
+    /// Deliveries that its group may have outstanding with it.
+    pub window: u32,
+    /// Whether it wants its group for itself alone.
+    pub exclusive: bool,
+    /// Whose messages it does not want: the session for which its connection publishes.
+    pub not_from: Option<SessionId>,
+    /// Whether it may be sent messages: not before the receipt of its SUBSCRIBE.
+    pub open: bool,
+    /// Whether it stands in its connection's list of those that have something to pull.
+    pub ready: bool,
+    /// Whether it takes nothing new, and ends with what is still to be acknowledged.
+    pub cancelled: bool,
+    /// How far it has come if it browses.
+    pub browsing: Browsing,
+}
+
+/// A consumer's look at what waits in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browsing {
+    /// It consumes.
+    No,
+    /// What waits has been asked for.
+    Asked,
+    /// All that is to be shown is in its queue.
+    Shown,
 }
 
 impl Session {
+    /// Whether it can be sent something.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.conn.is_some() && self.consumer.as_ref().is_none_or(|consumer| !consumer.cancelled)
+    }
+
     /// Whether it outlives its connection, and what it receives is to be kept for it.
     #[must_use]
     pub fn is_durable(&self) -> bool {

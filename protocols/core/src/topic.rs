@@ -82,6 +82,12 @@ pub enum TopicError {
         /// The filter's beginning.
         topic: Excerpt,
     },
+    /// `$queue` without a usable name.
+    #[error("{topic} names no queue; write $queue/name, the name without '+' and '#'")]
+    Queue {
+        /// The filter's beginning.
+        topic: Excerpt,
+    },
     /// `$share/group` without a filter behind it [MQTT-4.8.2-2].
     #[error("shared filter {topic} ends after its group; write $share/group/filter")]
     NoFilter {
@@ -234,6 +240,12 @@ impl<'a> TopicName<'a> {
         split_level(self.0).0
     }
 
+    /// Whether it is a point-to-point queue.
+    #[must_use]
+    pub fn is_queue(&self) -> bool {
+        self.0.starts_with("$queue/")
+    }
+
     /// Whether a wildcard in the first level must not match it [MQTT-4.7.2-1].
     #[must_use]
     pub fn is_dollar(&self) -> bool {
@@ -364,16 +376,27 @@ pub enum Subscribed {
         /// What the group is subscribed to.
         filter: TopicFilter,
     },
+    /// `$queue/name`: each message in the queue goes to one of its consumers.
+    Queue(TopicFilter),
 }
 
 impl Subscribed {
-    /// Tells the two apart. The byte limit counts the whole text, the level limit only the filter behind the group.
+    /// Tells them apart. The byte limit counts the whole text, the level limit only the filter behind the group.
     ///
     /// # Errors
     /// Says what is wrong with it and where; places in the filter of a group count from that filter's beginning.
     pub fn parse(text: &str, limits: &TopicLimits) -> Result<Self, TopicError> {
         limits.check_bytes(text)?;
         let (prefix, rest) = split_level(text);
+        if prefix == "$queue" {
+            let queue = TopicFilter::parse(text, limits)?;
+            let is_name = queue.kind() == FilterKind::Exact && rest.is_some_and(|name| !name.is_empty());
+            return if is_name {
+                Ok(Self::Queue(queue))
+            } else {
+                Err(TopicError::Queue { topic: Excerpt::of(text) })
+            };
+        }
         if prefix != "$share" {
             return TopicFilter::parse(text, limits).map(Self::Plain);
         }
@@ -389,11 +412,21 @@ impl Subscribed {
         }
     }
 
+    /// The group, if it is a share in one, and the filter. A queue is the group without a name.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<Box<str>>, TopicFilter) {
+        match self {
+            Self::Plain(filter) => (None, filter),
+            Self::Queue(filter) => (Some(Box::default()), filter),
+            Self::Shared { group, filter } => (Some(group), filter),
+        }
+    }
+
     /// The filter, without the group.
     #[must_use]
     pub fn filter(&self) -> &TopicFilter {
         match self {
-            Self::Plain(filter) | Self::Shared { filter, .. } => filter,
+            Self::Plain(filter) | Self::Queue(filter) | Self::Shared { filter, .. } => filter,
         }
     }
 }

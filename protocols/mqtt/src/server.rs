@@ -9,6 +9,7 @@ mod auth;
 mod reply;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use noctule_core::delivery::AckKind;
@@ -17,6 +18,7 @@ use noctule_core::id::ConnId;
 use noctule_core::message;
 use noctule_core::policy::Limits;
 use noctule_core::refusal::{Kind, Refusal};
+use noctule_core::selector::Selector;
 use noctule_core::topic::TopicName;
 
 use crate::connect::{Connect, decode_connect};
@@ -360,7 +362,8 @@ impl Server {
                 check_user_properties(request.user_properties, around.server)?;
                 let filters: Vec<_> = request.subscriptions.iter().map(filter_request).collect();
                 let (packet_id, id) = (request.packet_id, request.subscription_id);
-                engine(Input::Subscribe { conn, packet_id, id, filters: &filters });
+                let selector = selector(request.user_properties);
+                engine(Input::Subscribe { conn, packet_id, id, selector, filters: &filters });
                 return Ok(Step::Done);
             }
             Packet::Unsubscribe(request) => {
@@ -385,6 +388,12 @@ impl Server {
         engine(Input::Ack { conn, kind, packet_id: ack.packet_id, failed: ack.reason.is_failure() });
         Ok(Step::Done)
     }
+}
+
+/// What the user property `selector` of a SUBSCRIBE says; of several the first counts.
+fn selector(properties: UserProperties<'_>) -> Option<Result<Arc<Selector>, Box<str>>> {
+    let (_, text) = properties.iter().find(|(name, _)| *name == "selector")?;
+    Some(Selector::parse(text).map(Arc::new).map_err(|error| error.to_string().into()))
 }
 
 fn filter_request<'a>(subscription: subscribe::Subscription<'a>) -> FilterRequest<'a> {

@@ -45,12 +45,7 @@ impl Engine {
                     Some(entry) => self.finish_entry(now, slot, entry, fx),
                     None => {}
                 }
-                // The window is open again, if anything waited for it.
-                if self.window_awaited(slot) {
-                    self.mark_dirty(conn, fx);
-                } else {
-                    self.park_traffic(slot);
-                }
+                self.window_opened(slot, fx);
             }
             Acked::Received(Some(entry)) => self.received(now, slot, packet_id, entry, fx),
             Acked::Received(None) => {}
@@ -72,6 +67,15 @@ impl Engine {
                 let detail = format!("{kind:?} {packet_id} does not fit the state of that exchange");
                 self.refuse(now, conn, Kind::ProtocolError, detail, fx);
             }
+        }
+    }
+
+    /// The window has room again, if anything waits for it.
+    pub(super) fn window_opened(&mut self, slot: u32, fx: &mut Effects) {
+        if self.window_awaited(slot) {
+            self.wake(slot, fx);
+        } else {
+            self.park_traffic(slot);
         }
     }
 
@@ -161,12 +165,12 @@ impl Engine {
                 if flight
                     .is_some_and(|flight| flight.entry.as_ref().is_some_and(|entry| entry.lease().is_some()))
                 {
-                    self.give_back_unsent(now, slot, packet_id, fx);
+                    self.give_back(now, slot, packet_id, fx);
                     self.park_traffic(slot);
                 }
             }
             Some(_) if failed => self.store_failed(now, slot, fx),
-            Some(conn) => self.mark_dirty(conn, fx),
+            Some(_) => self.wake(slot, fx),
         }
     }
 

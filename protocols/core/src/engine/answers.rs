@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::commit::Committing;
 use super::publish::acknowledge_all;
 use super::{Engine, NO_SESSION};
+use crate::consumer::{ConsumerId, Receipt};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
 use crate::id::{ConnId, Now, SessionId};
@@ -64,6 +66,12 @@ pub(super) enum Waiting {
     Outbound { session: SessionId, packet_id: NonZeroU16 },
     /// PUBREL may be sent.
     Release { session: SessionId, packet_id: NonZeroU16 },
+    /// What a STOMP client does not want a receipt for is stored, or the connection ends.
+    Unasked(Place),
+    /// A consumer is let into a group.
+    Joining { place: Place, session: SessionId, receipt: Option<Receipt> },
+    /// A transaction is carried out.
+    Commit(Box<Committing>),
 }
 
 /// A step of an inbound QoS 2 exchange: the publisher, the packet id, and whether PUBREC or PUBCOMP is to come of it.
@@ -75,7 +83,7 @@ impl Waiting {
         match self {
             Self::Hold(hold) => Some((hold.publisher, hold.packet_id, AckKind::PubRec)),
             Self::Released { session, packet_id, .. } => Some((*session, *packet_id, AckKind::PubComp)),
-            Self::Answer { .. } | Self::Outbound { .. } | Self::Release { .. } => None,
+            _ => None,
         }
     }
 }
@@ -115,6 +123,14 @@ fn ends_exchange(reply: &Reply) -> bool {
     }
 }
 
+/// The consumer that may be sent messages once this reply has left.
+fn opens(reply: &Reply) -> Option<ConsumerId> {
+    match reply {
+        Reply::Consuming(consumer, _) => Some(*consumer),
+        _ => None,
+    }
+}
+
 impl Engine {
     /// Answers now, or behind older answers that still wait.
     pub(super) fn answer(&mut self, conn: ConnId, reply: Reply, fx: &mut Effects) {
@@ -125,7 +141,11 @@ impl Engine {
                 if ends_exchange(&reply) {
                     state.unacknowledged = state.unacknowledged.saturating_sub(1);
                 }
+                let opens = opens(&reply);
                 fx.reply(conn, reply);
+                if let Some(consumer) = opens {
+                    self.open_consumer(conn, consumer, fx);
+                }
             }
         }
     }
@@ -157,12 +177,14 @@ impl Engine {
         let Some(index) = place.number.checked_sub(answers.base) else { return };
         let Some(waiting) = answers.places.get_mut(index as usize) else { return };
         *waiting = slot;
+        let mut opened = Vec::new();
         while let Some(Slot::Ready(_) | Slot::Void) = answers.places.front() {
             answers.base += 1;
             if let Some(Slot::Ready(ready)) = answers.places.pop_front() {
                 if ends_exchange(&ready) {
                     state.unacknowledged = state.unacknowledged.saturating_sub(1);
                 }
+                opened.extend(opens(&ready));
                 fx.reply(place.conn, ready);
             }
         }
@@ -173,6 +195,9 @@ impl Engine {
         }
         if resumes {
             self.to_resume.push(place.conn);
+        }
+        for consumer in opened {
+            self.open_consumer(place.conn, consumer, fx);
         }
     }
 
@@ -250,11 +275,20 @@ impl Engine {
             Some(Waiting::Release { session, packet_id }) => {
                 self.release_stored(now, session, packet_id, failed, fx);
             }
+            Some(Waiting::Unasked(place)) if failed => {
+                self.count_drop(now, DropReason::StoreFailed, "store", fx);
+                self.store_failed_request(now, place.conn, None, fx);
+            }
+            Some(Waiting::Unasked(place)) => self.vacate(place, fx),
+            Some(Waiting::Joining { place, session, receipt }) => {
+                self.consumer_joined(now, place, session, receipt, Ok(()), fx);
+            }
+            Some(Waiting::Commit(committing)) => self.committed(now, *committing, failed, fx),
             Some(Waiting::Hold(_)) | None => {}
         }
     }
 
-    fn take_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
+    pub(super) fn take_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.waiting.try_remove(usize::try_from(ticket.0).ok()?)?;
         if let Some(step) = waiting.inbound() {
             self.forget_inbound(step, ticket);
@@ -372,6 +406,10 @@ impl Engine {
         undo: Option<&Undo>,
         fx: &mut Effects,
     ) {
+        if let Reply::Receipt(receipt) = reply {
+            self.count_drop(now, DropReason::StoreFailed, "store", fx);
+            return self.store_failed_request(now, place.conn, Some(receipt), fx);
+        }
         if let Reply::Ack { kind, packet_id, .. } = reply {
             self.count_drop(now, DropReason::StoreFailed, "store", fx);
             if kind == AckKind::PubRec

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::publish::acknowledged;
 use super::wills::{own_will, will_gone};
 use super::{Engine, NO_SESSION, SPARE_TRAFFIC, Timer};
-use crate::delivery::Stage;
+use crate::delivery::{Flight, Stage};
 use crate::effects::{Connect, DropReason, Effect, Effects, Event, PeerMsg, Reply};
 use crate::group::Outcome;
 use crate::id::{ConnId, Now, Qos};
@@ -36,7 +36,8 @@ impl Engine {
         let window_max = connect.receive_maximum.get().min(limits.max_inflight.max(1));
         let keep_alive_s = self.keep_alive_granted(connect);
 
-        let mut present = self.find_client(connect.client_id);
+        let named = connect.beats.is_none();
+        let mut present = named.then(|| self.find_client(connect.client_id)).flatten();
         if let Err(refusal) = self.check_session(connect, present, expiry_s) {
             return fx.push(Effect::Close(conn, refusal));
         }
@@ -53,7 +54,8 @@ impl Engine {
         let session_present = present.is_some();
         let slot = match present {
             Some(slot) => slot,
-            None => self.new_session(connect),
+            None if named => self.new_session(connect),
+            None => self.nameless_session(connect),
         };
         let Some(session) = self.session(slot) else { return };
         let was_durable = session.is_durable() && session_present;
@@ -77,6 +79,9 @@ impl Engine {
             state.durability = connect.durability;
             state.heard_ms = now.mono_ms;
             state.silence_max_ms = u32::from(keep_alive_s) * 1_500;
+        }
+        if let Some(beats) = connect.beats {
+            self.begin_talk(now, conn, beats);
         }
         if keep_alive_s > 0 {
             self.arm(now.mono_ms + u64::from(keep_alive_s) * 1_500, Timer::KeepAlive(conn));
@@ -144,10 +149,21 @@ impl Engine {
     }
 
     fn new_session(&mut self, connect: &Connect<'_>) -> u32 {
-        let session = Session {
+        let session = self.fresh_session(connect.client_id, connect.user);
+        self.enter_session(session)
+    }
+
+    /// A session of a STOMP connection: nobody can resume it or take it over.
+    fn nameless_session(&mut self, connect: &Connect<'_>) -> u32 {
+        let session = self.fresh_session(connect.client_id, connect.user);
+        self.sessions.insert(session) as u32
+    }
+
+    pub(super) fn fresh_session(&self, client_id: &str, user: Option<&str>) -> Session {
+        Session {
             number: self.shared.next_session(),
-            client_id: connect.client_id.into(),
-            user: connect.user.map(Into::into),
+            client_id: client_id.into(),
+            user: user.map(Into::into),
             conn: None,
             expiry_s: 0,
             window_max: 1,
@@ -158,8 +174,9 @@ impl Engine {
             wills_due: 0,
             kept: false,
             congested: false,
-        };
-        self.enter_session(session)
+            selects: false,
+            consumer: None,
+        }
     }
 
     pub(super) fn enter_session(&mut self, session: Session) -> u32 {
@@ -228,7 +245,10 @@ impl Engine {
     /// Parts a session from its connection. `graceful`: the client said good-bye, so its will is discarded.
     pub(super) fn detach(&mut self, now: Now, conn: ConnId, graceful: bool, fx: &mut Effects) {
         let Some(slot) = self.session_slot(conn) else { return };
+        self.end_consumers(now, conn, fx);
+        let mut graceful = graceful;
         if let Some(state) = self.conn(conn) {
+            graceful |= state.talk.take().is_some_and(|talk| talk.left);
             state.session = NO_SESSION;
             state.silence_max_ms = 0;
             state.answers = None;
@@ -283,9 +303,17 @@ impl Engine {
         traffic.replays.retain(|replay| durable && replay.qos > Qos::AtMostOnce);
         let mut given_up =
             traffic.queue.take_where(|entry| entry.qos == Qos::AtMostOnce || entry.lease().is_some());
+        // What a queue has lent is nobody's until it is acknowledged: it goes back, sent or not.
+        let of_queue = |flight: &Flight| {
+            let entry = flight.entry.as_ref().filter(|entry| entry.lease().is_some());
+            entry.is_some_and(|entry| entry.message.topic().is_queue())
+        };
+        let lent: Vec<_> =
+            traffic.window.iter().filter(|flight| of_queue(flight)).map(|flight| flight.packet_id).collect();
         let unsent: Vec<_> = traffic
             .window
             .iter()
+            .filter(|flight| !of_queue(flight))
             // Whose packet id is being stored is looked at when that has happened.
             .filter(|flight| {
                 matches!(flight.stage, Stage::Publishing | Stage::Stored) && !flight.sent_before
@@ -301,8 +329,8 @@ impl Engine {
             }
             self.pool.give_back(entry.message);
         }
-        for packet_id in unsent {
-            self.give_back_unsent(now, slot, packet_id, fx);
+        for packet_id in unsent.into_iter().chain(lent) {
+            self.give_back(now, slot, packet_id, fx);
         }
         let most = self.policy.limits.max_held_messages;
         if let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) {
@@ -312,15 +340,16 @@ impl Engine {
         self.park_traffic(slot);
     }
 
-    /// Returns a shared message that has a packet id, but was never sent.
-    pub(super) fn give_back_unsent(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
+    /// Returns a shared message that has a packet id.
+    pub(super) fn give_back(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, fx: &mut Effects) {
         let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) else { return };
+        let sent = traffic.window.find(packet_id).is_some_and(|flight| flight.sent_before);
         let Some((entry, kept)) = traffic.window.abandon(packet_id) else { return };
         if kept {
             self.exchange_over(slot, packet_id, fx);
         }
         if let Some(lease) = entry.lease() {
-            self.lease_ended(now, lease, Outcome::Returned, fx);
+            self.lease_ended(now, lease, returned(sent), fx);
         }
     }
 
@@ -465,7 +494,8 @@ impl Engine {
         for flight in traffic.window.drain() {
             if let Some(entry) = flight.entry {
                 let with_client = flight.sent_before && entry.qos == Qos::ExactlyOnce;
-                entries.push((entry, if with_client { Outcome::Finished } else { Outcome::Returned }));
+                let outcome = if with_client { Outcome::Finished } else { returned(flight.sent_before) };
+                entries.push((entry, outcome));
             } else if flight.stage == Stage::StoringRelease && flight.owner != number {
                 acknowledged(flight.owner, flight.record, fx);
             }
@@ -494,4 +524,9 @@ impl Engine {
         }
         lost
     }
+}
+
+/// How a loan ends that goes back to its group, sent or not.
+pub(super) fn returned(sent: bool) -> Outcome {
+    if sent { Outcome::Released } else { Outcome::Returned }
 }

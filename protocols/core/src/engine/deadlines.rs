@@ -13,8 +13,8 @@ use crate::store::{StoreOp, Ticket};
 /// Between two sweeps for what has expired, ms.
 pub(super) const SWEEP_INTERVAL_MS: u64 = 10_000;
 
-/// Deadlines of one connection: its CONNECT, its keep alive, its refused message.
-const PER_CONN: usize = 3;
+/// Deadlines of one connection: its CONNECT, its keep alive, our heart-beat, its refused message.
+const PER_CONN: usize = 4;
 
 /// Deadlines of one session: its expiry and its will.
 const PER_SESSION: usize = 2;
@@ -57,6 +57,7 @@ impl Engine {
                 }
             }
             Timer::KeepAlive(conn) => self.keep_alive_due(now, conn, fx),
+            Timer::Beat(conn) => self.beat_due(now, conn, fx),
             Timer::RefuseTimeout(conn) => {
                 if self.session_slot(conn).is_some() {
                     let detail =
@@ -124,14 +125,25 @@ impl Engine {
             return;
         }
         // While we do not read, silence is ours, not the client's.
-        let since = if state.parked > 0 { now.mono_ms } else { state.heard_ms };
+        let idles = state.talk.as_ref().is_some_and(|talk| talk.beats.expected_ms == 0);
+        // One that agreed on no heart-beat and waits for messages is right to be silent.
+        let waits = idles && state.talk.as_ref().is_some_and(|talk| !talk.consumers.is_empty());
+        let since = if state.parked > 0 || waits { now.mono_ms } else { state.heard_ms };
         let deadline = since + u64::from(state.silence_max_ms);
         if now.mono_ms < deadline {
             self.arm(deadline, Timer::KeepAlive(conn));
             return;
         }
         let seconds = f64::from(state.silence_max_ms) / 1_000.0;
-        let detail = format!("nothing heard for {seconds} s, one and a half times the keep alive");
+        let detail = match &state.talk {
+            None => format!("nothing heard for {seconds} s, one and a half times the keep alive"),
+            Some(_) if idles => {
+                format!(
+                    "nothing heard for {seconds} s; ask for a heart-beat, subscribe, or disconnect when done"
+                )
+            }
+            Some(_) => format!("nothing heard for {seconds} s, twice the heart-beat that was agreed on"),
+        };
         self.refuse(now, conn, Kind::KeepAliveTimeout, detail, fx);
     }
 }
@@ -157,7 +169,7 @@ fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>) -> bool 
     };
     match timer {
         Timer::Connect(of) => conn(of).is_some_and(|state| state.session == NO_SESSION),
-        Timer::KeepAlive(of) | Timer::RefuseTimeout(of) => {
+        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) => {
             conn(of).is_some_and(|state| state.session != NO_SESSION)
         }
         Timer::SessionExpiry { slot, number, absence } => absent(slot, number, absence).is_some(),

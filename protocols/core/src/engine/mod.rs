@@ -9,17 +9,23 @@
 
 mod acknowledge;
 mod answers;
+mod commit;
 mod connect;
 mod consume;
 mod deadlines;
+mod origin;
 mod outbound;
 mod parked;
 mod publish;
+mod queues;
 mod recover;
 mod resubmit;
+mod select;
+mod settle;
 mod share;
 mod stats;
 mod subscribe;
+mod talk;
 mod wills;
 
 use std::collections::VecDeque;
@@ -27,6 +33,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::consumer::{Beats, ConsumerId};
 use crate::effects::{DropReason, Effect, Effects, Event, Input, PeerMsg, Reply};
 use crate::hash::{Map, Seed, Table};
 use crate::id::{ConnId, Now, SessionId, WorkerId};
@@ -95,6 +102,26 @@ struct ConnState {
     durability: Option<Durability>,
     /// Acknowledgements that wait for the store or for older ones; `None` when none waits.
     answers: Option<Box<Answers>>,
+    /// Present for a connection of STOMP.
+    talk: Option<Box<Talk>>,
+}
+
+/// What the engine knows of a STOMP connection besides.
+#[derive(Debug, Default)]
+struct Talk {
+    beats: Beats,
+    /// Slots of its consumers' sessions, in the order of their names.
+    consumers: Vec<(ConsumerId, u32)>,
+    /// Consumers with something to pull, each once.
+    ready: VecDeque<u32>,
+    /// Whether its client has said good-bye.
+    left: bool,
+}
+
+impl Talk {
+    fn place(&self, consumer: ConsumerId) -> Result<usize, usize> {
+        self.consumers.binary_search_by_key(&consumer, |(id, _)| *id)
+    }
 }
 
 impl ConnState {
@@ -112,6 +139,7 @@ impl ConnState {
         unacknowledged: 0,
         durability: None,
         answers: None,
+        talk: None,
     };
 }
 
@@ -120,6 +148,7 @@ impl ConnState {
 enum Timer {
     Connect(ConnId),
     KeepAlive(ConnId),
+    Beat(ConnId),
     RefuseTimeout(ConnId),
     SessionExpiry { slot: u32, number: SessionNumber, absence: u32 },
     WillDelay { slot: u32, number: SessionNumber, absence: u32 },
@@ -235,8 +264,8 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            sessions: self.sessions.len() as u64,
-            connected: self.sessions.iter().filter(|(_, session)| session.conn.is_some()).count() as u64,
+            sessions: self.clients().count() as u64,
+            connected: self.clients().filter(|session| session.conn.is_some()).count() as u64,
             queued: (self.groups.iter().map(|(_, home)| home.backlog()).sum::<usize>()
                 + self.traffic().map(|traffic| traffic.queue.len()).sum::<usize>())
                 as u64,
@@ -248,6 +277,11 @@ impl Engine {
             mail_in: self.owed.iter().map(|&owed| i64::from(owed)).sum(),
             ..self.stats
         }
+    }
+
+    /// Every session but the consumers, which are parts of one.
+    fn clients(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, session)| session).filter(|session| session.consumer.is_none())
     }
 
     fn traffic(&self) -> impl Iterator<Item = &Traffic> {
@@ -282,9 +316,9 @@ impl Engine {
             }
             Input::Opened(conn) => self.opened(now, conn),
             Input::Connect(conn, connect) => self.connect(now, conn, &connect, fx),
-            Input::Subscribe { conn, packet_id, id, filters } => {
+            Input::Subscribe { conn, packet_id, id, selector, filters } => {
                 if self.hear(now, conn) {
-                    self.subscribe(now, conn, packet_id, id, filters, fx);
+                    self.subscribe(now, conn, packet_id, id, selector, filters, fx);
                 }
             }
             Input::Unsubscribe { conn, packet_id, filters } => {

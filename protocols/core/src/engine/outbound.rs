@@ -52,9 +52,13 @@ enum Next {
 
 impl Engine {
     /// Puts a message into a session's queue, or deals with its having no place there.
-    pub(super) fn enqueue(&mut self, now: Now, slot: u32, entry: Entry, fx: &mut Effects) {
+    pub(super) fn enqueue(&mut self, now: Now, slot: u32, mut entry: Entry, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let conn = session.conn;
+        if session.consumer.as_ref().is_some_and(|consumer| consumer.acknowledges) {
+            // A consumer acknowledges whatever it is sent.
+            entry.qos = Qos::AtLeastOnce;
+        }
         if conn.is_none() && entry.qos == Qos::AtMostOnce {
             return self.drop_entry(now, slot, entry, DropReason::Offline, fx);
         }
@@ -82,9 +86,23 @@ impl Engine {
                 return;
             }
         }
-        if let Some(conn) = conn {
-            self.mark_dirty(conn, fx);
+        if conn.is_some() {
+            self.wake(slot, fx);
         }
+    }
+
+    /// Lets a session that is served be pulled.
+    pub(super) fn wake(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(conn) = session.conn else { return };
+        if let Some(consumer) = &mut session.consumer {
+            if !consumer.open || std::mem::replace(&mut consumer.ready, true) {
+                return;
+            }
+            let Some(talk) = self.conn(conn).and_then(|state| state.talk.as_mut()) else { return };
+            talk.ready.push_back(slot);
+        }
+        self.mark_dirty(conn, fx);
     }
 
     /// A message will not reach this session: counted, its lease and record closed.
@@ -148,14 +166,35 @@ impl Engine {
             Some(state) => state.dirty = false,
             None => return Pulled::Done,
         }
-        let Some(slot) = self.session_slot(conn) else { return Pulled::Done };
-        let mut replay_steps = 0;
-        loop {
-            if !outlet.has_room() {
+        let pulled = match self.session_slot(conn) {
+            Some(_) if self.conn(conn).is_some_and(|state| state.talk.is_some()) => {
+                self.pull_consumers(now, conn, outlet, fx)
+            }
+            Some(slot) => self.pull_session(now, slot, outlet, fx),
+            None => Pulled::Done,
+        };
+        match pulled {
+            Pulled::More => {
                 // Marked until the rest is pulled, so that new messages do not announce it again.
                 if let Some(state) = self.conn(conn) {
                     state.dirty = true;
                 }
+            }
+            Pulled::Done => self.work_off(now, fx),
+        }
+        pulled
+    }
+
+    pub(super) fn pull_session(
+        &mut self,
+        now: Now,
+        slot: u32,
+        outlet: &mut impl Outlet,
+        fx: &mut Effects,
+    ) -> Pulled {
+        let mut replay_steps = 0;
+        loop {
+            if !outlet.has_room() {
                 self.load_ahead(slot, fx);
                 self.uncongest(slot);
                 return Pulled::More;
@@ -175,7 +214,7 @@ impl Engine {
                 }
                 Next::Load => break,
                 Next::Replay if replay_steps == REPLAY_STEPS => {
-                    self.mark_dirty(conn, fx);
+                    self.wake(slot, fx);
                     break;
                 }
                 Next::Replay => {
@@ -188,7 +227,6 @@ impl Engine {
         self.load_ahead(slot, fx);
         self.uncongest(slot);
         self.park_traffic(slot);
-        self.work_off(now, fx);
         Pulled::Done
     }
 
@@ -236,15 +274,12 @@ impl Engine {
     pub(super) fn loaded(&mut self, now: Now, loaded: Loaded, fx: &mut Effects) {
         let Some(slot) = self.slot_of(loaded.session) else { return };
         let Some(session) = self.session(slot) else { return };
-        let conn = session.conn;
         let Some(traffic) = &mut session.traffic else { return };
         traffic.loading = false;
         for stub in traffic.queue.fill(loaded.messages) {
             self.drop_item(now, slot, Item::Stub(stub), DropReason::StoreLost, fx);
         }
-        if let Some(conn) = conn {
-            self.mark_dirty(conn, fx);
-        }
+        self.wake(slot, fx);
     }
 
     fn pop_entry(&mut self, slot: u32) -> Option<Entry> {
@@ -253,6 +288,7 @@ impl Engine {
 
     fn send_plain(&mut self, now: Now, slot: u32, outlet: &mut impl Outlet, fx: &mut Effects) {
         let Some(entry) = self.pop_entry(slot) else { return };
+        let consumer = self.consumer_of(slot);
         let delivery = Delivery {
             message: &entry.message,
             qos: Qos::AtMostOnce,
@@ -261,14 +297,15 @@ impl Engine {
             packet_id: None,
             subscription_ids: ids(&entry),
             remaining_s: entry.message.remaining_s(now.mono_ms),
-            consumer: ConsumerId(0),
-            deliveries: 0,
+            consumer,
+            deliveries: deliveries(&entry),
         };
         match outlet.deliver(&delivery) {
             Sent::Written(_) => {
                 self.stats.messages_out[0] += 1;
                 self.stats.payload_bytes_out += entry.message.payload().len() as u64;
-                self.pool.give_back(entry.message);
+                // Of a queue's message nobody will say more.
+                self.finish_entry(now, slot, entry, fx);
             }
             Sent::TooLarge => self.drop_entry(now, slot, entry, DropReason::TooLarge, fx),
         }
@@ -311,6 +348,7 @@ impl Engine {
         outlet: &mut impl Outlet,
         fx: &mut Effects,
     ) {
+        let consumer = self.consumer_of(slot);
         let Some(window) = self.window(slot) else { return };
         let Some(flight) = window.find(packet_id) else { return };
         match (flight.stage, &flight.entry) {
@@ -330,8 +368,8 @@ impl Engine {
                     packet_id: Some(packet_id),
                     subscription_ids: ids(entry),
                     remaining_s: entry.message.remaining_s(now.mono_ms),
-                    consumer: ConsumerId(0),
-                    deliveries: 0,
+                    consumer,
+                    deliveries: deliveries(entry),
                 };
                 let (qos, bytes) = (entry.qos, entry.message.payload().len());
                 match outlet.deliver(&delivery) {
@@ -365,6 +403,11 @@ impl Engine {
             }
             self.drop_entry(now, slot, entry, reason, fx);
         }
+    }
+
+    fn consumer_of(&self, slot: u32) -> ConsumerId {
+        let session = self.sessions.get(slot as usize);
+        session.and_then(|session| session.consumer.as_ref()).map_or(ConsumerId(0), |consumer| consumer.id)
     }
 
     pub(super) fn window(&mut self, slot: u32) -> Option<&mut Window> {
@@ -407,6 +450,11 @@ impl Engine {
         let Some(replay) = traffic.replays.front_mut() else { return };
         let queue = &mut traffic.queue;
         let (qos, ids) = (replay.qos, replay.subscription_ids.clone());
+        let least = match &session.consumer {
+            Some(consumer) if consumer.acknowledges => Qos::AtLeastOnce,
+            _ => Qos::AtMostOnce,
+        };
+        let selector = replay.selector.clone();
         let step = self.shared.retained.replay(
             &replay.filter,
             &mut replay.cursor,
@@ -414,6 +462,9 @@ impl Engine {
             now.mono_ms,
             REPLAY_PORTION,
             |message| {
+                if selector.as_ref().is_some_and(|selector| !selector.matches(message)) {
+                    return ControlFlow::Continue(());
+                }
                 let extra = ids
                     .as_ref()
                     .map(|ids| Box::new(Extra { subscription_ids: Some(ids.clone()), ..Extra::default() }));
@@ -421,7 +472,7 @@ impl Engine {
                 queue.push(Entry {
                     message: message.clone(),
                     extra,
-                    qos: message.qos().min(qos),
+                    qos: message.qos().min(qos).max(least),
                     retain: true,
                     stored: false,
                 });
@@ -432,6 +483,10 @@ impl Engine {
             traffic.replays.pop_front();
         }
     }
+}
+
+fn deliveries(entry: &Entry) -> u32 {
+    entry.extra.as_ref().map_or(0, |extra| extra.deliveries)
 }
 
 fn ids(entry: &Entry) -> &[NonZeroU32] {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::publish::{Origin, Source};
+use super::origin::{Origin, Source};
 use super::{Engine, credit_portion};
 use crate::effects::{DropReason, Effect, Effects};
 use crate::id::{ConnId, Now, Qos, SessionId};

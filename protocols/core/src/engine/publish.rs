@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::answers::{Hold, Place, pub_rec};
+use super::answers::{Hold, pub_rec};
+use super::origin::{Answer, Origin, Source};
 use super::{Engine, NO_SESSION, Timer};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
@@ -14,69 +15,7 @@ use crate::policy::{Action, Durability, Identity, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
-use crate::topic::TopicName;
-
-/// Whose message it is and how it is to be answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
-    pub(super) publisher: SessionId,
-    /// Whether the publisher's session outlived its connections when the message came.
-    pub(super) kept: bool,
-    /// The client's connection; `None` for wills.
-    pub(super) conn: Option<ConnId>,
-    /// Present for QoS 1 and 2 from a connection.
-    pub(super) packet_id: Option<NonZeroU16>,
-    /// When it is acknowledged and stored.
-    pub(super) durability: Durability,
-    /// The version and the second number that were reserved for it if it is retained and was held.
-    pub(super) version: u64,
-    pub(super) spare_record: u64,
-    /// Where the answer goes, once a place was kept for it.
-    pub(super) place: Option<Place>,
-}
-
-impl Origin {
-    /// Nobody's, and never held.
-    pub(super) const UNHELD: Self = Self {
-        publisher: SessionId::NOBODY,
-        kept: false,
-        conn: None,
-        packet_id: None,
-        durability: Durability::Always,
-        version: 0,
-        spare_record: 0,
-        place: None,
-    };
-}
-
-/// A message either still in the read buffer or already in memory of its own.
-pub(super) enum Source<'a> {
-    Borrowed(&'a Publish<'a>),
-    Owned(Arc<Message>),
-}
-
-impl Source<'_> {
-    fn topic(&self) -> TopicName<'_> {
-        match self {
-            Self::Borrowed(publish) => publish.topic,
-            Self::Owned(message) => message.topic(),
-        }
-    }
-
-    fn qos(&self) -> Qos {
-        match self {
-            Self::Borrowed(publish) => publish.qos,
-            Self::Owned(message) => message.qos(),
-        }
-    }
-
-    fn retain(&self) -> bool {
-        match self {
-            Self::Borrowed(publish) => publish.retain,
-            Self::Owned(message) => message.retain(),
-        }
-    }
-}
+use crate::trie::GroupKey;
 
 impl Engine {
     /// A client's PUBLISH.
@@ -174,7 +113,7 @@ impl Engine {
 
     /// Parks the message if a worker it goes to has no room for it, else sends it on its way.
     pub(super) fn take_in(&mut self, now: Now, source: Source<'_>, mut origin: Origin, fx: &mut Effects) {
-        let set = Arc::clone(self.cache.lookup(&self.shared.tree, source.topic()));
+        let Some(set) = self.matches_of(now, &source, origin, fx) else { return };
         if self.must_park(&set) && !self.is_withheld(source.qos(), origin) {
             if source.qos() == Qos::ExactlyOnce
                 && let (Some(slot), Some(packet_id)) = (self.slot_of(origin.publisher), origin.packet_id)
@@ -182,13 +121,36 @@ impl Engine {
                 // So that a copy that comes over a new connection is known for what it is.
                 self.note_received(slot, packet_id);
             }
-            let answered = origin.conn.filter(|_| origin.packet_id.is_some());
+            let is_answered = origin.packet_id.is_some() || origin.answer != Answer::Never;
+            let answered = origin.conn.filter(|_| is_answered);
             origin.place = answered.map(|conn| self.reserve_answer(conn));
             let message = self.materialise(now, source, origin.publisher, 0);
             return self.park(message, origin, None, fx);
         }
         self.dispatch(now, source, set, origin, fx);
         self.will_taken_in(origin, fx);
+    }
+
+    /// Whom the message is for. A queue that is not there yet is made; `None` if it can't be, and the publisher has been
+    /// told.
+    fn matches_of(
+        &mut self,
+        now: Now,
+        source: &Source<'_>,
+        origin: Origin,
+        fx: &mut Effects,
+    ) -> Option<Arc<MatchSet>> {
+        let topic = source.topic();
+        let set = self.cache.lookup(&self.shared.tree, topic);
+        if !topic.is_queue() || !set.groups().is_empty() {
+            return Some(Arc::clone(set));
+        }
+        let key = Arc::new(GroupKey { group: Box::default(), filter: topic.as_str().into() });
+        if self.ensure_queue(&key, fx).is_err() {
+            self.refuse_message(now, source.qos(), origin, DropReason::QueueFull, fx);
+            return None;
+        }
+        Some(Arc::clone(self.cache.lookup(&self.shared.tree, topic)))
     }
 
     /// Whether an older message of the same connection was refused without a word; see [`ConnState::withholding`].
@@ -205,6 +167,7 @@ impl Engine {
             kept: true,
             conn: Some(place.conn),
             packet_id: Some(packet_id),
+            answer: Answer::Never,
             durability: Durability::Always,
             version,
             spare_record,
@@ -224,13 +187,17 @@ impl Engine {
         origin: Origin,
         fx: &mut Effects,
     ) {
-        let (Some(packet_id), Some(place)) = (origin.packet_id, origin.place) else { return };
-        let reply = pub_rec(packet_id, matched(set));
-        if !message.retain() {
-            self.fan_out(now, message, set, fx);
-            return self.fill(place, reply, fx);
-        }
+        // Of a transaction's message nothing more is said: its receipt speaks for all of them.
+        let answer = origin.packet_id.zip(origin.place);
+        let answer = answer.map(|(packet_id, place)| (place, pub_rec(packet_id, matched(set))));
         let version = origin.version;
+        if version == 0 {
+            self.fan_out(now, message, set, fx);
+            if let Some((place, reply)) = answer {
+                self.fill(place, reply, fx);
+            }
+            return;
+        }
         if self.shared.retained.set_at(Arc::clone(&message), version, now.mono_ms).is_err() {
             self.count_drop(now, DropReason::RetainedFull, message.topic().as_str(), fx);
             self.unretain(now, &message, version, fx);
@@ -241,7 +208,9 @@ impl Engine {
         } else {
             self.send_to_others(now, message, set, &again, origin.spare_record, fx);
         }
-        self.fill(place, reply, fx);
+        if let Some((place, reply)) = answer {
+            self.fill(place, reply, fx);
+        }
     }
 
     /// Sends a message that was stored for `then` to those in `set`, whom it goes to now. Whoever has subscribed meanwhile
@@ -285,7 +254,7 @@ impl Engine {
         fx.push(Effect::Store(Ticket::NONE, op));
     }
 
-    fn materialise(
+    pub(super) fn materialise(
         &mut self,
         now: Now,
         source: Source<'_>,
@@ -294,6 +263,13 @@ impl Engine {
     ) -> Arc<Message> {
         let mut message = match source {
             Source::Borrowed(publish) => self.pool.take(publish, publisher, now.mono_ms),
+            Source::Sent(send) => {
+                let mut message = self.pool.take(&send.publish, publisher, now.mono_ms);
+                if let (Some(own), Some(ms)) = (Arc::get_mut(&mut message), send.expires_in_ms) {
+                    own.set_expires_ms(now.mono_ms.saturating_add(ms));
+                }
+                message
+            }
             Source::Owned(message) => message,
         };
         if record != 0
@@ -319,9 +295,9 @@ impl Engine {
         }
         if self.is_withheld(qos, origin)
             || qos > Qos::AtMostOnce
-                && self.policy.limits.overflow == Overflow::Refuse
-                && (self.shared.any_congested(set.targets().iter().map(|target| target.session))
-                    || self.shared.any_group_congested(set.groups()))
+                && (self.policy.limits.overflow == Overflow::Refuse
+                    && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+                    || origin.answer == Answer::Never && self.shared.any_group_congested(set.groups()))
         {
             return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
         }
@@ -332,7 +308,7 @@ impl Engine {
         let numbered = stores && (retain || set.has_durable(origin.publisher));
         let refused = (numbered || exchange.is_some()) && self.shared.refuses(origin.durability);
         // A will has nobody who would send it again: who is there gets it, who is away as long as the process lives.
-        let is_will = origin.packet_id.is_none();
+        let is_will = origin.conn.is_none();
         if refused && !is_will {
             return self.refuse_message(now, qos, origin, DropReason::StoreFailed, fx);
         }
@@ -378,6 +354,10 @@ impl Engine {
             .then(|| StoreOp::Publish { message: Arc::clone(&message), recipients, retained, inbound });
         // To the store first: no other worker's acknowledgement of the message may come there before it.
         match (origin.conn, origin.packet_id) {
+            (Some(conn), None) if origin.answer != Answer::Never => {
+                self.answer_request_when_stored(conn, origin, op, fx);
+                self.slow_down(now, conn, &set, fx);
+            }
             (Some(conn), Some(packet_id)) => {
                 let reply = ack(qos, packet_id, matched(&set));
                 let mut ops: Vec<_> = op.into_iter().collect();
@@ -451,6 +431,16 @@ impl Engine {
                 }
                 continue;
             };
+            if self.session(slot).is_some_and(|session| session.selects) {
+                match self.selected(slot, &message, &target) {
+                    Some(entry) => self.enqueue(now, slot, entry, fx),
+                    None if target.durable && message.record() != 0 => {
+                        acknowledged(SessionNumber(target.session.incarnation), message.record(), fx);
+                    }
+                    None => {}
+                }
+                continue;
+            }
             if let Some((slot, target)) = last.replace((slot, target)) {
                 self.enqueue(now, slot, entry(Arc::clone(&message), set, &target), fx);
             }
@@ -469,6 +459,9 @@ impl Engine {
             .map(|session| session.client_id.clone())
             .unwrap_or_default();
         self.count_drop(now, reason, &client_id, fx);
+        if let (Some(conn), true) = (origin.conn, origin.answer != Answer::Never) {
+            return self.refuse_send(now, conn, origin.answer.receipt(), reason, fx);
+        }
         if let Some(packet_id) = origin.packet_id.filter(|_| qos == Qos::ExactlyOnce) {
             self.forget_received(origin.publisher, packet_id);
         }

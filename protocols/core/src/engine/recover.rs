@@ -11,6 +11,7 @@ use crate::hash::Map;
 use crate::id::{Now, Qos, WorkerId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
+use crate::selector::Selector;
 use crate::session::{Session, Subscription, SubscriptionOptions, Subscriptions, Traffic, Will};
 use crate::store::{
     Exchange, Recovered, RecoveredGroup, RecoveredSession, RecoveredSubscription, SessionNumber, Ticket,
@@ -184,6 +185,8 @@ impl Engine {
             wills_due: 0,
             kept: true,
             congested: false,
+            selects: false,
+            consumer: None,
         };
         let slot = self.enter_session(session);
         self.shared.count_kept(true);
@@ -204,11 +207,11 @@ impl Engine {
 
     fn restore_subscription(&mut self, slot: u32, recovered: &RecoveredSubscription, fx: &mut Effects) {
         // It was within the limits when it was made; narrower ones do not take it away.
-        let (filter, group) = match Subscribed::parse(&recovered.filter, &TopicLimits::WIDEST) {
-            Ok(Subscribed::Plain(filter)) => (filter, None),
-            Ok(Subscribed::Shared { group, filter }) => (filter, Some(group)),
-            Err(_) => return,
-        };
+        let Ok(subscribed) = Subscribed::parse(&recovered.filter, &TopicLimits::WIDEST) else { return };
+        let (group, filter) = subscribed.into_parts();
+        // It was right when it was stored.
+        let selector =
+            recovered.selector.as_deref().and_then(|text| Selector::parse(text).ok()).map(Arc::new);
         let options = SubscriptionOptions {
             qos: recovered.qos,
             no_local: recovered.no_local,
@@ -217,7 +220,9 @@ impl Engine {
         };
         let seed = &self.seed;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let index = session.subscriptions.push(seed, Subscription { filter, group, options, replay: 0 });
+        session.selects |= selector.is_some();
+        let index =
+            session.subscriptions.push(seed, Subscription { filter, group, options, replay: 0, selector });
         self.enter_subscription(slot, index, fx);
     }
 

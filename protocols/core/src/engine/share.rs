@@ -9,6 +9,7 @@ use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome, QueueOpti
 use crate::id::{Now, Qos, SessionId, WorkerId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
+use crate::session::Session;
 use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
 use crate::trie::{GroupKey, GroupRef};
@@ -342,9 +343,7 @@ impl Engine {
     ) {
         let lease = extra.lease;
         let slot = self.slot_of(session);
-        let online = slot
-            .and_then(|slot| self.sessions.get(slot as usize))
-            .is_some_and(|session| session.conn.is_some());
+        let online = slot.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(Session::is_served);
         match (slot, lease) {
             (Some(slot), _) if online => {
                 extra.group = extra.group.filter(|_| lease.is_some());
@@ -371,7 +370,7 @@ impl Engine {
         if let Some(record) = record.filter(|_| outcome == Outcome::Finished) {
             self.group_settled(lease.group, record, fx);
         }
-        if record.is_none() && outcome == Outcome::Returned {
+        if record.is_none() && matches!(outcome, Outcome::Returned | Outcome::Released) {
             // The last member has left meanwhile, and the group with it.
             self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
         }

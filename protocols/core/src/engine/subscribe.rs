@@ -5,35 +5,47 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::answers::{Undo, Waiting};
-use crate::effects::{Effect, Effects, FilterRequest, PeerMsg, Reason, Reply, RetainHandling};
+use crate::effects::{Effect, Effects, FilterRequest, JoinError, PeerMsg, Reason, Reply, RetainHandling};
 use crate::group::Member;
-use crate::id::{ConnId, Now, SessionId};
+use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::policy::{Action, Identity};
+use crate::selector::Selector;
 use crate::session::{Session, Subscription, SubscriptionOptions};
 use crate::store::{SessionNumber, StoreOp, Ticket};
-use crate::topic::Subscribed;
+use crate::topic::{Subscribed, TopicName};
 use crate::trie::{GroupKey, Subscriber};
 
 impl Engine {
+    #[allow(clippy::too_many_arguments, reason = "the fields of Input::Subscribe, taken apart once")]
     pub(super) fn subscribe(
         &mut self,
-        _now: Now,
+        now: Now,
         conn: ConnId,
         packet_id: NonZeroU16,
         id: Option<NonZeroU32>,
+        selector: Option<Result<Arc<Selector>, Box<str>>>,
         filters: &[FilterRequest<'_>],
         fx: &mut Effects,
     ) {
         let Some(slot) = self.session_slot(conn) else { return };
+        let selector = match selector.transpose() {
+            Ok(selector) => selector,
+            Err(why) => {
+                let codes = vec![Err(Reason::ImplementationSpecificError); filters.len()];
+                let reply = Reply::Subscribed { packet_id, codes: codes.into(), why: Some(why) };
+                return self.answer(conn, reply, fx);
+            }
+        };
         let mut codes = Vec::with_capacity(filters.len());
         let mut waits = Vec::new();
         let mut replays = false;
         for request in filters {
-            match self.admit_subscription(slot, request, id, fx) {
+            match self.admit_subscription(now, slot, request, id, selector.clone(), fx) {
                 Ok(admitted) => {
-                    codes.push(Ok(request.qos.min(self.policy.limits.max_qos)));
+                    codes.push(Ok(admitted.qos));
                     waits.push(admitted);
-                    replays |= self.begin_replay(slot, admitted.index, admitted.is_new, request);
+                    replays |=
+                        self.begin_replay(slot, admitted.index, admitted.is_new, request.retain_handling);
                 }
                 Err(reason) => codes.push(Err(reason)),
             }
@@ -42,7 +54,7 @@ impl Engine {
         waits.sort_by_key(|admitted| admitted.index);
         waits.dedup_by_key(|admitted| admitted.index);
         let durable = self.sessions.get(slot as usize).is_some_and(Session::is_durable);
-        let reply = Reply::Subscribed { packet_id, codes: codes.into_boxed_slice() };
+        let reply = Reply::Subscribed { packet_id, codes: codes.into_boxed_slice(), why: None };
         let joins: Vec<_> =
             waits.iter().filter_map(|admitted| self.remote_join(slot, admitted.index)).collect();
         let left = joins.len() as u32 + if durable { waits.len() as u32 } else { 0 };
@@ -50,7 +62,7 @@ impl Engine {
             self.answer(conn, reply, fx);
         } else {
             let place = self.reserve_answer(conn);
-            let undo = durable.then(|| Box::new(self.undo_of(slot, &waits)));
+            let undo = Some(Box::new(self.undo_of(slot, &waits)));
             // Joins are control and need no credit: one packet's, and no more, may be on their way.
             let paused = !joins.is_empty() && self.pause_reads(conn, fx);
             let ticket = self.ticket(Waiting::Answer { place, reply, left, failed: false, paused, undo });
@@ -65,7 +77,7 @@ impl Engine {
             }
         }
         if replays {
-            self.mark_dirty(conn, fx);
+            self.wake(slot, fx);
         }
     }
 
@@ -94,17 +106,19 @@ impl Engine {
     /// Enters one filter into the session's list, the tree and, at home, the group.
     fn admit_subscription(
         &mut self,
+        now: Now,
         slot: u32,
         request: &FilterRequest<'_>,
         id: Option<NonZeroU32>,
+        selector: Option<Arc<Selector>>,
         fx: &mut Effects,
     ) -> Result<Admitted, Reason> {
         let limits = &self.policy.limits;
-        let (filter, group) = match Subscribed::parse(request.filter, &limits.topic) {
-            Ok(Subscribed::Plain(filter)) => (filter, None),
-            Ok(Subscribed::Shared { group, filter }) => (filter, Some(group)),
-            Err(_) => return Err(Reason::TopicFilterInvalid),
-        };
+        let subscribed = Subscribed::parse(request.filter, &limits.topic);
+        let (group, filter) = subscribed.map_err(|_| Reason::TopicFilterInvalid)?.into_parts();
+        // Of a queue nothing is anybody's until it is acknowledged, which two steps would only draw out.
+        let is_queue = group.as_deref() == Some("");
+        let ceiling = if is_queue { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
         let (max_subscriptions, max_qos) = (limits.max_subscriptions as usize, limits.max_qos);
         let policy = Arc::clone(&self.policy);
         let seed = &self.seed;
@@ -116,33 +130,40 @@ impl Engine {
             return Err(Reason::NotAuthorized);
         }
         let options = SubscriptionOptions {
-            qos: request.qos.min(max_qos),
+            qos: request.qos.min(max_qos).min(ceiling),
             no_local: request.no_local,
             retain_as_published: request.retain_as_published,
             id,
         };
+        session.selects |= selector.is_some();
         let present = session.subscriptions.find(seed, group.as_deref(), filter.as_str());
         let (index, is_new) = match present {
             Some(index) => {
                 // The same filter again replaces the old options and interrupts nothing [MQTT-3.8.4-3].
                 if let Some(known) = session.subscriptions.get_mut(index) {
                     known.options = options;
+                    known.selector = selector;
                 }
                 (index, false)
             }
             None if session.subscriptions.len() >= max_subscriptions => return Err(Reason::QuotaExceeded),
             None => {
-                let subscription = Subscription { filter, group, options, replay: 0 };
+                let subscription = Subscription { filter, group, options, replay: 0, selector };
                 (session.subscriptions.push(seed, subscription), true)
             }
         };
         if let Some((key, member)) = self.home_join(slot, index) {
-            // No member of a shared subscription is turned away.
-            let _ = self.join_here(&key, member, None, fx);
+            if let Err(error) = self.join_here(&key, member, None, fx) {
+                if let Some(subscription) = self.take_subscription(slot, request.filter) {
+                    let name = self.session_id(slot);
+                    self.leave_subscription(now, name, &subscription, fx);
+                }
+                return Err(refused_join(error));
+            }
         } else {
             self.enter_in_tree(slot, index);
         }
-        Ok(Admitted { index, is_new })
+        Ok(Admitted { index, is_new, qos: options.qos })
     }
 
     /// Enters a subscription of the list anew, because what it means has changed.
@@ -156,7 +177,7 @@ impl Engine {
         }
     }
 
-    fn enter_in_tree(&mut self, slot: u32, index: usize) {
+    pub(super) fn enter_in_tree(&mut self, slot: u32, index: usize) {
         let name = self.session_id(slot);
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let Some(subscription) = session.subscriptions.get(index) else { return };
@@ -177,12 +198,16 @@ impl Engine {
         );
     }
 
-    fn home_join(&self, slot: u32, index: usize) -> Option<(Arc<GroupKey>, Member)> {
+    pub(super) fn home_join(&self, slot: u32, index: usize) -> Option<(Arc<GroupKey>, Member)> {
         let (home, key, member) = self.join_of(slot, index)?;
         (home == self.id).then_some((key, member))
     }
 
-    fn remote_join(&self, slot: u32, index: usize) -> Option<(crate::id::WorkerId, Arc<GroupKey>, Member)> {
+    pub(super) fn remote_join(
+        &self,
+        slot: u32,
+        index: usize,
+    ) -> Option<(crate::id::WorkerId, Arc<GroupKey>, Member)> {
         self.join_of(slot, index).filter(|(home, ..)| *home != self.id)
     }
 
@@ -200,9 +225,9 @@ impl Engine {
             retain_as_published: subscription.options.retain_as_published,
             subscription_ids: subscription.options.id.map(|id| Arc::from([id])),
             outstanding: 0,
-            window: 0,
-            selector: None,
-            exclusive: false,
+            window: session.consumer.as_ref().map_or(0, |consumer| consumer.window),
+            selector: subscription.selector.clone(),
+            exclusive: session.consumer.as_ref().is_some_and(|consumer| consumer.exclusive),
         };
         Some((home, key, member))
     }
@@ -218,14 +243,20 @@ impl Engine {
             qos: options.qos,
             flags: (options.no_local, options.retain_as_published),
             subscription_id: options.id.map_or(0, NonZeroU32::get),
-            selector: None,
+            selector: subscription.selector.as_ref().map(|selector| selector.as_str().into()),
         })
     }
 
     /// Lets the retained messages that match be delivered, if the request asks for them; never for a shared
     /// subscription (MQTT 5, section 4.8.2).
-    fn begin_replay(&mut self, slot: u32, index: usize, is_new: bool, request: &FilterRequest<'_>) -> bool {
-        let wanted = match request.retain_handling {
+    pub(super) fn begin_replay(
+        &mut self,
+        slot: u32,
+        index: usize,
+        is_new: bool,
+        handling: RetainHandling,
+    ) -> bool {
+        let wanted = match handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
@@ -272,10 +303,10 @@ impl Engine {
         self.answer_when_stored(conn, None, reply, ops, fx);
     }
 
-    fn take_subscription(&mut self, slot: u32, text: &str) -> Option<Subscription> {
+    pub(super) fn take_subscription(&mut self, slot: u32, text: &str) -> Option<Subscription> {
         let (group, filter) = match text.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
             Some((group, filter)) => (Some(group), filter),
-            None => (None, text),
+            None => (TopicName::from_validated(text).is_queue().then_some(""), text),
         };
         let session = self.sessions.get_mut(slot as usize)?;
         let subscription = session.subscriptions.take(&self.seed, group, filter)?;
@@ -319,12 +350,21 @@ impl Engine {
 struct Admitted {
     index: usize,
     is_new: bool,
+    qos: Qos,
 }
 
 /// The filter as the client wrote it.
 fn written(subscription: &Subscription) -> Box<str> {
-    match &subscription.group {
-        Some(group) => format!("$share/{group}/{}", subscription.filter.as_str()).into(),
-        None => subscription.filter.as_str().into(),
+    match subscription.group.as_deref() {
+        Some(group) if !group.is_empty() => format!("$share/{group}/{}", subscription.filter.as_str()).into(),
+        _ => subscription.filter.as_str().into(),
+    }
+}
+
+/// What an MQTT client is told that a queue does not take as a consumer.
+fn refused_join(error: JoinError) -> Reason {
+    match error {
+        JoinError::Exclusive => Reason::NotAuthorized,
+        JoinError::TooMany => Reason::QuotaExceeded,
     }
 }

@@ -72,7 +72,7 @@ impl Outlet for Pipe {
         Sent::Written(body.len())
     }
 
-    fn end_of_browse(&mut self, _: crate::consumer::ConsumerId) {}
+    fn end_of_browse(&mut self, _: ConsumerId) {}
 
     fn release(&mut self, packet_id: NonZeroU16) {
         self.seen.push(Seen::Release(packet_id.get()));
@@ -221,7 +221,13 @@ impl Kit {
 
     fn subscribe_as(&mut self, number: u32, sub: Option<u32>, filters: &[FilterRequest<'_>]) -> Vec<Seen> {
         let sub = sub.and_then(NonZeroU32::new);
-        self.give(Input::Subscribe { conn: conn(number), packet_id: id(9), id: sub, filters });
+        self.give(Input::Subscribe {
+            conn: conn(number),
+            packet_id: id(9),
+            id: sub,
+            selector: None,
+            filters,
+        });
         self.take(number)
     }
 

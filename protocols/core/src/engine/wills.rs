@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::publish::{Origin, Source};
+use super::origin::{Origin, Source};
 use crate::effects::{Connect, DropReason, Effect, Effects, WillRequest};
 use crate::id::{Now, SessionId};
 use crate::message::{Message, Publish};

@@ -152,7 +152,7 @@ mod tests {
             retain_as_published: false,
             id: None,
         };
-        Subscription { filter, group: group.map(Into::into), options, replay: 0 }
+        Subscription { filter, group: group.map(Into::into), options, replay: 0, selector: None }
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl World {
                         *qos = (*qos).max(subscription.qos);
                         ids.extend(subscription.id.map(NonZeroU32::get));
                     }
+                    Subscribed::Queue(_) => {}
                     Subscribed::Shared { group, filter } => {
                         shared.insert((group.to_string(), filter.as_str().to_owned()));
                     }

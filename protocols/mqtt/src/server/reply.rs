@@ -70,11 +70,11 @@ impl Server {
                 Ok(())
             }
             // STOMP's.
-            Reply::Receipt(_) | Reply::Refused(_) | Reply::Farewell(_) | Reply::Beat => Ok(()),
+            Reply::Receipt(_) | Reply::Consuming(..) | Reply::Refused(_) | Reply::Farewell(_) | Reply::Beat => Ok(()),
             Reply::Connected { session_present, expiry_s, keep_alive_s } => {
                 self.conn_ack(*session_present, *expiry_s, *keep_alive_s, around, out)
             }
-            Reply::Subscribed { packet_id, codes } => {
+            Reply::Subscribed { packet_id, codes, why } => {
                 let reasons: Vec<_> = codes
                     .iter()
                     .map(|code| match code {
@@ -84,7 +84,9 @@ impl Server {
                         Err(reason) => reason_of(*reason),
                     })
                     .collect();
-                SubAck::new(*packet_id, &reasons).encode_suback(self.version, out)
+                let mut ack = SubAck::new(*packet_id, &reasons);
+                ack.reason_string = why.as_deref().filter(|_| self.problem_information);
+                ack.encode_suback(self.version, out)
             }
             Reply::Unsubscribed { packet_id, codes } => {
                 let reasons: Vec<_> = codes.iter().map(|code| reason_of(*code)).collect();

@@ -269,7 +269,7 @@ fn mqtt_3_1_2_24_connack_does_without_what_is_optional_and_then_is_a_refusal() {
 fn mqtt_3_1_2_24_answers_above_the_maximum_end_the_connection() {
     let packet_id = std::num::NonZeroU16::MIN;
     let codes = vec![Ok(noctule_core::id::Qos::AtMostOnce); 40];
-    let subscribed = Reply::Subscribed { packet_id, codes: codes.into() };
+    let subscribed = Reply::Subscribed { packet_id, codes: codes.into(), why: None };
     let codes = vec![effects::Reason::Success; 40];
     let unsubscribed = Reply::Unsubscribed { packet_id, codes: codes.into() };
     // Header, packet id, no properties, forty codes.

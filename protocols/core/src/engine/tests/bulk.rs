@@ -27,7 +27,8 @@ fn per_filter(count: u32) -> Duration {
     let mut fx = Effects::default();
     let now = kit.now;
     let took = time(|| {
-        let subscribe = Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+        let subscribe =
+            Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters };
         kit.engine.handle(now, subscribe, &mut fx);
         let unsubscribe = Input::Unsubscribe { conn: conn(1), packet_id: id(10), filters: &names };
         kit.engine.handle(now, unsubscribe, &mut fx);
@@ -69,7 +70,8 @@ fn who_subscribes_again_during_a_replay_gets_it_once_from_the_start() {
     let again = [filters[1], filters[0], filters[1]];
     let mut fx = Effects::default();
     for filters in [&filters, &again] {
-        let subscribe = Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters };
+        let subscribe =
+            Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters };
         kit.engine.handle(kit.now, subscribe, &mut fx);
     }
     kit.carry_out(fx);
@@ -87,7 +89,8 @@ fn who_unsubscribes_during_a_replay_gets_no_more_of_it() {
     kit.connect(1, client("c"));
     let filters = ["a/#", "b/#", "c/#"].map(|text| filter(text, AtMostOnce));
     let mut fx = Effects::default();
-    let subscribe = Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+    let subscribe =
+        Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters };
     kit.engine.handle(kit.now, subscribe, &mut fx);
     let unsubscribe = Input::Unsubscribe { conn: conn(1), packet_id: id(10), filters: &["b/#"] };
     kit.engine.handle(kit.now, unsubscribe, &mut fx);

@@ -65,7 +65,16 @@ fn a_topic_of_many_groups_stops_nobody_whatever_the_window() {
         for number in 0..200 {
             let text = format!("$share/g{number}/t");
             let filters = [filter(&text, AtMostOnce)];
-            broker.give(0, Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters });
+            broker.give(
+                0,
+                Input::Subscribe {
+                    conn: conn(1),
+                    packet_id: id(9),
+                    id: None,
+                    selector: None,
+                    filters: &filters,
+                },
+            );
         }
         broker.connect(0, 2, "p");
         for _ in 0..50 {
@@ -85,7 +94,8 @@ fn who_joins_groups_elsewhere_is_not_read_until_the_answer_is_out() {
     let filters: Vec<_> = texts.iter().map(|text| filter(text, AtLeastOnce)).collect();
     // Each of them often: a packet costs no more joins than a session may have subscriptions.
     let filters = filters.repeat(10);
-    let subscribe = || Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+    let subscribe =
+        || Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters };
     let mail = broker.step(0, subscribe());
     assert!(mail.iter().all(|(_, _, message)| matches!(message, PeerMsg::Join { .. })));
     assert!((1..50).contains(&mail.len()), "{} joins", mail.len());
@@ -113,7 +123,8 @@ fn congested() -> Broker {
     let subscribe = |broker: &mut Broker, worker, number, topics: [&str; 2]| {
         let filters = topics.map(|topic| filter(topic, AtLeastOnce));
         let (conn, packet_id) = (conn(number), id(9));
-        broker.give(worker, Input::Subscribe { conn, packet_id, id: None, filters: &filters });
+        broker
+            .give(worker, Input::Subscribe { conn, packet_id, id: None, selector: None, filters: &filters });
     };
     broker.connect(1, 1, "far away");
     subscribe(&mut broker, 1, 1, ["far", "both"]);

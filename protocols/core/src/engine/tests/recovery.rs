@@ -230,7 +230,8 @@ fn what_is_retained_keeps_its_version() {
     let mut broker = Broker::restart(2, limits(), Recovered { retained, ..recovered(Vec::new()) });
     broker.connect(1, client("c"));
     let filters = [filter("#", Qos::AtMostOnce)];
-    let subscribe = Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+    let subscribe =
+        Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters };
     assert_eq!(bodies(broker.on(1, subscribe)), ["old"]);
     let retained = &broker.engines[0].shared().retained;
     retained.set_at(message(0, "older", AtLeastOnce), 59, START_MS).unwrap();

@@ -5,7 +5,7 @@ use crate::policy::Overflow;
 use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
 fn granted(codes: &[Result<Qos, Reason>]) -> Seen {
-    Seen::Reply(Reply::Subscribed { packet_id: id(9), codes: codes.into() })
+    Seen::Reply(Reply::Subscribed { packet_id: id(9), codes: codes.into(), why: None })
 }
 
 fn retained(topic: &'static str, body: &'static str) -> Publish<'static> {
@@ -92,7 +92,8 @@ fn a_long_replay_does_not_hold_up_the_live_and_loses_nothing() {
     kit.connect(1, client("c"));
     let filters = [filter("r/#", AtMostOnce)];
     let mut fx = Effects::default();
-    let subscribe = Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters };
+    let subscribe =
+        Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters };
     kit.engine.handle(kit.now, subscribe, &mut fx);
     assert_eq!(kit.pull(conn(1), 10), Pulled::More);
     kit.publish(2, Publish { retain: true, ..publish("r/0000", "new", AtMostOnce) });

@@ -146,7 +146,10 @@ fn the_store_hears_of_a_message_before_another_worker_does() {
     give(&mut engines[1], Input::Opened(conn(1)));
     give(&mut engines[1], Input::Connect(conn(1), keeper("in")));
     let filters = [filter("t", AtLeastOnce)];
-    give(&mut engines[1], Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, filters: &filters });
+    give(
+        &mut engines[1],
+        Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector: None, filters: &filters },
+    );
     give(&mut engines[0], Input::Opened(conn(2)));
     give(&mut engines[0], Input::Connect(conn(2), client("out")));
     let list = give(&mut engines[0], Input::Publish(conn(2), publish("t", "x", AtLeastOnce)));
