@@ -18,18 +18,24 @@
 //!
 //! Where the specifications leave a choice, `framing.rs` says which was taken.
 
+mod address;
 mod command;
+mod dialect;
 mod encode;
 mod error;
 mod escape;
+mod fields;
 mod frame;
 mod framing;
 mod headers;
 mod version;
 
+pub use address::{AddressError, Grammar, Purpose, Token};
 pub use command::Command;
+pub use dialect::Dialect;
 pub use encode::{FrameWriter, Integer};
 pub use error::{Excerpt, FrameError, FrameFault, Place};
+pub use fields::{HeaderError, Retain, Sending, write_fields};
 pub use frame::Frame;
 pub use framing::{FrameLimits, Framer, Split};
 pub use headers::Headers;
