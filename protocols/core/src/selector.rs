@@ -28,10 +28,12 @@
 //! as texts. JSON values have types of their own, of which only a string becomes a number. Apart from that, comparing
 //! what has different types is FALSE, and texts have no order: `<` between them is UNKNOWN.
 
+mod builder;
 mod error;
 mod json;
 mod lexer;
 mod like;
+mod operator;
 mod parser;
 mod program;
 mod value;
@@ -130,3 +132,6 @@ impl PartialEq for Selector {
 }
 
 impl Eq for Selector {}
+
+#[cfg(test)]
+mod tests;

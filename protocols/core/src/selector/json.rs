@@ -363,3 +363,6 @@ pub(super) fn unescape(raw: &str) -> Option<String> {
 fn unescaped_is(raw: &[u8], text: &str) -> bool {
     str::from_utf8(raw).is_ok_and(|raw| Unescape { rest: raw.chars() }.eq(text.chars().map(Some)))
 }
+
+#[cfg(test)]
+mod tests;

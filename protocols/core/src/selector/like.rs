@@ -69,3 +69,6 @@ impl Pattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

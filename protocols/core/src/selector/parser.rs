@@ -1,55 +1,14 @@
 //! From tokens to a program: operator precedence over two explicit stacks, nothing recursive.
 
 use super::Selector;
+use super::builder::Builder;
 use super::error::{Fault, SelectorError};
 use super::json::Path;
 use super::lexer::{Lexeme, Lexer, Token, WHOLE};
 use super::like::Pattern;
-use super::program::{MAX_STACK, Op, Operand, Program, name_order};
-use super::value::{Cmp, Sum};
-
-/// What waits for its right side, from weak to strong as section 3.8.1.1 ranks them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Operator {
-    Open,
-    /// With the place of the jump that skips the right side.
-    Or(usize),
-    And(usize),
-    Not,
-    Compare(Cmp),
-    /// Whether it is NOT BETWEEN, and whether its AND has been read.
-    Between {
-        negated: bool,
-        bounded: bool,
-    },
-    Calculate(Sum),
-    /// A sign; `true` is minus.
-    Sign(bool),
-}
-
-const OPEN: u8 = 0;
-const OR: u8 = 1;
-const AND: u8 = 2;
-const NOT: u8 = 3;
-const COMPARISON: u8 = 4;
-const SUM: u8 = 5;
-const PRODUCT: u8 = 6;
-const SIGN: u8 = 7;
-
-impl Operator {
-    fn rank(self) -> u8 {
-        match self {
-            Self::Open => OPEN,
-            Self::Or(_) => OR,
-            Self::And(_) => AND,
-            Self::Not => NOT,
-            Self::Compare(_) | Self::Between { .. } => COMPARISON,
-            Self::Calculate(Sum::Add | Sum::Subtract) => SUM,
-            Self::Calculate(Sum::Multiply | Sum::Divide) => PRODUCT,
-            Self::Sign(_) => SIGN,
-        }
-    }
-}
+use super::operator::{AND, COMPARISON, NOT, OR, Operator, PRODUCT, SUM};
+use super::program::{Op, Operand, Program};
+use super::value::Sum;
 
 /// What has been read and not been used yet.
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +33,11 @@ type Waiting = (Operator, usize, usize);
 pub(super) struct Parser<'t> {
     lexer: Lexer<'t>,
     ahead: Lexeme,
-    program: Program,
+    builder: Builder,
     waiting: Vec<Waiting>,
     pending: Vec<Pending>,
     terms: usize,
     nesting: usize,
-    /// How high the two stacks are after the last operation.
-    values: usize,
-    truths: usize,
 }
 
 type Parsed<T> = Result<T, SelectorError>;
@@ -94,13 +50,11 @@ impl<'t> Parser<'t> {
         let mut parser = Self {
             lexer,
             ahead,
-            program: Program::default(),
+            builder: Builder::default(),
             waiting: Vec::new(),
             pending: Vec::new(),
             terms: 0,
             nesting: 0,
-            values: 0,
-            truths: 0,
         };
         while !parser.operand()? || !parser.operator()? {}
         parser.finish()
@@ -138,42 +92,16 @@ impl<'t> Parser<'t> {
     }
 
     fn emit(&mut self, op: Op, start: usize) -> Parsed<()> {
-        let taken =
-            |operands: &[Operand]| operands.iter().filter(|operand| **operand == Operand::Computed).count();
-        let values = match op {
-            Op::Compare(_, left, right) | Op::Calculate(_, left, right) => taken(&[left, right]),
-            Op::Between(value, lower, upper) => taken(&[value, lower, upper]),
-            Op::In(value, ..)
-            | Op::Like(value, _)
-            | Op::IsNull(value)
-            | Op::Test(value)
-            | Op::Sign(_, value) => taken(&[value]),
-            Op::Lift | Op::Not | Op::And | Op::Or | Op::UnlessFalse(_) | Op::UnlessTrue(_) => 0,
-        };
-        self.values = self.values.saturating_sub(values);
-        match op {
-            Op::Calculate(..) | Op::Sign(..) => self.values += 1,
-            Op::Lift => {
-                self.values += 1;
-                self.truths = self.truths.saturating_sub(1);
-            }
-            Op::And | Op::Or => self.truths = self.truths.saturating_sub(1),
-            Op::Not | Op::UnlessFalse(_) | Op::UnlessTrue(_) => {}
-            _ => self.truths += 1,
+        if self.builder.emit(op) {
+            return Ok(());
         }
-        let height = self.values.max(self.truths);
-        if height > MAX_STACK {
-            return self.fail(start, Fault::TooDeep { limit: Selector::MAX_NESTING });
-        }
-        self.program.height = self.program.height.max(height);
-        self.program.ops.push(op);
-        Ok(())
+        self.fail(start, Fault::TooDeep { limit: Selector::MAX_NESTING })
     }
 
     /// Reads one token where a value belongs; true when one has been read.
     fn operand(&mut self) -> Parsed<bool> {
         let lexeme = self.advance()?;
-        let (start, end) = (lexeme.start, lexeme.end);
+        let (mut start, mut end) = (lexeme.start, lexeme.end);
         let operand = match &lexeme.token {
             Token::Open => {
                 self.nesting += 1;
@@ -195,16 +123,23 @@ impl<'t> Parser<'t> {
                 self.waiting.push((Operator::Sign(negative), start, end));
                 return Ok(false);
             }
-            Token::Whole(magnitude) => self.whole(*magnitude, &lexeme)?,
+            Token::Whole(magnitude) => {
+                // The smallest number has no positive counterpart, so that a number takes its sign along.
+                let sign = self.waiting.pop_if(|(operator, ..)| *operator == Operator::Sign(true));
+                start = sign.map_or(start, |(_, start, _)| start);
+                self.whole(*magnitude, sign.is_some(), &lexeme)?
+            }
             Token::Real(real) => Operand::Real(*real),
-            Token::Text(text) => self.text(text),
+            Token::Text(text) => self.builder.text(text),
             Token::True => Operand::Truth(true),
             Token::False => Operand::Truth(false),
             Token::Name { name, quoted } => {
                 if !quoted && name.eq_ignore_ascii_case("JSON") && self.ahead.token == Token::Open {
-                    self.json()?
+                    let operand;
+                    (operand, end) = self.json()?;
+                    operand
                 } else {
-                    self.name(name)
+                    self.builder.name(name)
                 }
             }
             Token::Null => {
@@ -223,59 +158,20 @@ impl<'t> Parser<'t> {
         Ok(true)
     }
 
-    /// A whole number; the smallest has no positive counterpart and takes its sign along.
-    fn whole(&mut self, magnitude: u64, lexeme: &Lexeme) -> Parsed<Operand> {
-        if let Some((Operator::Sign(true), ..)) = self.waiting.last()
-            && let Some(whole) = 0_i64.checked_sub_unsigned(magnitude)
-        {
-            self.waiting.pop();
-            return Ok(Operand::Int(whole));
-        }
-        match i64::try_from(magnitude) {
-            Ok(whole) => Ok(Operand::Int(whole)),
-            Err(_) => {
+    fn whole(&self, magnitude: u64, negative: bool, lexeme: &Lexeme) -> Parsed<Operand> {
+        let whole =
+            if negative { 0_i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() };
+        match whole {
+            Some(whole) => Ok(Operand::Int(whole)),
+            None => {
                 let found = self.lexer.excerpt(lexeme.start, lexeme.end);
                 self.fail(lexeme.start, Fault::Range { found, mend: WHOLE })
             }
         }
     }
 
-    fn text(&mut self, text: &str) -> Operand {
-        self.program.texts.push(text.into());
-        // At most a term each, so that every place fits.
-        Operand::Text((self.program.texts.len() - 1) as u16)
-    }
-
-    fn name(&mut self, name: &str) -> Operand {
-        match name {
-            "destination" | "topic" => return Operand::Topic,
-            "JMSDeliveryMode" => return Operand::DeliveryMode,
-            "content-type" | "reply-to" | "JMSReplyTo" | "correlation-id" | "JMSCorrelationID" => {
-                self.program.wants_fields = true;
-                return match name {
-                    "content-type" => Operand::ContentType,
-                    "reply-to" | "JMSReplyTo" => Operand::ReplyTo,
-                    _ => Operand::CorrelationId,
-                };
-            }
-            _ => {}
-        }
-        let property = match name {
-            "JMSType" => "type",
-            "JMSPriority" => "priority",
-            "JMSTimestamp" => "timestamp",
-            name => name,
-        };
-        let names = &mut self.program.names;
-        let place = names.iter().position(|known| **known == *property).unwrap_or_else(|| {
-            names.push(property.into());
-            names.len() - 1
-        }) as u16;
-        if name == "JMSPriority" { Operand::Priority(place) } else { Operand::Property(place) }
-    }
-
-    /// `('$.path')` behind JSON.
-    fn json(&mut self) -> Parsed<Operand> {
+    /// `('$.path')` behind JSON, and where it ends.
+    fn json(&mut self) -> Parsed<(Operand, usize)> {
         self.advance()?;
         let lexeme = self.advance()?;
         let Token::Text(path) = &lexeme.token else {
@@ -288,9 +184,8 @@ impl<'t> Parser<'t> {
                 return self.fail(lexeme.start, Fault::Path { found, what, at });
             }
         };
-        self.expect(&Token::Close, "')'", "write JSON('$.path')")?;
-        self.program.paths.push(path);
-        Ok(Operand::Json((self.program.paths.len() - 1) as u16))
+        let close = self.expect(&Token::Close, "')'", "write JSON('$.path')")?;
+        Ok((self.builder.path(path), close.end))
     }
 
     /// Reads on behind a value up to the next place for one; true when the text is at its end.
@@ -305,9 +200,13 @@ impl<'t> Parser<'t> {
                     continue;
                 }
                 Token::Is => {
-                    let negated = self.negation()?;
+                    let tested = self.tested("IS NULL", &lexeme)?;
+                    let negated = self.ahead.token == Token::Not;
+                    if negated {
+                        self.advance()?;
+                    }
                     let null = self.expect(&Token::Null, "NULL", "write IS NULL or IS NOT NULL")?;
-                    self.test("IS NULL", &lexeme, null.end, negated, Op::IsNull)?;
+                    self.test(&tested, null.end, negated, Op::IsNull)?;
                     continue;
                 }
                 Token::In => {
@@ -385,21 +284,14 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn negation(&mut self) -> Parsed<bool> {
-        let negated = self.ahead.token == Token::Not;
-        if negated {
-            self.advance()?;
-        }
-        Ok(negated)
-    }
-
     /// Makes the left side of AND or OR a condition and leaves room for the jump over the right side.
-    fn branch(&mut self, op: Op, start: usize) -> Parsed<usize> {
+    fn branch(&mut self, op: Op, start: usize) -> Parsed<u16> {
         let left = self.take(start)?;
         self.condition(&left)?;
         self.pending.push(Pending { what: What::Condition { bare: false }, ..left });
+        let jump = self.builder.here();
         self.emit(op, start)?;
-        Ok(self.program.ops.len() - 1)
+        Ok(jump)
     }
 
     /// Before a comparison: what binds stronger is done, and its left side is no comparison itself.
@@ -429,8 +321,9 @@ impl<'t> Parser<'t> {
     }
 
     fn is_in(&mut self, operator: &Lexeme, negated: bool) -> Parsed<()> {
+        let tested = self.tested("IN", operator)?;
         self.expect(&Token::Open, "'('", "write the list in parentheses: IN ('a', 'b')")?;
-        let from = self.program.items.len();
+        let mut items = Vec::new();
         loop {
             let sign = self.ahead.clone();
             if matches!(sign.token, Token::Plus | Token::Minus) {
@@ -440,14 +333,9 @@ impl<'t> Parser<'t> {
             let negative = sign.token == Token::Minus;
             let signed = matches!(sign.token, Token::Plus | Token::Minus);
             let item = match &lexeme.token {
-                Token::Whole(magnitude) => {
-                    if negative {
-                        self.waiting.push((Operator::Sign(true), sign.start, sign.end));
-                    }
-                    self.whole(*magnitude, &lexeme)?
-                }
+                Token::Whole(magnitude) => self.whole(*magnitude, negative, &lexeme)?,
                 Token::Real(real) => Operand::Real(if negative { -real } else { *real }),
-                Token::Text(text) if !signed => self.text(text),
+                Token::Text(text) if !signed => self.builder.text(text),
                 _ => {
                     return self.unexpected(
                         &lexeme,
@@ -457,19 +345,19 @@ impl<'t> Parser<'t> {
                 }
             };
             self.term(&lexeme)?;
-            self.program.items.push(item);
+            items.push(item);
             if self.ahead.token != Token::Comma {
                 break;
             }
             self.advance()?;
         }
         let close = self.expect(&Token::Close, "',' or ')'", "end the list with ')'")?;
-        // At most a term each, so that both fit.
-        let count = (self.program.items.len() - from) as u16;
-        self.test("IN", operator, close.end, negated, |operand| Op::In(operand, from as u16, count))
+        let (from, count) = self.builder.items(&items);
+        self.test(&tested, close.end, negated, |operand| Op::In(operand, from, count))
     }
 
     fn like(&mut self, operator: &Lexeme, negated: bool) -> Parsed<()> {
+        let tested = self.tested("LIKE", operator)?;
         let lexeme = self.advance()?;
         let Token::Text(text) = &lexeme.token else {
             return self.unexpected(&lexeme, "a pattern", "write the pattern in single quotes: LIKE 'a%'");
@@ -499,31 +387,33 @@ impl<'t> Parser<'t> {
         let Some(pattern) = Pattern::new(text, escape) else {
             return self.fail(lexeme.start, Fault::EscapeUse { found, escape: escape.unwrap_or_default() });
         };
-        self.program.patterns.push(pattern);
-        let place = (self.program.patterns.len() - 1) as u16;
-        self.test("LIKE", operator, end, negated, |operand| Op::Like(operand, place))
+        let place = self.builder.pattern(pattern);
+        self.test(&tested, end, negated, |operand| Op::Like(operand, place))
     }
 
-    /// What is asked of a name or JSON() alone.
+    /// What LIKE, IN and IS NULL are asked of: a name or JSON() alone.
+    fn tested(&mut self, operator: &'static str, lexeme: &Lexeme) -> Parsed<(Operand, usize)> {
+        self.compared(lexeme)?;
+        let tested = self.take(lexeme.start)?;
+        match tested.what {
+            What::Value(operand) if operand.is_named() => Ok((operand, tested.start)),
+            _ => {
+                let found = self.lexer.excerpt(tested.start, tested.end);
+                self.fail(tested.start, Fault::NotNamed { operator, found })
+            }
+        }
+    }
+
     fn test(
         &mut self,
-        operator: &'static str,
-        lexeme: &Lexeme,
+        tested: &(Operand, usize),
         end: usize,
         negated: bool,
         op: impl FnOnce(Operand) -> Op,
     ) -> Parsed<()> {
-        self.compared(lexeme)?;
-        let tested = self.take(lexeme.start)?;
-        let operand = match tested.what {
-            What::Value(operand) if is_named(operand) => operand,
-            _ => {
-                let found = self.lexer.excerpt(tested.start, tested.end);
-                return self.fail(tested.start, Fault::NotNamed { operator, found });
-            }
-        };
-        self.emit(op(operand), lexeme.start)?;
-        self.compare_done(negated, tested.start, end)
+        let (operand, start) = *tested;
+        self.emit(op(operand), start)?;
+        self.compare_done(negated, start, end)
     }
 
     fn compare_done(&mut self, negated: bool, start: usize, end: usize) -> Parsed<()> {
@@ -546,13 +436,7 @@ impl<'t> Parser<'t> {
                     self.condition(&right)?;
                     let or = matches!(operator, Operator::Or(_));
                     self.emit(if or { Op::Or } else { Op::And }, start)?;
-                    // An operation takes at least two bytes of text, so that every place fits.
-                    let target = self.program.ops.len() as u16;
-                    if let Some(Op::UnlessFalse(place) | Op::UnlessTrue(place)) =
-                        self.program.ops.get_mut(jump)
-                    {
-                        *place = target;
-                    }
+                    self.builder.land(jump);
                     let what = What::Condition { bare: false };
                     self.pending.push(Pending { what, start: left.start, end: right.end });
                 }
@@ -631,7 +515,7 @@ impl<'t> Parser<'t> {
     fn condition(&mut self, pending: &Pending) -> Parsed<()> {
         match pending.what {
             What::Condition { .. } => Ok(()),
-            What::Value(operand) if is_named(operand) || matches!(operand, Operand::Truth(_)) => {
+            What::Value(operand) if operand.is_named() || matches!(operand, Operand::Truth(_)) => {
                 self.emit(Op::Test(operand), pending.start)
             }
             What::Value(_) => self.mismatch(pending, "a condition", "compare it with something"),
@@ -671,49 +555,6 @@ impl<'t> Parser<'t> {
         }
         let whole = self.take(0)?;
         self.condition(&whole)?;
-        Ok(self.sorted())
+        Ok(self.builder.finish())
     }
-
-    /// The program with its names in the order in which they are searched.
-    fn sorted(self) -> Program {
-        let mut program = self.program;
-        let mut order: Vec<usize> = (0..program.names.len()).collect();
-        let name = |place: usize| program.names.get(place).map_or("", |name| name);
-        order.sort_by(|one, other| name_order(name(*one), name(*other)));
-        let place_of = |old: &mut u16| {
-            if let Some(new) = order.iter().position(|place| *place == usize::from(*old)) {
-                *old = new as u16;
-            }
-        };
-        let moved = |operand: &mut Operand| {
-            if let Operand::Property(place) | Operand::Priority(place) = operand {
-                place_of(place);
-            }
-        };
-        for op in &mut program.ops {
-            match op {
-                Op::Compare(_, left, right) | Op::Calculate(_, left, right) => {
-                    moved(left);
-                    moved(right);
-                }
-                Op::Between(value, lower, upper) => {
-                    moved(value);
-                    moved(lower);
-                    moved(upper);
-                }
-                Op::In(value, ..) | Op::Like(value, _) | Op::IsNull(value) | Op::Test(value) => moved(value),
-                Op::Sign(_, value) => moved(value),
-                Op::Lift | Op::Not | Op::And | Op::Or | Op::UnlessFalse(_) | Op::UnlessTrue(_) => {}
-            }
-        }
-        program.names.sort_by(|one, other| name_order(one, other));
-        program
-    }
-}
-
-fn is_named(operand: Operand) -> bool {
-    !matches!(
-        operand,
-        Operand::Computed | Operand::Int(_) | Operand::Real(_) | Operand::Truth(_) | Operand::Text(_)
-    )
 }

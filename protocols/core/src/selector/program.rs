@@ -39,6 +39,13 @@ pub(super) enum Operand {
     Priority(u16),
 }
 
+impl Operand {
+    /// Whether it is something of the message's, known by a name or a path.
+    pub(super) fn is_named(self) -> bool {
+        !matches!(self, Self::Computed | Self::Int(_) | Self::Real(_) | Self::Truth(_) | Self::Text(_))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Compare(Cmp, Operand, Operand),
