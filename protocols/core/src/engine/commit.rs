@@ -9,7 +9,7 @@ use super::Engine;
 use super::answers::{Place, Waiting};
 use super::origin::{Origin, Source};
 use super::publish::recipients;
-use crate::consumer::{Commit, Receipt, Verdict};
+use crate::consumer::{Commit, Receipt, Send, Verdict};
 use crate::effects::{DropReason, Effect, Effects, Reply};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::MatchSet;
@@ -54,8 +54,13 @@ impl Engine {
         receipt: Option<Receipt>,
         fx: &mut Effects,
     ) {
-        let sends = match self.check_commit(conn, commit, fx) {
-            Ok(origins) => self.make_sends(now, commit, origins, fx),
+        // Committed is at least once, whatever each message would have been by itself.
+        let mut asked = commit.sends.to_vec();
+        for send in &mut asked {
+            send.publish.qos = send.publish.qos.max(Qos::AtLeastOnce);
+        }
+        let sends = match self.check_commit(conn, &asked, fx) {
+            Ok(origins) => self.make_sends(now, &asked, origins, fx),
             Err(refusal) => return self.refuse_request(now, conn, receipt, refusal, fx),
         };
         let mut ops: Vec<_> = sends.iter().filter_map(stored).collect();
@@ -89,11 +94,11 @@ impl Engine {
     fn check_commit(
         &mut self,
         conn: ConnId,
-        commit: &Commit<'_>,
+        sends: &[Send<'_>],
         fx: &mut Effects,
     ) -> Result<Vec<Origin>, Refusal> {
-        let mut origins = Vec::with_capacity(commit.sends.len());
-        for send in commit.sends {
+        let mut origins = Vec::with_capacity(sends.len());
+        for send in sends {
             let origin = self.check_send(conn, send)?;
             let topic = send.publish.topic;
             if origin.durability != Durability::Never && self.shared.refuses(origin.durability) {
@@ -118,20 +123,17 @@ impl Engine {
     fn make_sends(
         &mut self,
         now: Now,
-        commit: &Commit<'_>,
+        asked: &[Send<'_>],
         origins: Vec<Origin>,
         fx: &mut Effects,
     ) -> Vec<Sending> {
         let mut sends = Vec::with_capacity(origins.len());
-        for (send, origin) in commit.sends.iter().zip(origins) {
+        for (send, origin) in asked.iter().zip(origins) {
             self.count_send(send);
             if send.expires_in_ms == Some(0) {
                 self.count_drop(now, DropReason::Expired, send.publish.topic.as_str(), fx);
                 continue;
             }
-            // Committed is at least once, whatever each message would have been by itself.
-            let mut send = *send;
-            send.publish.qos = send.publish.qos.max(Qos::AtLeastOnce);
             let set = Arc::clone(self.cache.lookup(&self.shared.tree, send.publish.topic));
             let retain = send.publish.retain && !send.publish.topic.is_queue();
             let stores = origin.durability != Durability::Never;
@@ -140,7 +142,7 @@ impl Engine {
             } else {
                 0
             };
-            let message = self.materialise(now, Source::Sent(&send), origin.publisher, record);
+            let message = self.materialise(now, Source::Sent(send), origin.publisher, record);
             let version = if retain { self.shared.retained.reserve() } else { 0 };
             let spare_record = if retain { self.shared.next_record() } else { 0 };
             sends.push(Sending { message, set, origin: Origin { version, spare_record, ..origin } });

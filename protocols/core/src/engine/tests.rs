@@ -4,6 +4,7 @@
 
 mod acknowledgement;
 mod bulk;
+mod consumers;
 mod groups;
 mod lifetime;
 mod peers;
@@ -38,6 +39,9 @@ enum Seen {
         ids: Vec<u32>,
         expiry: Option<u32>,
     },
+    /// A message to a STOMP consumer: which, body, packet id, how often delivered before.
+    Consumed(u32, String, Option<u16>, u32),
+    EndOfBrowse(u32),
     Release(u16),
     Closed(Kind),
 }
@@ -60,8 +64,14 @@ impl Outlet for Pipe {
         if body.len() > self.largest {
             return Sent::TooLarge;
         }
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        if delivery.consumer != ConsumerId(0) {
+            let pid = delivery.packet_id.map(NonZeroU16::get);
+            self.seen.push(Seen::Consumed(delivery.consumer.0, text, pid, delivery.deliveries));
+            return Sent::Written(body.len());
+        }
         self.seen.push(Seen::Message {
-            body: String::from_utf8(body.to_vec()).unwrap(),
+            body: text,
             qos: delivery.qos,
             dup: delivery.dup,
             retain: delivery.retain,
@@ -72,7 +82,9 @@ impl Outlet for Pipe {
         Sent::Written(body.len())
     }
 
-    fn end_of_browse(&mut self, _: ConsumerId) {}
+    fn end_of_browse(&mut self, consumer: ConsumerId) {
+        self.seen.push(Seen::EndOfBrowse(consumer.0));
+    }
 
     fn release(&mut self, packet_id: NonZeroU16) {
         self.seen.push(Seen::Release(packet_id.get()));
