@@ -185,7 +185,7 @@ impl<'a> Publish<'a> {
             return Err(EncodeError::NotAllowed("topic name"));
         }
         let topic_len = binary_len(topic, "topic")?;
-        let hop = HopProperties { alias, expiry_s: self.expiry_s, ids: &[] };
+        let hop = HopProperties { alias, expiry_s: self.expiry_s, ids: &[], deliveries: 0 };
         let fields = self.fields();
         let sizes =
             Sizes::new(version, self.qos, self.packet_id, topic_len, &hop, fields.len(), self.payload.len())?;
@@ -303,7 +303,13 @@ pub struct PublishHead<'a> {
     pub subscription_ids: &'a [NonZeroU32],
     /// Topic Alias and whether the topic goes along, as it must the first time (section 3.3.2.3.4).
     pub topic_alias: Option<TopicAlias>,
+    /// How often the message was delivered before and came back to its queue: in 5.0 the user property
+    /// [`DELIVERY_COUNT`], unless it is 0.
+    pub deliveries: u32,
 }
+
+/// User property of a message that comes again out of a queue: how often it was delivered before.
+pub const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// A topic alias on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,23 +380,52 @@ fn wire_topic<'m>(version: Version, message: &'m Message, head: &PublishHead<'_>
     }
 }
 
+/// A number in decimal, without an allocation.
+struct Digits {
+    text: [u8; 10],
+    start: usize,
+}
+
+impl Digits {
+    fn of(mut number: u32) -> Self {
+        let (mut text, mut start) = ([b'0'; 10], 10);
+        for place in text.iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            start -= 1;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        Self { text, start }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.text.get(self.start..).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
 /// The properties that belong to one hop.
 struct HopProperties<'a> {
     alias: Option<NonZeroU16>,
     expiry_s: Option<u32>,
     ids: &'a [NonZeroU32],
+    deliveries: u32,
 }
 
 impl<'a> HopProperties<'a> {
     #[inline]
     fn of(head: &PublishHead<'a>) -> Self {
         let alias = head.topic_alias.map(|alias| alias.alias);
-        Self { alias, expiry_s: head.expiry_s, ids: head.subscription_ids }
+        Self { alias, expiry_s: head.expiry_s, ids: head.subscription_ids, deliveries: head.deliveries }
     }
 
     #[inline]
     fn len(&self) -> Result<usize, EncodeError> {
         let mut len = if self.alias.is_some() { 3 } else { 0 } + if self.expiry_s.is_some() { 5 } else { 0 };
+        if self.deliveries > 0 {
+            len += 1 + 2 + DELIVERY_COUNT.len() + 2 + Digits::of(self.deliveries).as_str().len();
+        }
         for id in self.ids {
             len += check(id::SUBSCRIPTION_ID, Value::Number(id.get()), Carrier::PublishToClient)?;
         }
@@ -406,6 +441,13 @@ impl<'a> HopProperties<'a> {
         if let Some(seconds) = self.expiry_s {
             out.put_u8(id::MESSAGE_EXPIRY);
             out.put_u32(seconds);
+        }
+        if self.deliveries > 0 {
+            out.put_u8(id::USER_PROPERTY);
+            for text in [DELIVERY_COUNT, Digits::of(self.deliveries).as_str()] {
+                out.put_u16(text.len() as u16);
+                out.put_slice(text.as_bytes());
+            }
         }
         for id in self.ids {
             write_property(id::SUBSCRIPTION_ID, Value::Number(id.get()), out);

@@ -7,7 +7,13 @@ mod made;
 use bytes::BytesMut;
 use made::damage::{Random, damage, seeds};
 use made::{DIRECTIONS, KINDS, Source, VERSIONS, encode_again, framer, whole};
-use noctule_mqtt::{Direction, Framer, MAX_PACKET, Packet, Split, Version, decode, decode_connect};
+use noctule_core::id::SessionId;
+use noctule_core::message::{self, Field, Message};
+use noctule_core::topic::TopicName;
+use noctule_mqtt::{
+    DELIVERY_COUNT, Direction, Framer, MAX_PACKET, Packet, Publish, PublishHead, Split, Version, decode,
+    decode_connect, encode_publish_head, publish_len,
+};
 use proptest::prelude::*;
 
 fn sources() -> impl Strategy<Value = (Vec<u8>, String)> {
@@ -163,4 +169,42 @@ fn strewn_subscription_ids_are_gathered_and_the_fields_kept_in_order() {
     };
     assert_eq!(publish.subscription_ids().map(u32::from).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(publish.fields().parts().concat(), b"\x01\x01\x03\0\x01t\x08\0\x01r\x09\0\x01c");
+}
+
+#[test]
+fn what_comes_again_out_of_a_queue_says_how_often_it_came_before() {
+    let told = Publish::new("$queue/q", b"x");
+    let message = Message::new(
+        &message::Publish {
+            topic: TopicName::from_validated(told.topic),
+            fields: told.fields(),
+            payload: told.payload,
+            qos: told.qos,
+            retain: false,
+            dup: false,
+            packet_id: None,
+            expiry_s: None,
+        },
+        SessionId::NOBODY,
+        0,
+    );
+    for (deliveries, counted) in [(0, None), (1, Some("1")), (10, Some("10")), (u32::MAX, Some("4294967295"))]
+    {
+        let head = PublishHead { deliveries, ..PublishHead::default() };
+        for version in [Version::V311, Version::V5] {
+            let mut wire = BytesMut::new();
+            encode_publish_head(version, &message, &head, &mut wire).unwrap();
+            wire.extend_from_slice(message.payload());
+            assert_eq!(publish_len(version, &message, &head), Ok(wire.len()));
+            let frame = whole(framer(version, Direction::ToClient), &wire);
+            let Packet::Publish(publish) = decode(version, Direction::ToClient, &frame).unwrap() else {
+                panic!()
+            };
+            let property = publish.fields().iter().find_map(|field| match field {
+                Field::UserProperty(name, value) if name == DELIVERY_COUNT => Some(value),
+                _ => None,
+            });
+            assert_eq!(property, counted.filter(|_| version.is_v5()), "{version:?}");
+        }
+    }
 }

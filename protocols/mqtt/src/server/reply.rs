@@ -70,7 +70,11 @@ impl Server {
                 Ok(())
             }
             // STOMP's.
-            Reply::Receipt(_) | Reply::Consuming(..) | Reply::Refused(_) | Reply::Farewell(_) | Reply::Beat => Ok(()),
+            Reply::Receipt(_)
+            | Reply::Consuming(..)
+            | Reply::Refused(_)
+            | Reply::Farewell(_)
+            | Reply::Beat => Ok(()),
             Reply::Connected { session_present, expiry_s, keep_alive_s } => {
                 self.conn_ack(*session_present, *expiry_s, *keep_alive_s, around, out)
             }
@@ -200,6 +204,7 @@ impl Server {
             expiry_s: delivery.remaining_s,
             subscription_ids: delivery.subscription_ids,
             topic_alias: None,
+            deliveries: delivery.deliveries,
         };
         let message = delivery.message;
         let start = out.len();

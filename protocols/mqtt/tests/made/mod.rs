@@ -371,6 +371,7 @@ pub(crate) fn encode_again(packet: &Packet<'_>, version: Version, direction: Dir
                 expiry_s: publish.expiry_s,
                 subscription_ids: &ids,
                 topic_alias: publish.topic_alias.map(|alias| TopicAlias { alias, send_topic }),
+                deliveries: 0,
             };
             encode_publish_head(version, &message, &head, &mut out).unwrap();
             out.extend_from_slice(message.payload());
