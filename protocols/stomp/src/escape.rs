@@ -74,9 +74,12 @@ impl Escapes {
     /// The text that `raw` stands for; borrowed when that is `raw` itself. What is no escape stays as it is.
     #[inline]
     pub(crate) fn unescape(self, raw: &str) -> Cow<'_, str> {
+        if self == Self::None {
+            return Cow::Borrowed(raw);
+        }
         match memchr(b'\\', raw.as_bytes()) {
-            Some(first) if self != Self::None => Cow::Owned(self.unescape_from(raw, first)),
-            _ => Cow::Borrowed(raw),
+            Some(first) => Cow::Owned(self.unescape_from(raw, first)),
+            None => Cow::Borrowed(raw),
         }
     }
 
@@ -123,27 +126,71 @@ impl Escapes {
     }
 }
 
-/// The high bit of every byte of `word` that may mean something in a head: `:`, `\` and anything below 0x10, which
-/// is NUL, LF, CR and some that mean nothing. Exact for each byte, so that all of them can be taken from one word.
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = ONES * 0x80;
+
+/// Zero in the high bit of every byte of `word` that is zero. Exact for each byte, as no carry leaves its byte.
 #[inline]
-pub(crate) fn telling(word: u64) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const LOWS: u64 = ONES * 0x7F;
-    // The carry out of the lower seven bits, and the eighth itself, tell whether a byte is other than zero.
-    let not_zero = |x: u64| ((x & LOWS) + LOWS) | x;
+const fn not_zero(word: u64) -> u64 {
+    ((word & !HIGHS) + !HIGHS) | word
+}
+
+/// The high bit of every byte of `word` that may mean something in a head: `:`, `\` and anything below 0x10, which
+/// is NUL, LF, CR and some that mean nothing.
+#[inline]
+pub(crate) const fn telling(word: u64) -> u64 {
     let control = not_zero(word & (ONES * 0xF0));
     let colon = not_zero(word ^ (ONES * b':' as u64));
     let backslash = not_zero(word ^ (ONES * b'\\' as u64));
-    !(control & colon & backslash) & (ONES * 0x80)
+    !(control & colon & backslash) & HIGHS
 }
 
-/// Eight bytes as a word whose lowest byte is the first; fewer are filled up with bytes that tell nothing.
+/// The place of the first `BYTE` at or after `from`. For names and values, which are too short to be worth the start
+/// of a vector search.
+#[inline]
+pub(crate) fn find<const BYTE: u8>(bytes: &[u8], from: usize) -> Option<usize> {
+    const { assert!(BYTE != u8::MAX, "short words are filled up with it") };
+    let mut at = from;
+    while at < bytes.len() {
+        let mask = !not_zero(word_at(bytes, at) ^ (ONES * BYTE as u64)) & HIGHS;
+        if mask != 0 {
+            return Some(at + mask.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    None
+}
+
+/// The eight bytes from `at` as a word whose lowest byte is the first; fewer are filled up with 0xFF, which tells
+/// nothing.
 #[inline]
 pub(crate) fn word_at(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..).unwrap_or_default() {
-        [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
-        short => short.iter().rev().fold(u64::MAX, |word, byte| word << 8 | u64::from(*byte)),
+    let rest = bytes.get(at..).unwrap_or_default();
+    match (rest.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(word), _) => u64::from_le_bytes(*word),
+        (None, _) if rest.is_empty() => u64::MAX,
+        // The last eight bytes, of which those before `at` are pushed out.
+        (None, Some(last)) => !(!u64::from_le_bytes(*last) >> (64 - 8 * rest.len())),
+        (None, None) => short_word(rest),
     }
+}
+
+/// Up to seven bytes, in three steps at most.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let (mut word, mut rest, mut shift) = (0, bytes, 0);
+    if let Some((four, after)) = rest.split_first_chunk::<4>() {
+        word = u64::from(!u32::from_le_bytes(*four));
+        (rest, shift) = (after, 32);
+    }
+    if let Some((two, after)) = rest.split_first_chunk::<2>() {
+        word |= u64::from(!u16::from_le_bytes(*two)) << shift;
+        (rest, shift) = (after, shift + 16);
+    }
+    if let Some(one) = rest.first() {
+        word |= u64::from(!*one) << shift;
+    }
+    !word
 }
 
 #[cfg(test)]
@@ -169,12 +216,32 @@ mod tests {
     }
 
     #[test]
-    fn a_short_word_is_filled_with_what_tells_nothing() {
-        for len in 0..8 {
-            let bytes = [b':'; 7];
-            let mask = telling(word_at(&bytes[..len.min(7)], 0));
-            assert_eq!(mask.count_ones() as usize, len.min(7));
+    fn a_word_is_the_same_wherever_its_bytes_lie() {
+        let bytes: Vec<u8> = (1..=20).collect();
+        for len in 0..=bytes.len() {
+            let bytes = &bytes[..len];
+            for at in 0..=len + 1 {
+                let mut wanted = [0xFF; 8];
+                for (place, byte) in wanted.iter_mut().zip(bytes.iter().skip(at)) {
+                    *place = *byte;
+                }
+                assert_eq!(word_at(bytes, at).to_le_bytes(), wanted, "{at} of {len}");
+            }
         }
-        assert_eq!(telling(word_at(b"ab:", 7)), 0, "past the end");
+        assert_eq!(telling(u64::MAX), 0);
+    }
+
+    #[test]
+    fn a_byte_is_found_at_every_place_of_every_length() {
+        for len in 0..30 {
+            for from in 0..=len {
+                for at in 0..len {
+                    let mut bytes = vec![b'a'; len];
+                    bytes[at] = b':';
+                    let wanted = (at >= from).then_some(at);
+                    assert_eq!(find::<b':'>(&bytes, from), wanted, "{at} of {len} from {from}");
+                }
+            }
+        }
     }
 }

@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use memchr::memchr;
-
-use crate::escape::Escapes;
+use crate::escape::{Escapes, find};
 
 /// The headers of a frame, in their order, repeated ones included.
 #[derive(Clone, Copy, Default)]
@@ -83,13 +81,15 @@ impl<'a> Iterator for Lines<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let end = memchr(b'\n', self.rest.as_bytes())?;
-        let mut line = self.rest.get(..end)?;
+        // Every line has a colon, so the first one is this line's.
+        let colon = find::<b':'>(self.rest.as_bytes(), 0)?;
+        let end = find::<b'\n'>(self.rest.as_bytes(), colon + 1)?;
+        let name = self.rest.get(..colon)?;
+        let mut value = self.rest.get(colon + 1..end)?;
         self.rest = self.rest.get(end + 1..)?;
         if self.crlf {
-            line = line.strip_suffix('\r').unwrap_or(line);
+            value = value.strip_suffix('\r').unwrap_or(value);
         }
-        let colon = memchr(b':', line.as_bytes())?;
-        Some((line.get(..colon)?, line.get(colon + 1..)?))
+        Some((name, value))
     }
 }
