@@ -193,9 +193,9 @@ impl Program {
                         }
                     }
                 }
-                Field::ContentType(text) => frame.content_type = frame.content_type.or(Some(text)),
-                Field::ResponseTopic(text) => frame.reply_to = frame.reply_to.or(Some(text)),
-                Field::CorrelationData(bytes) => frame.correlation = frame.correlation.or(Some(bytes)),
+                Field::ContentType(text) => frame.content_type = Some(text),
+                Field::ResponseTopic(text) => frame.reply_to = Some(text),
+                Field::CorrelationData(bytes) => frame.correlation = Some(bytes),
                 Field::PayloadFormat(_) => {}
             }
         }
