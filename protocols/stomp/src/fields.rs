@@ -121,6 +121,8 @@ pub struct Sending<'a> {
     pub receipt: Option<Cow<'a, str>>,
     /// The transaction it belongs to.
     pub transaction: Option<Cow<'a, str>>,
+    /// Where answers are expected, as the client writes it.
+    pub reply_to: Option<Cow<'a, str>>,
     /// The guarantee asked for, if anything was said of it.
     pub qos: Option<Qos>,
     /// What becomes of the topic's retained message.
@@ -163,7 +165,7 @@ impl<'a> Sending<'a> {
             match &*name {
                 "destination" => first(&mut sending.destination, || trimmed(version, value)),
                 "receipt" => first(&mut sending.receipt, || value),
-                "transaction" => first(&mut sending.transaction, || value),
+                "transaction" => first(&mut sending.transaction, || trimmed(version, value)),
                 "content-type" if met.first(Met::CONTENT_TYPE) => {
                     if is_text(&value) && std::str::from_utf8(body).is_ok() {
                         fields.extend_from_slice(&[field::PAYLOAD_FORMAT, 1]);
@@ -176,6 +178,8 @@ impl<'a> Sending<'a> {
                         .to_core(&written, Purpose::ReplyTo)
                         .map_err(|error| HeaderError::Address { name: "reply-to", error })?;
                     put(fields, field::RESPONSE_TOPIC, &name, topic.as_bytes())?;
+                    drop(topic);
+                    sending.reply_to = Some(written);
                 }
                 "correlation-id" if met.first(Met::CORRELATION) => correlation(headers, &value, fields)?,
                 "expires" if met.first(Met::EXPIRES) => {

@@ -28,6 +28,7 @@ mod fields;
 mod frame;
 mod framing;
 mod headers;
+pub mod server;
 mod version;
 
 pub use address::{AddressError, Grammar, Purpose, Token};

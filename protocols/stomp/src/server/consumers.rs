@@ -1,0 +1,440 @@
+//! A connection's subscriptions, and what of their deliveries is not acknowledged yet.
+//!
+//! The client knows a subscription by its `id` and a delivery by its `message-id`, the engine knows them by a number of
+//! the connection's and a packet identifier, which is used again; the tables between the two are here.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use noctule_core::consumer::ConsumerId;
+
+use crate::address::Token;
+use crate::fields::digits;
+
+/// How the deliveries of a subscription are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AckMode {
+    /// Not at all.
+    Auto,
+    /// Each with all before it.
+    Client,
+    /// Each by itself.
+    ClientIndividual,
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    /// The engine's name for it.
+    pub(super) id: ConsumerId,
+    /// The client's name for it: `id`, or in 1.0 the destination where there is none.
+    pub(super) name: Box<str>,
+    /// Whether the client gave it that name.
+    pub(super) is_named: bool,
+    /// How its deliveries are acknowledged.
+    pub(super) mode: AckMode,
+    /// The durable subscription that it consumes from.
+    pub(super) durable: Option<Box<str>>,
+    /// Where it stands.
+    pub(super) state: State,
+    /// Its destination, for one that browses.
+    pub(super) browses: Option<Box<str>>,
+    /// Its deliveries.
+    pub(super) deliveries: Deliveries,
+}
+
+/// Where a subscription stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It gets messages.
+    Live,
+    /// It has shown all that there was to browse; only the client has not unsubscribed.
+    Shown,
+    /// The client has unsubscribed; what was delivered before can still be acknowledged.
+    Cancelled,
+}
+
+/// The subscriptions of a connection, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    list: Vec<Consumer>,
+    last: u32,
+}
+
+/// A `message-id`, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MessageId {
+    /// Whose delivery.
+    pub(super) consumer: ConsumerId,
+    /// Which of its deliveries, counted from 1.
+    pub(super) sequence: u64,
+}
+
+impl MessageId {
+    /// Appends the text, whose letters are `[A-Za-z0-9@_-]`. With the token no other connection has the same.
+    pub(super) fn write(self, token: &Token, out: &mut String) {
+        use std::fmt::Write;
+        // Writing into a string never fails.
+        let _ = write!(out, "{}-{}@{}", self.consumer.0, self.sequence, token.as_str());
+    }
+
+    /// Takes a text apart that this connection may have written.
+    pub(super) fn read(text: &str, token: &Token) -> Option<Self> {
+        let (consumer, sequence) = text.strip_suffix(token.as_str())?.strip_suffix('@')?.split_once('-')?;
+        // One text for one delivery: "01" is none of ours.
+        let number = |text: &str| digits(text).filter(|_| !text.starts_with('0'));
+        let consumer = ConsumerId(u32::try_from(number(consumer)?).ok()?);
+        Some(Self { consumer, sequence: number(sequence)? })
+    }
+}
+
+impl Consumers {
+    /// How many there are, cancelled ones with open deliveries among them.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The engine's name for the next one; `None` if there are no more names.
+    pub(super) fn next_id(&self) -> Option<ConsumerId> {
+        self.last.checked_add(1).map(ConsumerId)
+    }
+
+    /// Takes a new one in, by the name that [`Consumers::next_id`] gave.
+    pub(super) fn push(&mut self, consumer: Consumer) {
+        if self.list.len() < 4 {
+            // Nearly every connection has one or two, and there are many connections.
+            self.list.reserve_exact(1);
+        }
+        self.last = consumer.id.0;
+        self.list.push(consumer);
+    }
+
+    /// The live one that the client calls so.
+    pub(super) fn named(&mut self, name: &str) -> Option<&mut Consumer> {
+        self.list.iter_mut().find(|consumer| consumer.state != State::Cancelled && *consumer.name == *name)
+    }
+
+    /// The live one that consumes from a durable subscription.
+    pub(super) fn of_durable(&mut self, durable: &str) -> Option<&mut Consumer> {
+        let of = |consumer: &&mut Consumer| consumer.durable.as_deref() == Some(durable);
+        self.list.iter_mut().filter(|consumer| consumer.state != State::Cancelled).find(of)
+    }
+
+    /// The one that the engine calls so.
+    pub(super) fn get(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        let place = self.place(id)?;
+        self.list.get_mut(place)
+    }
+
+    /// Whether there ever was one of that name.
+    pub(super) fn was_there(&self, id: ConsumerId) -> bool {
+        (1..=self.last).contains(&id.0)
+    }
+
+    /// Lets go of one that is cancelled and has nothing open.
+    pub(super) fn forget_if_over(&mut self, id: ConsumerId) {
+        if let Some(place) = self.place(id)
+            && let Some(consumer) = self.list.get(place)
+            && consumer.state == State::Cancelled
+            && consumer.deliveries.is_empty()
+        {
+            self.list.remove(place);
+        }
+    }
+
+    fn place(&self, id: ConsumerId) -> Option<usize> {
+        self.list.binary_search_by_key(&id, |consumer| consumer.id).ok()
+    }
+}
+
+/// The deliveries of one subscription that can still be acknowledged, in order.
+///
+/// As many as the window allows, which the engine keeps; those that are settled out of order stay as gaps until they
+/// outnumber the others, so that settling costs the same however many there are.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    entries: VecDeque<Entry>,
+    /// How many of the entries are gaps.
+    gaps: usize,
+    /// How many deliveries there were: the sequence number of the last.
+    issued: u64,
+}
+
+/// A sequence number (47 bits: four years of a million a second), whether a transaction has it, and a packet identifier
+/// (16 bits), which is 0 once it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry(u64);
+
+impl Entry {
+    const ENLISTED: u64 = 1 << 16;
+
+    fn new(sequence: u64, packet_id: NonZeroU16) -> Self {
+        Self(sequence << 17 | u64::from(packet_id.get()))
+    }
+
+    fn sequence(self) -> u64 {
+        self.0 >> 17
+    }
+
+    fn packet_id(self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.0 as u16)
+    }
+
+    fn is_enlisted(self) -> bool {
+        self.0 & Self::ENLISTED != 0
+    }
+
+    /// The packet identifier, unless it is settled or a transaction has it.
+    fn open(self) -> Option<NonZeroU16> {
+        if self.is_enlisted() { None } else { self.packet_id() }
+    }
+
+    fn settle(&mut self) {
+        self.0 &= !(Self::ENLISTED | u64::from(u16::MAX));
+    }
+}
+
+/// What one acknowledgement takes out of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The one delivery.
+    One,
+    /// It and all before it.
+    Through,
+}
+
+impl Deliveries {
+    /// The next delivery's sequence number; it can be acknowledged if it has a packet identifier.
+    pub(super) fn issue(&mut self, packet_id: Option<NonZeroU16>) -> u64 {
+        self.issued += 1;
+        if let Some(packet_id) = packet_id {
+            self.entries.push_back(Entry::new(self.issued, packet_id));
+        }
+        self.issued
+    }
+
+    /// Whether there has been such a delivery.
+    pub(super) fn was_issued(&self, sequence: u64) -> bool {
+        (1..=self.issued).contains(&sequence)
+    }
+
+    /// Whether nothing can be acknowledged any more, not even if a transaction is aborted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == self.gaps
+    }
+
+    /// Settles a delivery, if it is open: `taken` gets the packet identifiers, oldest first.
+    pub(super) fn settle(&mut self, sequence: u64, reach: Reach, taken: &mut Vec<NonZeroU16>) {
+        let Some(last) = self.open(sequence) else { return };
+        for place in range(last, reach) {
+            if let Some(entry) = self.entries.get_mut(place)
+                && let Some(packet_id) = entry.open()
+            {
+                taken.push(packet_id);
+                entry.settle();
+                self.gaps += 1;
+            }
+        }
+        self.tidy();
+    }
+
+    /// Keeps a delivery for a transaction, if it is open: `taken` gets sequence numbers and packet identifiers.
+    pub(super) fn enlist(&mut self, sequence: u64, reach: Reach, taken: &mut Vec<(u64, NonZeroU16)>) {
+        let Some(last) = self.open(sequence) else { return };
+        for place in range(last, reach) {
+            if let Some(entry) = self.entries.get_mut(place)
+                && let Some(packet_id) = entry.open()
+            {
+                taken.push((entry.sequence(), packet_id));
+                entry.0 |= Entry::ENLISTED;
+            }
+        }
+    }
+
+    /// Ends a transaction's hold of a delivery: it is settled, or open again.
+    pub(super) fn release(&mut self, sequence: u64, is_settled: bool) {
+        let Some(entry) = self.find(sequence).and_then(|place| self.entries.get_mut(place)) else { return };
+        if is_settled {
+            entry.settle();
+            self.gaps += 1;
+            self.tidy();
+        } else {
+            entry.0 &= !Entry::ENLISTED;
+        }
+    }
+
+    fn open(&self, sequence: u64) -> Option<usize> {
+        let place = self.find(sequence)?;
+        self.entries.get(place)?.open().map(|_| place)
+    }
+
+    fn find(&self, sequence: u64) -> Option<usize> {
+        // Mostly there are no gaps, and the oldest is asked for.
+        if self.entries.front()?.sequence() == sequence {
+            return Some(0);
+        }
+        self.entries.binary_search_by_key(&sequence, |entry| entry.sequence()).ok()
+    }
+
+    /// Drops gaps: those at the front at once, the others when they are more than what is between them.
+    fn tidy(&mut self) {
+        while self.entries.front().is_some_and(|entry| entry.packet_id().is_none()) {
+            self.entries.pop_front();
+            self.gaps = self.gaps.saturating_sub(1);
+        }
+        if self.gaps > self.entries.len() / 2 {
+            self.entries.retain(|entry| entry.packet_id().is_some());
+            self.gaps = 0;
+        }
+        if self.entries.is_empty() && self.entries.capacity() > 16 {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+fn range(last: usize, reach: Reach) -> std::ops::RangeInclusive<usize> {
+    match reach {
+        Reach::One => last..=last,
+        Reach::Through => 0..=last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn id(number: u64) -> NonZeroU16 {
+        NonZeroU16::new(number as u16).unwrap()
+    }
+
+    fn issued(count: u64) -> Deliveries {
+        let mut deliveries = Deliveries::default();
+        for number in 1..=count {
+            assert_eq!(deliveries.issue(Some(id(number + 100))), number);
+        }
+        deliveries
+    }
+
+    fn settled(deliveries: &mut Deliveries, sequence: u64, reach: Reach) -> Vec<u16> {
+        let mut taken = Vec::new();
+        deliveries.settle(sequence, reach, &mut taken);
+        taken.into_iter().map(NonZeroU16::get).collect()
+    }
+
+    #[test]
+    fn one_by_one_in_any_order_and_each_once() {
+        let mut deliveries = issued(3);
+        assert_eq!(settled(&mut deliveries, 2, Reach::One), [102]);
+        assert_eq!(settled(&mut deliveries, 2, Reach::One), [0; 0]);
+        assert_eq!(settled(&mut deliveries, 1, Reach::One), [101]);
+        assert_eq!(settled(&mut deliveries, 3, Reach::One), [103]);
+        assert!(deliveries.is_empty() && deliveries.was_issued(3) && !deliveries.was_issued(4));
+        assert!(!deliveries.was_issued(0));
+    }
+
+    #[test]
+    fn cumulatively_oldest_first() {
+        let mut deliveries = issued(5);
+        assert_eq!(settled(&mut deliveries, 2, Reach::One), [102]);
+        assert_eq!(settled(&mut deliveries, 4, Reach::Through), [101, 103, 104]);
+        assert_eq!(settled(&mut deliveries, 5, Reach::Through), [105]);
+    }
+
+    #[test]
+    fn what_a_transaction_has_is_open_again_only_when_it_lets_go() {
+        let mut deliveries = issued(4);
+        let mut taken = Vec::new();
+        deliveries.enlist(2, Reach::Through, &mut taken);
+        assert_eq!(taken, [(1, id(101)), (2, id(102))]);
+        assert_eq!(settled(&mut deliveries, 1, Reach::One), [0; 0]);
+        assert_eq!(settled(&mut deliveries, 3, Reach::Through), [103], "past those of the transaction");
+        deliveries.release(1, false);
+        deliveries.release(2, true);
+        assert_eq!(settled(&mut deliveries, 2, Reach::One), [0; 0]);
+        assert_eq!(settled(&mut deliveries, 4, Reach::Through), [101, 104]);
+        assert!(deliveries.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_does_not_make_the_table_grow() {
+        let mut deliveries = issued(1);
+        for _ in 0..100_000 {
+            let sequence = deliveries.issue(Some(id(7)));
+            assert_eq!(settled(&mut deliveries, sequence, Reach::One), [7]);
+        }
+        assert!(deliveries.entries.capacity() <= 16, "{}", deliveries.entries.capacity());
+    }
+
+    #[test]
+    fn an_emptied_table_gives_its_memory_back() {
+        let mut deliveries = issued(1000);
+        assert_eq!(settled(&mut deliveries, 1000, Reach::Through).len(), 1000);
+        assert_eq!(deliveries.entries.capacity(), 0);
+    }
+
+    /// Against a map, with numbers from a generator that a seed repeats.
+    #[test]
+    fn it_does_what_a_map_would() {
+        let (mut deliveries, mut model) = (Deliveries::default(), BTreeMap::new());
+        let (mut state, mut enlisted) = (0x9E37_79B9_u64, Vec::new());
+        for step in 0..50_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let draw = state >> 40;
+            let sequence = deliveries.issued.saturating_sub(draw % 40);
+            let reach = if draw & 1 == 0 { Reach::One } else { Reach::Through };
+            match (state >> 33) % 6 {
+                0..=2 => {
+                    let packet_id = id(1 + step % 1000);
+                    model.insert(deliveries.issue(Some(packet_id)), packet_id);
+                }
+                3 if !enlisted.is_empty() => {
+                    for (sequence, packet_id) in std::mem::take(&mut enlisted) {
+                        deliveries.release(sequence, draw & 2 == 0);
+                        if draw & 2 != 0 {
+                            model.insert(sequence, packet_id);
+                        }
+                    }
+                }
+                other => {
+                    let first = if reach == Reach::One { sequence } else { 0 };
+                    let expected: Vec<_> = match model.contains_key(&sequence) {
+                        true => model.range(first..=sequence).map(|(at, id)| (*at, *id)).collect(),
+                        false => Vec::new(),
+                    };
+                    expected.iter().for_each(|(sequence, _)| {
+                        model.remove(sequence);
+                    });
+                    if other == 4 {
+                        let mut taken = Vec::new();
+                        deliveries.enlist(sequence, reach, &mut taken);
+                        assert_eq!(taken, expected);
+                        enlisted.extend(taken);
+                    } else {
+                        let mut taken = Vec::new();
+                        deliveries.settle(sequence, reach, &mut taken);
+                        assert!(taken.iter().eq(expected.iter().map(|(_, id)| id)), "step {step}");
+                    }
+                }
+            }
+            assert_eq!(deliveries.is_empty(), model.is_empty() && enlisted.is_empty());
+            let live = model.len() + enlisted.len();
+            assert!(deliveries.entries.len() <= 2 * live + 1, "{} for {live}", deliveries.entries.len());
+        }
+    }
+
+    #[test]
+    fn a_message_id_is_read_as_it_was_written_and_no_other_is() {
+        let (token, other) = (Token::new([7; 16]), Token::new([8; 16]));
+        let id = MessageId { consumer: ConsumerId(12), sequence: 345 };
+        let mut text = String::new();
+        id.write(&token, &mut text);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@_-".contains(&byte)), "{text}");
+        assert_eq!(MessageId::read(&text, &token), Some(id));
+        assert_eq!(MessageId::read(&text, &other), None);
+        for bad in ["012-345", "12-0345", "+12-345", "12", "12-", "-345", "12-345-6", "12-x", ""] {
+            assert_eq!(MessageId::read(&format!("{bad}@{}", token.as_str()), &token), None, "{bad}");
+        }
+    }
+}

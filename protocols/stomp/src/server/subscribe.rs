@@ -1,0 +1,361 @@
+//! SUBSCRIBE and UNSUBSCRIBE: consumers for the engine, and which of them lasts.
+
+use std::borrow::Cow;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use noctule_core::consumer::{Consume, ConsumerId, Request};
+use noctule_core::effects::Input;
+use noctule_core::group::QueueOptions;
+use noctule_core::refusal::{Kind, Refusal};
+use noctule_core::selector::Selector;
+
+use super::Turn;
+use super::consumers::{AckMode, Consumer, Deliveries, State};
+use crate::address::Purpose;
+use crate::dialect::Dialect;
+use crate::error::Excerpt;
+use crate::fields::{bad_value, digits};
+use crate::version::Version;
+
+/// Names a durable subscription together with the `client-id` of CONNECT.
+const SUBSCRIPTION_NAME: &str = "activemq.subscriptionName";
+
+/// What the client calls a subscription.
+struct Name<'a> {
+    text: Cow<'a, str>,
+    /// Whether by an `id` of its own.
+    is_given: bool,
+}
+
+impl<'a> Turn<'_, 'a> {
+    pub(super) fn subscribe(&mut self, engine: &mut impl FnMut(Input<'_>)) -> Result<(), Refusal> {
+        let destination = self.destination()?;
+        let name = self.name(&destination)?;
+        self.check_free(&name.text)?;
+        let id = self.free_id()?;
+        let group = self.header("x-queue-name");
+        let filter = match &group {
+            Some(group) => self.grammar.to_share(&destination, group).map(Cow::Owned),
+            None => self.grammar.to_core(&destination, Purpose::Subscribe),
+        };
+        let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
+        let mode = self.ack_mode()?;
+        let window = self.window()?;
+        let options = self.queue_options()?;
+        let durable = self.durable(&destination, &filter, &name, &options)?;
+        let browses = self.flag("browser")?.unwrap_or(false);
+        let no_local = self.flag("no-local")?.or(self.flag("activemq.noLocal")?).unwrap_or(false);
+        let exclusive = self.flag("exclusive")?.or(self.flag("activemq.exclusive")?).unwrap_or(false);
+        let selector = self.selector(&filter)?;
+        let receipt = self.receipt()?;
+        self.conversation.consumers.push(Consumer {
+            id,
+            name: name.text.as_ref().into(),
+            is_named: name.is_given,
+            mode,
+            durable: durable.as_deref().map(Into::into),
+            state: State::Live,
+            browses: browses.then(|| destination.as_ref().into()),
+            deliveries: Deliveries::default(),
+        });
+        let consume = Consume {
+            id,
+            filter: &filter,
+            durable: durable.as_deref(),
+            acknowledges: mode != AckMode::Auto && !browses,
+            window,
+            no_local,
+            selector,
+            browses,
+            exclusive,
+            options: &options,
+        };
+        engine(Input::Request(self.conn, Request::Consume(consume), receipt));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, engine: &mut impl FnMut(Input<'_>)) -> Result<(), Refusal> {
+        let is_to_end = self.header(SUBSCRIPTION_NAME).is_some() || self.flag("durable")?.unwrap_or(false);
+        let name = match (self.header("id"), self.version) {
+            (Some(id), _) => id,
+            (None, Version::V10) => self.required(
+                "destination",
+                "say which subscription ends: its id, or its destination if it has none",
+            )?,
+            // By its durable name.
+            (None, _) if is_to_end => Cow::Borrowed(""),
+            (None, _) => self.required("id", "say which subscription ends, by the id of its SUBSCRIBE")?,
+        };
+        if let Some(consumer) = self.conversation.consumers.named(&name).map(|consumer| consumer.id) {
+            return self.cancel(consumer, is_to_end, engine);
+        }
+        if !is_to_end {
+            let shown = Excerpt::of(name.as_bytes());
+            let detail =
+                format!("subscription {shown} is not there; unsubscribe by the id of its SUBSCRIBE, once");
+            return Err(Refusal::new(Kind::ProtocolError, detail));
+        }
+        let destination = self.destination()?;
+        let filter = self.grammar.to_core(&destination, Purpose::Subscribe);
+        let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
+        let name = Name { text: name, is_given: true };
+        let Some(durable) = self.durable(&destination, &filter, &name, &QueueOptions::default())? else {
+            let destination = Excerpt::of(destination.as_bytes());
+            let detail = format!("there is no durable subscription to {destination}; leave out durable:true");
+            return Err(Refusal::new(Kind::ProtocolError, detail));
+        };
+        if let Some(consumer) = self.conversation.consumers.of_durable(&durable).map(|consumer| consumer.id) {
+            return self.cancel(consumer, true, engine);
+        }
+        let receipt = self.receipt()?;
+        engine(Input::Request(self.conn, Request::Forget { filter: &filter, durable: &durable }, receipt));
+        Ok(())
+    }
+
+    fn cancel(
+        &mut self,
+        id: ConsumerId,
+        is_to_end: bool,
+        engine: &mut impl FnMut(Input<'_>),
+    ) -> Result<(), Refusal> {
+        let Some(consumer) = self.conversation.consumers.get(id) else { return self.nothing(engine) };
+        let was_live = consumer.state == State::Live;
+        let forgets = is_to_end && consumer.durable.is_some();
+        consumer.state = State::Cancelled;
+        self.conversation.consumers.forget_if_over(id);
+        if !was_live {
+            // The engine has ended it already.
+            return self.nothing(engine);
+        }
+        let receipt = self.receipt()?;
+        engine(Input::Request(self.conn, Request::Cancel { consumer: id, forgets }, receipt));
+        Ok(())
+    }
+
+    /// RabbitMQ's clients do not subscribe to their temporary queues: to name one in `reply-to` is enough, and the
+    /// subscription's `id` is the destination.
+    pub(super) fn consume_answers(
+        &mut self,
+        reply_to: &str,
+        engine: &mut impl FnMut(Input<'_>),
+    ) -> Result<(), Refusal> {
+        if self.grammar.dialect != Dialect::Rabbitmq
+            || !reply_to.starts_with("/temp-queue/")
+            || self.conversation.consumers.named(reply_to).is_some()
+        {
+            return Ok(());
+        }
+        let id = self.free_id()?;
+        let filter = self.grammar.to_core(reply_to, Purpose::Subscribe);
+        let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
+        let window = NonZeroU16::new(self.around.stomp.default_prefetch).unwrap_or(NonZeroU16::MIN);
+        self.conversation.consumers.push(Consumer {
+            id,
+            name: reply_to.into(),
+            is_named: true,
+            mode: AckMode::Auto,
+            durable: None,
+            state: State::Live,
+            browses: None,
+            deliveries: Deliveries::default(),
+        });
+        let consume = Consume {
+            id,
+            filter: &filter,
+            durable: None,
+            acknowledges: false,
+            window,
+            no_local: false,
+            selector: None,
+            browses: false,
+            exclusive: false,
+            options: &QueueOptions::default(),
+        };
+        engine(Input::Request(self.conn, Request::Consume(consume), None));
+        Ok(())
+    }
+
+    fn destination(&self) -> Result<Cow<'a, str>, Refusal> {
+        Ok(self.required("destination", "say what is meant, such as /topic/NAME or /queue/NAME")?)
+    }
+
+    /// `id`, which 1.0 has only if the client likes (1.0, "SUBSCRIBE"; 1.1 and 1.2, "SUBSCRIBE id Header").
+    fn name(&self, destination: &Cow<'a, str>) -> Result<Name<'a>, Refusal> {
+        match (self.header("id"), self.version) {
+            (Some(text), _) => Ok(Name { text, is_given: true }),
+            (None, Version::V10) => Ok(Name { text: destination.clone(), is_given: false }),
+            (None, Version::V11 | Version::V12) => {
+                let mend = "name the subscription: any text that no other one of this connection has";
+                self.required("id", mend).map(|text| Name { text, is_given: true }).map_err(Into::into)
+            }
+        }
+    }
+
+    fn check_free(&mut self, name: &str) -> Result<(), Refusal> {
+        match self.conversation.consumers.named(name) {
+            None => Ok(()),
+            Some(_) => {
+                let name = Excerpt::of(name.as_bytes());
+                let detail =
+                    format!("subscription {name} is there already; unsubscribe it first, or use another id");
+                Err(Refusal::new(Kind::ProtocolError, detail))
+            }
+        }
+    }
+
+    fn free_id(&self) -> Result<ConsumerId, Refusal> {
+        let limit = self.around.core.max_subscriptions;
+        let consumers = &self.conversation.consumers;
+        match consumers.next_id() {
+            Some(id) if consumers.len() < limit as usize => Ok(id),
+            _ => Err(Refusal::new(
+                Kind::QuotaExceeded,
+                format!(
+                    "there are {limit} subscriptions already (max_subscriptions), those counted that are cancelled but \
+                     whose messages are not all acknowledged; unsubscribe from one and acknowledge what it got"
+                ),
+            )),
+        }
+    }
+
+    fn ack_mode(&self) -> Result<AckMode, Refusal> {
+        match self.header("ack").as_deref() {
+            None | Some("auto") => Ok(AckMode::Auto),
+            Some("client") => Ok(AckMode::Client),
+            Some("client-individual") => Ok(AckMode::ClientIndividual),
+            Some(other) => Err(bad_value("ack", other, "auto, client or client-individual").into()),
+        }
+    }
+
+    fn window(&self) -> Result<NonZeroU16, Refusal> {
+        let limits = self.around.stomp;
+        let mut asked = None;
+        for name in ["prefetch-count", "activemq.prefetchSize"] {
+            let Some(value) = self.header(name) else { continue };
+            let number = digits(&value);
+            let number =
+                number.ok_or_else(|| bad_value(name, &value, "a number, 0 for as many as allowed"))?;
+            asked.get_or_insert(number);
+        }
+        let most = u64::from(limits.max_prefetch);
+        let window = match asked {
+            None => u64::from(limits.default_prefetch).min(most),
+            Some(0) => most,
+            Some(number) => number.min(most),
+        };
+        Ok(u16::try_from(window).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN))
+    }
+
+    fn selector(&self, filter: &str) -> Result<Option<Arc<Selector>>, Refusal> {
+        let written = self.frame.headers.get("selector").filter(|text| !text.trim().is_empty());
+        let refused = |error| Refusal::new(Kind::ProtocolError, format!("header selector: {error}"));
+        if filter != "$amq/headers" {
+            return match written {
+                None => Ok(None),
+                Some(text) => Selector::parse(&text).map(|it| Some(Arc::new(it))).map_err(refused),
+            };
+        }
+        if written.is_some() {
+            let detail = "header selector does not go with /exchange/amq.headers, which selects by the other headers; \
+                          subscribe to /exchange/amq.fanout with a selector";
+            return Err(Refusal::new(Kind::ProtocolError, detail));
+        }
+        let any = match self.header("x-match").as_deref() {
+            None | Some("all") => false,
+            Some("any") => true,
+            Some(other) => return Err(bad_value("x-match", other, "all or any").into()),
+        };
+        let wanted: Vec<_> = self.frame.headers.iter().filter(|(name, _)| is_binding(name)).collect();
+        let pairs = wanted.iter().map(|(name, value)| (&**name, &**value));
+        let bound = |error| {
+            Refusal::new(Kind::ProtocolError, format!("headers that bind to /exchange/amq.headers: {error}"))
+        };
+        Selector::all_equal(pairs, any).map(|selector| Some(Arc::new(selector))).map_err(bound)
+    }
+
+    /// The name under which messages wait for a subscription that lasts (RULES: sessions); `None` for one that doesn't.
+    /// What `durable` says of a queue, or of a group, is among its options.
+    fn durable(
+        &self,
+        destination: &str,
+        filter: &str,
+        name: &Name<'_>,
+        options: &QueueOptions,
+    ) -> Result<Option<String>, Refusal> {
+        let can_last = !["$queue/", "$reply/", "$share/"].iter().any(|kind| filter.starts_with(kind));
+        let user = self.conversation.user.as_deref();
+        if let Some(subscription) = self.header(SUBSCRIPTION_NAME) {
+            let shown = Excerpt::of(subscription.as_bytes());
+            if !can_last {
+                let detail =
+                    format!("{SUBSCRIPTION_NAME} {shown} goes with /topic/ destinations; leave it out");
+                return Err(Refusal::new(Kind::ProtocolError, detail));
+            }
+            let Some(client_id) = self.conversation.client_id.as_deref() else {
+                let detail = format!(
+                    "{SUBSCRIPTION_NAME} {shown} needs a client-id; send one with CONNECT, always the same"
+                );
+                return Err(Refusal::new(Kind::ProtocolError, detail));
+            };
+            return Ok(Some(durable_name(user, client_id, &subscription)));
+        }
+        if !can_last || !self.flag("durable")?.unwrap_or(false) || options.auto_delete == Some(true) {
+            return Ok(None);
+        }
+        if !name.is_given || name.text.is_empty() {
+            let mend = "a durable subscription needs one, always the same";
+            self.required("id", mend)?;
+        }
+        Ok(Some(durable_name(user, destination, &name.text)))
+    }
+}
+
+/// Whether a header of a SUBSCRIBE to `amq.headers` is to equal the messages' own; those of the protocol, and as in
+/// RabbitMQ all that begin with `x-`, are not.
+fn is_binding(name: &str) -> bool {
+    let is_ours = matches!(
+        name,
+        "destination"
+            | "id"
+            | "ack"
+            | "receipt"
+            | "selector"
+            | "content-length"
+            | "durable"
+            | "auto-delete"
+            | "exclusive"
+            | "prefetch-count"
+            | "persistent"
+            | "no-local"
+            | "browser"
+    );
+    !is_ours && !name.starts_with("x-") && !name.starts_with("activemq.")
+}
+
+/// `stomp/user/where/which`; nobody's is `-`.
+fn durable_name(user: Option<&str>, place: &str, which: &str) -> String {
+    let mut name = String::from("stomp/");
+    match user {
+        None => name.push('-'),
+        // A user of that name is not nobody.
+        Some("-") => name.push_str("%2D"),
+        Some(user) => escape_part(user, &mut name),
+    }
+    for part in [place, which] {
+        name.push('/');
+        escape_part(part, &mut name);
+    }
+    name
+}
+
+/// Appends a part so that none can look like two.
+fn escape_part(part: &str, out: &mut String) {
+    for letter in part.chars() {
+        match letter {
+            '/' => out.push_str("%2F"),
+            '%' => out.push_str("%25"),
+            _ => out.push(letter),
+        }
+    }
+}
