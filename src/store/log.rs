@@ -13,6 +13,7 @@ mod encoding;
 mod error;
 mod index;
 mod lookup;
+mod options;
 mod recent;
 mod record;
 mod recover;
@@ -38,8 +39,11 @@ use state::State;
 pub(crate) use error::{LogError, OpenError};
 pub(crate) use timeline::Clocks;
 
-/// The version of the whole layout; a file with another one is refused.
-const FORMAT: u32 = 1;
+/// The version of the whole layout; a file with a later one is refused.
+const FORMAT: u32 = 2;
+
+/// The earliest layout that is still read: all of it is part of the present one.
+const OLDEST_FORMAT: u32 = 1;
 
 /// What is set from outside.
 #[derive(Clone, Copy, Debug)]
@@ -196,8 +200,8 @@ impl Log {
             let record = fresh.message.record();
             let unwritten = Place { chunk: Place::UNWRITTEN, offset: at as u32, len: 0 };
             if state.index.place(record) == Some(unwritten) {
-                let (index, expires_at) = (&state.index, state.timeline.at(fresh.message.expires_ms()));
-                let left = |session| index.waits(record, session);
+                let expires_at = state.timeline.at(fresh.message.expires_ms());
+                let left = |session| state.left(record, session);
                 arena.message(record, |out| {
                     put_message(out, fresh.message, expires_at, fresh.recipients, left);
                 });
@@ -205,6 +209,10 @@ impl Log {
             }
         }
         arena.acknowledged(&mut batch.acknowledged);
+        let number = |&(record, session): &(u64, u64)| {
+            Some((record, session, *state.deliveries.get(&(session, record))?))
+        };
+        arena.delivered(&batch.given_back.iter().filter_map(number).collect::<Vec<_>>());
         let raised = state.marks.raise(batch.used);
         let cleaning = clean::is_due(state, arena.len());
         if arena.is_empty() && !cleaning && !raised && !batch.has_rows() && deferred.is_nothing() {
@@ -212,7 +220,8 @@ impl Log {
         }
         let stamp = state.timeline.stamp(clock);
         let transaction = begin(&self.db)?;
-        if !arena.is_empty() || cleaning || !deferred.chunks.is_empty() {
+        let mut has_chunk = batch.has_transaction;
+        if has_chunk || !arena.is_empty() || cleaning || !deferred.chunks.is_empty() {
             let mut table = transaction.open_table(CHUNKS)?;
             for &number in &deferred.chunks {
                 table.remove(number)?;
@@ -221,8 +230,12 @@ impl Log {
                 committed.damaged = clean::clean(state, &mut arena, &mut table)?;
             }
             arena.write(state, stamp, &mut table)?;
+            if arena.is_empty() && has_chunk {
+                Arena::write_sign(state, stamp, &mut table)?;
+            }
+            has_chunk |= !arena.is_empty();
         }
-        if arena.is_empty() {
+        if !has_chunk {
             tables::write_clock(stamp, &transaction)?;
         }
         if raised {
@@ -266,6 +279,12 @@ impl Log {
             loaded.push((record, found.map(|found| found.loaded)));
         }
         Ok(loaded)
+    }
+
+    /// The number of the next chunk. A commit with a transaction makes one if it writes at all: after a failure the
+    /// number tells whether the commit was made.
+    pub(crate) fn next_chunk(&self) -> u64 {
+        self.state.chunks.next
     }
 
     /// How much there is; from memory.

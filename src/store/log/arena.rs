@@ -13,7 +13,7 @@ use super::timeline::Stamp;
 #[derive(Clone, Copy, Debug)]
 struct Item {
     end: usize,
-    /// The number of the message; `None` for acknowledgements, which nobody looks for.
+    /// The number of the message; `None` for what nobody looks for.
     message: Option<u64>,
 }
 
@@ -44,6 +44,24 @@ impl Arena {
     pub(super) fn acknowledged(&mut self, pairs: &mut [(u64, u64)]) {
         let items = &mut self.items;
         record::put_acknowledged(&mut self.bytes, pairs, |end| items.push(Item { end, message: None }));
+    }
+
+    /// Adds how often messages were delivered: record, recipient and number, sorted.
+    pub(super) fn delivered(&mut self, numbers: &[(u64, u64, u32)]) {
+        let items = &mut self.items;
+        record::put_delivered(&mut self.bytes, numbers, |end| items.push(Item { end, message: None }));
+    }
+
+    /// Writes a chunk without records, for what it says by being there.
+    pub(super) fn write_sign(
+        state: &mut State,
+        stamp: Stamp,
+        table: &mut Table<'_, u64, &'static [u8]>,
+    ) -> Result<(), LogError> {
+        let number = state.chunks.next;
+        table.insert(number, &chunk::header(number, stamp)[..])?;
+        state.chunks.push(number, HEADER);
+        Ok(())
     }
 
     /// Writes everything into new chunks, and into the index where it stands.

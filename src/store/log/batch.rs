@@ -1,5 +1,6 @@
 //! The operations of one commit, put together: what supersedes each other is written once, what cancels out not at all.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -8,7 +9,7 @@ use noctule_core::store::{KeptWill, Recipient, StoreOp};
 
 use super::index::{Place, Settled};
 use super::recover::Deferred;
-use super::rows::{Direction, Marks, SubscriptionRow};
+use super::rows::{Direction, GroupRow, Marks, SubscriptionRow};
 use super::state::State;
 
 /// What happens to a session's row.
@@ -61,17 +62,20 @@ pub(super) struct Batch<'a> {
     pub(super) elided: u64,
     /// Record and session of acknowledgements of what is on disk.
     pub(super) acknowledged: Vec<(u64, u64)>,
+    /// Record and group of what is on disk and was given back; how often is in the [`State`].
+    pub(super) given_back: BTreeSet<(u64, u64)>,
     /// Sessions whose rows go, before anything else is written.
     pub(super) ended_sessions: BTreeSet<u64>,
     /// Groups whose rows go, likewise.
     pub(super) ended_groups: BTreeSet<u64>,
     pub(super) sessions: BTreeMap<u64, SessionChange<'a>>,
-    pub(super) subscriptions: BTreeMap<(u64, &'a str), Option<SubscriptionRow>>,
+    pub(super) subscriptions: BTreeMap<(u64, &'a str), Option<SubscriptionRow<'a>>>,
     pub(super) exchanges: BTreeMap<(u64, Direction, u16), ExchangeChange>,
     pub(super) wills: BTreeMap<u64, Option<&'a KeptWill>>,
-    /// Number → share name, filter and the first chunk.
-    pub(super) groups: BTreeMap<u64, (&'a str, &'a str, u64)>,
+    pub(super) groups: BTreeMap<u64, GroupRow<'a>>,
     pub(super) retained: BTreeMap<&'a str, RetainedChange<'a>>,
+    /// Whether something in it is a transaction.
+    pub(super) has_transaction: bool,
     /// The highest numbers used.
     pub(super) used: Marks,
     /// For the recipients of one message at a time.
@@ -166,10 +170,11 @@ impl<'a> Batch<'a> {
                 self.end(state, session.0, records);
                 self.ended_sessions.insert(session.0);
             }
-            StoreOp::Subscribed { session, filter, qos, flags, subscription_id, .. } => {
+            StoreOp::Subscribed { session, filter, qos, flags, subscription_id, selector } => {
                 let (no_local, retain_as_published) = *flags;
                 let id = NonZeroU32::new(*subscription_id);
-                let row = SubscriptionRow { qos: *qos, no_local, retain_as_published, id };
+                let (qos, selector) = (*qos, selector.as_deref());
+                let row = SubscriptionRow { qos, no_local, retain_as_published, id, selector };
                 self.subscriptions.insert((session.0, filter), Some(row));
             }
             StoreOp::Unsubscribed { session, filter } => {
@@ -183,13 +188,20 @@ impl<'a> Batch<'a> {
             StoreOp::WillGone { session } => {
                 self.wills.insert(session.0, None);
             }
-            StoreOp::GroupKept { session, group, filter, .. } => {
+            StoreOp::GroupKept { session, group, filter, options } => {
                 self.used.session = self.used.session.max(session.0);
                 let born = state.keep(session.0);
-                self.groups.insert(session.0, (group, filter, born));
+                let row = GroupRow { group, filter, born, options: Cow::Borrowed(options) };
+                self.groups.insert(session.0, row);
             }
-            StoreOp::Released { .. } => {}
-            StoreOp::Transaction(parts) => parts.iter().for_each(|part| self.add(state, mono_ms, part)),
+            StoreOp::Released { session, record, deliveries } => {
+                self.give_back(state, *record, session.0, *deliveries);
+            }
+            // All that is added here is one commit.
+            StoreOp::Transaction(parts) => {
+                self.has_transaction = true;
+                parts.iter().for_each(|part| self.add(state, mono_ms, part));
+            }
             StoreOp::GroupEnded { session, records } => {
                 self.end(state, session.0, records);
                 self.ended_groups.insert(session.0);
@@ -212,10 +224,21 @@ impl<'a> Batch<'a> {
         self.used.record = self.used.record.max(record);
         // More than 2³² messages of one commit do not fit into memory.
         let place = Place { chunk: Place::UNWRITTEN, offset: self.fresh.len() as u32, len: 0 };
-        if let Some(before) = state.index.insert(record, &mut self.spare, place) {
+        if let Some(before) = state.enter(record, &mut self.spare, place) {
             state.leave(before);
         }
         self.fresh.push(Fresh { message, recipients });
+    }
+
+    /// So often has a group delivered a message now; a message of this commit carries the number itself.
+    fn give_back(&mut self, state: &mut State, record: u64, session: u64, deliveries: u32) {
+        if state.left(record, session).is_none() {
+            return;
+        }
+        state.deliveries.insert((session, record), deliveries);
+        if state.index.place(record).is_some_and(|place| place.chunk != Place::UNWRITTEN) {
+            self.given_back.insert((record, session));
+        }
     }
 
     fn acknowledge(&mut self, state: &mut State, record: u64, session: u64) {

@@ -69,9 +69,8 @@ fn copy(
         if place.chunk != number || place.offset as usize != piece.offset {
             continue;
         }
-        let index = &state.index;
-        arena
-            .message(message.record, |out| message.copy(out, |session| index.waits(message.record, session)));
+        let left = |session| state.left(message.record, session);
+        arena.message(message.record, |out| message.copy(out, left));
         // Not in the old chunk any more, and not yet in a new one.
         state.index.moved(message.record, Place { chunk: Place::UNWRITTEN, ..place });
         state.chunks.leave(place);
@@ -81,10 +80,6 @@ fn copy(
     }
     // What could be read at the start can't be any more.
     let lost = state.index.in_chunk(number);
-    for &record in &lost {
-        if let Some(place) = state.index.remove(record) {
-            state.chunks.leave(place);
-        }
-    }
+    lost.iter().for_each(|&record| state.forget(record));
     Ok(lost.len() as u64)
 }

@@ -1,4 +1,4 @@
-//! The records of a chunk, byte by byte: messages with their recipients, and acknowledgements.
+//! The records of a chunk, byte by byte: messages with their recipients, acknowledgements, and numbers of deliveries.
 //!
 //! `kind u8 · length of the body u32 · body · CRC32 u32`, numbers little endian. The checksum covers the number of the
 //! chunk as well, so that no record passes for one of another chunk.
@@ -22,25 +22,36 @@ pub(super) const FRAME: usize = HEAD + 4;
 
 const MESSAGE: u8 = 1;
 const ACKNOWLEDGED: u8 = 2;
+const DELIVERED: u8 = 3;
 
-/// Most acknowledgements of one record: what a single damaged byte brings back.
-const ACKS_PER_RECORD: usize = 512;
+/// Most acknowledgements, or numbers of deliveries, of one record: what a single damaged byte undoes.
+const PER_RECORD: usize = 512;
 
 const QOS: u8 = 0b011;
 const RETAIN: u8 = 0b100;
 /// A message: an expiry follows. A recipient: identifiers follow.
 const MORE: u8 = 0b1000;
 const UNKNOWN: u8 = 0b1111_0000;
+/// A recipient: how often it was delivered follows.
+const DELIVERIES: u8 = 0b1_0000;
 
 /// Quality of service, RETAIN flag, and whether something follows, in one byte.
 pub(super) fn put_flags(out: &mut Vec<u8>, qos: Qos, retain: bool, more: bool) {
-    out.push(qos.level() | if retain { RETAIN } else { 0 } | if more { MORE } else { 0 });
+    out.push(join_flags(qos, retain, more));
+}
+
+fn join_flags(qos: Qos, retain: bool, more: bool) -> u8 {
+    qos.level() | if retain { RETAIN } else { 0 } | if more { MORE } else { 0 }
 }
 
 /// The inverse of [`put_flags`].
 pub(super) fn flags(reader: &mut Reader<'_>) -> Option<(Qos, bool, bool)> {
-    let flags = reader.u8().filter(|flags| flags & UNKNOWN == 0)?;
-    Some((Qos::from_level(flags & QOS)?, flags & RETAIN != 0, flags & MORE != 0))
+    split_flags(reader.u8()?)
+}
+
+fn split_flags(flags: u8) -> Option<(Qos, bool, bool)> {
+    let qos = Qos::from_level(flags & QOS).filter(|_| flags & UNKNOWN == 0)?;
+    Some((qos, flags & RETAIN != 0, flags & MORE != 0))
 }
 
 /// A record as it stands in a chunk.
@@ -48,6 +59,7 @@ pub(super) fn flags(reader: &mut Reader<'_>) -> Option<(Qos, bool, bool)> {
 pub(super) enum Record<'a> {
     Message(StoredMessage<'a>),
     Acknowledged(Acknowledged<'a>),
+    Delivered(Delivered<'a>),
 }
 
 /// What is at a place where a record should be.
@@ -79,6 +91,7 @@ pub(super) fn read(chunk: u64, bytes: &[u8]) -> Found<'_> {
     let record = match kind {
         MESSAGE => StoredMessage::parse(body).map(Record::Message),
         ACKNOWLEDGED => Acknowledged::parse(body).map(Record::Acknowledged),
+        DELIVERED => Delivered::parse(body).map(Record::Delivered),
         _ => None,
     };
     record.map_or(Found::Damaged(len), |record| Found::Record(record, len))
@@ -125,13 +138,15 @@ pub(super) struct StoredMessage<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// One recipient: `session · flags · [number of identifiers · identifiers]`.
+/// One recipient: `session · flags · [number of identifiers · identifiers] · [deliveries]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredRecipient<'a> {
     pub(super) session: u64,
     pub(super) qos: Qos,
     pub(super) retain: bool,
     ids: &'a [u8],
+    /// So often it was delivered and given back.
+    pub(super) deliveries: u32,
 }
 
 impl StoredRecipient<'_> {
@@ -149,7 +164,8 @@ fn identifier(reader: &mut Reader<'_>) -> Option<NonZeroU32> {
 
 fn recipient<'a>(reader: &mut Reader<'a>) -> Option<StoredRecipient<'a>> {
     let session = reader.varint()?;
-    let (qos, retain, identified) = flags(reader)?;
+    let flags = reader.u8()?;
+    let (qos, retain, identified) = split_flags(flags & !DELIVERIES)?;
     let mut ids: &[u8] = &[];
     if identified {
         let count = reader.varint()?;
@@ -159,7 +175,9 @@ fn recipient<'a>(reader: &mut Reader<'a>) -> Option<StoredRecipient<'a>> {
         }
         ids = all.get(..all.len() - reader.rest().len())?;
     }
-    Some(StoredRecipient { session, qos, retain, ids })
+    let given_back = flags & DELIVERIES != 0;
+    let deliveries = if given_back { u32::try_from(reader.varint()?).ok()? } else { 0 };
+    Some(StoredRecipient { session, qos, retain, ids, deliveries })
 }
 
 impl<'a> StoredMessage<'a> {
@@ -204,19 +222,25 @@ impl<'a> StoredMessage<'a> {
         })
     }
 
-    /// Writes the message again, for those of its recipients that `left` names.
-    pub(super) fn copy(&self, out: &mut Vec<u8>, left: impl Fn(u64) -> bool) {
+    /// Writes the message again, for those of its recipients of which `left` knows how often it was delivered.
+    pub(super) fn copy(&self, out: &mut Vec<u8>, left: impl Fn(u64) -> Option<u32>) {
         let mut recipients = Vec::new();
         let mut count = 0;
-        for kept in self.recipients().filter(|recipient| left(recipient.session)) {
+        for kept in self.recipients() {
+            let Some(deliveries) = left(kept.session) else { continue };
             count += 1;
-            put_varint(&mut recipients, kept.session);
-            put_flags(&mut recipients, kept.qos, kept.retain, !kept.ids.is_empty());
+            put_recipient(
+                &mut recipients,
+                kept.session,
+                (kept.qos, kept.retain, !kept.ids.is_empty()),
+                deliveries,
+            );
             if !kept.ids.is_empty() {
                 // One byte below 0x80 ends each number.
                 put_varint(&mut recipients, kept.ids.iter().filter(|&&byte| byte < 0x80).count() as u64);
                 recipients.extend_from_slice(kept.ids);
             }
+            put_deliveries(&mut recipients, deliveries);
         }
         frame(out, MESSAGE, |out| {
             put_head(out, self.record, self.qos, self.retain, self.expires_at);
@@ -237,26 +261,44 @@ fn put_head(out: &mut Vec<u8>, record: u64, qos: Qos, retain: bool, expires_at: 
     }
 }
 
-/// Writes a message for those of its recipients that `left` names.
+/// Writes the beginning of a recipient; its identifiers follow if the last flag says so, and then its deliveries.
+fn put_recipient(
+    out: &mut Vec<u8>,
+    session: u64,
+    (qos, retain, identified): (Qos, bool, bool),
+    deliveries: u32,
+) {
+    put_varint(out, session);
+    out.push(join_flags(qos, retain, identified) | if deliveries > 0 { DELIVERIES } else { 0 });
+}
+
+fn put_deliveries(out: &mut Vec<u8>, deliveries: u32) {
+    if deliveries > 0 {
+        put_varint(out, deliveries.into());
+    }
+}
+
+/// Writes a message for those of its recipients of which `left` knows how often it was delivered.
 pub(super) fn put_message(
     out: &mut Vec<u8>,
     message: &Message,
     expires_at: u64,
     recipients: &[Recipient],
-    left: impl Fn(u64) -> bool,
+    left: impl Fn(u64) -> Option<u32>,
 ) {
-    let recipients = || recipients.iter().filter(|recipient| left(recipient.session.0));
+    let recipients = || recipients.iter().filter_map(|one| Some((one, left(one.session.0)?)));
     frame(out, MESSAGE, |out| {
         put_head(out, message.record(), message.qos(), message.retain(), expires_at);
         put_varint(out, recipients().count() as u64);
-        for recipient in recipients() {
+        for (recipient, deliveries) in recipients() {
             let ids = recipient.subscription_ids.as_deref().unwrap_or_default();
-            put_varint(out, recipient.session.0);
-            put_flags(out, recipient.qos, recipient.retain, !ids.is_empty());
+            let flags = (recipient.qos, recipient.retain, !ids.is_empty());
+            put_recipient(out, recipient.session.0, flags, deliveries);
             if !ids.is_empty() {
                 put_varint(out, ids.len() as u64);
                 ids.iter().for_each(|id| put_varint(out, id.get().into()));
             }
+            put_deliveries(out, deliveries);
         }
         put_blob(out, message.topic().as_str().as_bytes());
         put_blob(out, message.wire_fields());
@@ -297,12 +339,59 @@ impl<'a> Acknowledged<'a> {
 /// Writes acknowledgements, which it sorts, as one or several records; calls `done` with the end of each.
 pub(super) fn put_acknowledged(out: &mut Vec<u8>, pairs: &mut [(u64, u64)], mut done: impl FnMut(usize)) {
     pairs.sort_unstable();
-    for pairs in pairs.chunks(ACKS_PER_RECORD) {
+    for pairs in pairs.chunks(PER_RECORD) {
         frame(out, ACKNOWLEDGED, |out| {
             let mut before = (0_u64, 0_u64);
             for &(record, session) in pairs {
                 put_varint(out, record.wrapping_sub(before.0));
                 put_varint(out, zigzag(session.wrapping_sub(before.1).cast_signed()));
+                before = (record, session);
+            }
+        });
+        done(out.len());
+    }
+}
+
+/// How often messages were delivered: triples of record, recipient and number; the first two as in [`Acknowledged`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered<'a> {
+    triples: Reader<'a>,
+}
+
+impl<'a> Delivered<'a> {
+    fn parse(body: &'a [u8]) -> Option<Self> {
+        let whole = Self { triples: Reader::new(body) };
+        let mut check = whole.triples;
+        while !check.rest().is_empty() {
+            check.varint()?;
+            check.varint()?;
+            u32::try_from(check.varint()?).ok()?;
+        }
+        Some(whole)
+    }
+
+    /// Record, recipient and number of each.
+    pub(super) fn triples(&self) -> impl Iterator<Item = (u64, u64, u32)> + use<'a> {
+        let mut reader = self.triples;
+        let mut before = (0_u64, 0_u64);
+        std::iter::from_fn(move || {
+            let record = before.0.wrapping_add(reader.varint()?);
+            let session = before.1.wrapping_add_signed(unzigzag(reader.varint()?));
+            before = (record, session);
+            Some((record, session, u32::try_from(reader.varint()?).ok()?))
+        })
+    }
+}
+
+/// Writes numbers of deliveries, which are sorted, as one or several records; calls `done` with the end of each.
+pub(super) fn put_delivered(out: &mut Vec<u8>, triples: &[(u64, u64, u32)], mut done: impl FnMut(usize)) {
+    for triples in triples.chunks(PER_RECORD) {
+        frame(out, DELIVERED, |out| {
+            let mut before = (0_u64, 0_u64);
+            for &(record, session, deliveries) in triples {
+                put_varint(out, record.wrapping_sub(before.0));
+                put_varint(out, zigzag(session.wrapping_sub(before.1).cast_signed()));
+                put_varint(out, deliveries.into());
                 before = (record, session);
             }
         });
@@ -372,11 +461,16 @@ mod tests {
         let original = message("a/b", b"body");
         for (expires_at, without) in [(u64::MAX, 0), (1_800_000_000_000, 1), (0, 2)] {
             let mut bytes = Vec::new();
-            put_message(&mut bytes, &original, expires_at, &recipients(), |session| session != without);
+            let left = |session| (session != without).then_some(if session == 2 { 300 } else { 0 });
+            put_message(&mut bytes, &original, expires_at, &recipients(), left);
             seal(9, &mut bytes);
             let stored = parsed(9, &bytes);
             let left: Vec<_> = recipients().into_iter().filter(|one| one.session.0 != without).collect();
             assert_eq!(told(&stored), as_told(&left));
+            let deliveries = |one: StoredRecipient<'_>| (one.deliveries, one.session == 2);
+            assert!(
+                stored.recipients().map(deliveries).all(|pair| [(300, true), (0, false)].contains(&pair))
+            );
             assert_eq!(stored.expires_at, expires_at);
             let back = stored.restore(7);
             assert_eq!(back.wire_topic(), original.wire_topic());
@@ -390,13 +484,14 @@ mod tests {
     #[test]
     fn a_copy_is_the_message_for_fewer() {
         let mut bytes = Vec::new();
-        put_message(&mut bytes, &message("a/b", b"body"), 5, &recipients(), |_| true);
+        put_message(&mut bytes, &message("a/b", b"body"), 5, &recipients(), |_| Some(0));
         seal(1, &mut bytes);
         let mut copy = Vec::new();
-        parsed(1, &bytes).copy(&mut copy, |session| session != 1);
+        let left = |session| (session != 1).then_some(if session == 2 { 7 } else { 0 });
+        parsed(1, &bytes).copy(&mut copy, left);
         seal(2, &mut copy);
         let mut fewer = Vec::new();
-        put_message(&mut fewer, &message("a/b", b"body"), 5, &recipients(), |session| session != 1);
+        put_message(&mut fewer, &message("a/b", b"body"), 5, &recipients(), left);
         seal(2, &mut fewer);
         assert_eq!(copy, fewer);
     }
@@ -404,7 +499,7 @@ mod tests {
     #[test]
     fn a_stub_costs_what_its_message_costs() {
         let mut bytes = Vec::new();
-        put_message(&mut bytes, &message("a/b", &[0; 1_000]), 5, &recipients(), |_| true);
+        put_message(&mut bytes, &message("a/b", &[0; 1_000]), 5, &recipients(), |_| Some(0));
         seal(1, &mut bytes);
         let stored = parsed(1, &bytes);
         assert_eq!(
@@ -416,7 +511,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed_and_so_is_the_wrong_chunk() {
         let mut bytes = Vec::new();
-        put_message(&mut bytes, &message("a/b", b"body"), 5, &recipients(), |_| true);
+        put_message(&mut bytes, &message("a/b", b"body"), 5, &recipients(), |_| Some(0));
         seal(1, &mut bytes);
         assert!(matches!(read(2, &bytes), Found::Damaged(_)));
         for bit in 0..bytes.len() * 8 {
@@ -459,6 +554,24 @@ mod tests {
             start = end;
         }
         assert_eq!(back, pairs);
+    }
+
+    #[test]
+    fn numbers_of_deliveries_take_a_few_bytes_each_and_come_back() {
+        let mut triples: Vec<_> = (0..600).map(|at| (5_000 + at, 7, at as u32 % 16)).collect();
+        triples.extend([(u64::MAX, 0, u32::MAX), (u64::MAX, u64::MAX, 1)]);
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        put_delivered(&mut bytes, &triples, |end| ends.push(end));
+        assert_eq!(ends.len(), 2);
+        assert!(bytes.len() < 4 * triples.len(), "{} bytes", bytes.len());
+        let (mut back, mut start) = (Vec::new(), 0);
+        for end in ends {
+            seal(4, &mut bytes[start..end]);
+            let Found::Record(Record::Delivered(found), _) = read(4, &bytes[start..end]) else { panic!() };
+            back.extend(found.triples());
+            start = end;
+        }
+        assert_eq!(back, triples);
     }
 
     #[test]

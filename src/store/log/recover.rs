@@ -4,11 +4,12 @@
 //! Nothing is written here: what has to change on disk waits for the first commit, so that a full or read-only disk can
 //! still be read.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
-use std::sync::Arc;
+mod groups;
 
-use noctule_core::group::QueueOptions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::num::NonZeroU16;
+
 use noctule_core::id::Qos;
 use noctule_core::message::Message;
 use noctule_core::queue::Stub;
@@ -24,12 +25,12 @@ use super::index::{Place, Settled};
 use super::lookup::{Looked, Lookup};
 use super::record::{Record, StoredMessage};
 use super::rows::{
-    CHUNKS, Direction, ExchangeRow, GroupRow, Marks, RetainedRow, SessionRow, SubscriptionRow, Table, meta,
+    CHUNKS, Direction, ExchangeRow, Marks, RetainedRow, SessionRow, SubscriptionRow, Table, meta,
     parse_stamp, parse_will, split_exchange_key, split_key,
 };
 use super::state::State;
 use super::timeline::{Clocks, Stamp, Timeline};
-use super::{FORMAT, Lost};
+use super::{FORMAT, Lost, OLDEST_FORMAT};
 
 /// Acknowledgements that are held in memory while the log is read.
 const HELD: usize = 1 << 20;
@@ -52,7 +53,7 @@ pub(super) struct Deferred {
     pub(super) damaged: Vec<(Table, Box<[u8]>)>,
     /// Chunks that can't be read.
     pub(super) chunks: Vec<u64>,
-    /// The format's row can't be read.
+    /// The format's row can't be read, or says that the file is older.
     pub(super) format: bool,
 }
 
@@ -99,22 +100,23 @@ pub(super) fn recover(db: &Database, clock: &Clocks, before: Before) -> Result<O
     let transaction = db.begin_read()?;
     let format = check_format(&transaction)?;
     let mut recovery = Recovery::new(&transaction, clock, before);
-    recovery.deferred.format = format;
-    recovery.lost.rows += u64::from(format);
+    recovery.deferred.format = format != Some(FORMAT);
+    recovery.lost.rows += u64::from(format.is_none());
     recovery.meta()?;
     recovery.sessions()?;
     recovery.groups()?;
     recovery.subscriptions()?;
     recovery.exchanges()?;
     recovery.chunks()?;
+    recovery.grouped()?;
     recovery.queues()?;
     recovery.wills()?;
     recovery.retained()?;
     Ok(recovery.finish())
 }
 
-/// Makes sure that the file is ours and that we understand it; whether that could only be guessed.
-fn check_format(transaction: &ReadTransaction) -> Result<bool, OpenError> {
+/// Makes sure that the file is ours and that we understand it: its format, or `None` if that could only be guessed.
+fn check_format(transaction: &ReadTransaction) -> Result<Option<u32>, OpenError> {
     let ours = transaction.list_tables()?.any(|table| table.name() == Table::Meta.name());
     if !ours {
         return Err(OpenError::NotOurs);
@@ -127,9 +129,10 @@ fn check_format(transaction: &ReadTransaction) -> Result<bool, OpenError> {
     let Some(value) = table.get(meta::FORMAT)? else { return Err(OpenError::NotOurs) };
     let format = |reader: &mut Reader<'_>| reader.array().map(u32::from_le_bytes);
     match Table::Meta.parse(meta::FORMAT, value.value(), format) {
-        Some(FORMAT) => Ok(false),
-        Some(found) => Err(OpenError::ForeignFormat { found, known: FORMAT }),
-        None => Ok(true),
+        Some(found) if !(OLDEST_FORMAT..=FORMAT).contains(&found) => {
+            Err(OpenError::ForeignFormat { found, known: FORMAT })
+        }
+        format => Ok(format),
     }
 }
 
@@ -139,12 +142,6 @@ struct Session {
     /// Broker times, ms; `u64::MAX` for never.
     left_at: u64,
     expires_at: u64,
-}
-
-/// A group in the making.
-struct Group {
-    recovered: RecoveredGroup,
-    queue: Vec<Stub>,
 }
 
 /// An outbound exchange.
@@ -167,7 +164,9 @@ struct Recovery<'t> {
     deferred: Deferred,
     lost: Lost,
     sessions: BTreeMap<u64, Session>,
-    groups: BTreeMap<u64, Group>,
+    groups: BTreeMap<u64, RecoveredGroup>,
+    /// Group and record of what groups had not acknowledged when it was read.
+    grouped: Vec<(u64, u64)>,
     outbound: Vec<Outbound>,
     /// Owner and record of what was sent.
     under_way: BTreeSet<(u64, u64)>,
@@ -190,6 +189,7 @@ impl<'t> Recovery<'t> {
             lost: Lost::default(),
             sessions: BTreeMap::new(),
             groups: BTreeMap::new(),
+            grouped: Vec::new(),
             outbound: Vec::new(),
             under_way: BTreeSet::new(),
             died: Vec::new(),
@@ -303,24 +303,6 @@ impl<'t> Recovery<'t> {
         })
     }
 
-    fn groups(&mut self) -> Result<(), LogError> {
-        self.rows(Table::Groups, |this, key, value| {
-            let row = Table::Groups.parse(key, value, GroupRow::parse)?;
-            let (number, _) = split_key(key)?;
-            this.seen.session = this.seen.session.max(number);
-            this.state.known.insert(number, row.born);
-            let recovered = RecoveredGroup {
-                number: SessionNumber(number),
-                group: row.group.into(),
-                filter: row.filter.into(),
-                options: QueueOptions::default(),
-                queue: Vec::new(),
-            };
-            this.groups.insert(number, Group { recovered, queue: Vec::new() });
-            Some(())
-        })
-    }
-
     fn subscriptions(&mut self) -> Result<(), LogError> {
         self.rows(Table::Subscriptions, |this, key, value| {
             let row = Table::Subscriptions.parse(key, value, SubscriptionRow::parse)?;
@@ -394,6 +376,12 @@ impl<'t> Recovery<'t> {
                         self.message(&message, place, &mut spare);
                     }
                     Some(Record::Acknowledged(pairs)) => acknowledged.extend(pairs.pairs()),
+                    // The last one counts, be it here or with a copy of the message.
+                    Some(Record::Delivered(numbers)) => {
+                        let numbers =
+                            numbers.triples().map(|(record, session, number)| ((session, record), number));
+                        self.state.deliveries.extend(numbers);
+                    }
                     None => self.lost.records += 1,
                 }
             }
@@ -402,8 +390,8 @@ impl<'t> Recovery<'t> {
             }
         }
         self.acknowledge(&mut acknowledged);
-        for (owner, record) in std::mem::take(&mut self.died) {
-            if self.state.index.settle(record, owner) != Settled::NoRecipient {
+        for (owner, record) in mem::take(&mut self.died) {
+            if self.state.settle(record, owner) != Settled::NoRecipient {
                 self.deferred.acknowledged.push((record, owner));
             }
         }
@@ -427,12 +415,17 @@ impl<'t> Recovery<'t> {
                 continue;
             }
             spare.push(session);
+            if recipient.deliveries > 0 {
+                self.state.deliveries.insert((session, message.record), recipient.deliveries);
+            } else if !self.state.deliveries.is_empty() {
+                self.state.deliveries.remove(&(session, message.record));
+            }
             if under_way {
                 continue;
             }
-            let queue = match self.sessions.get_mut(&session) {
-                Some(known) => Some(&mut known.recovered.queue),
-                None => self.groups.get_mut(&session).map(|group| &mut group.queue),
+            let Some(known) = self.sessions.get_mut(&session) else {
+                self.grouped.push((session, message.record));
+                continue;
             };
             let stub = Stub {
                 record: message.record,
@@ -440,7 +433,7 @@ impl<'t> Recovery<'t> {
                 qos: recipient.qos,
                 retain: recipient.retain,
             };
-            queue.into_iter().for_each(|queue| queue.push(stub));
+            known.recovered.queue.push(stub);
         }
         self.state.index.append(message.record, spare, place);
     }
@@ -451,12 +444,14 @@ impl<'t> Recovery<'t> {
         for (record, session) in pairs.drain(..) {
             self.state.index.settle(record, session);
         }
-        self.state.index.tidy();
+        let State { index, deliveries, .. } = &mut self.state;
+        index.tidy();
+        deliveries.retain(|&(session, record), _| index.waits(record, session));
     }
 
-    /// Puts the queues in order, and fetches what has to be in memory from the start.
+    /// Puts the sessions' queues in order, and fetches what is under way.
     fn queues(&mut self) -> Result<(), LogError> {
-        let Self { state, sessions, groups, .. } = self;
+        let Self { state, sessions, .. } = self;
         let ordered = |number: u64, queue: &mut Vec<Stub>| {
             queue.retain(|stub| state.index.waits(stub.record, number));
             queue.sort_by_key(|stub| stub.record);
@@ -465,9 +460,6 @@ impl<'t> Recovery<'t> {
         };
         for (&number, session) in &mut *sessions {
             ordered(number, &mut session.recovered.queue);
-        }
-        for (&number, group) in &mut *groups {
-            ordered(number, &mut group.queue);
         }
         let mut lookup = match self.transaction.open_table(CHUNKS) {
             Err(TableError::TableDoesNotExist(_)) => None,
@@ -480,13 +472,6 @@ impl<'t> Recovery<'t> {
                 _ => Ok(None),
             }
         };
-        for (&number, group) in &mut *groups {
-            let mut queue: Vec<(Arc<Message>, u32)> = Vec::with_capacity(group.queue.len());
-            for stub in std::mem::take(&mut group.queue) {
-                queue.extend(find(number, stub.record)?.map(|found| (found.loaded.message, 0)));
-            }
-            group.recovered.queue = queue;
-        }
         let mut expired = Vec::new();
         let is_expired = |message: &Message| {
             self.before == Before::AnotherProcess && message.is_expired(self.clock.mono_ms)
@@ -557,7 +542,7 @@ impl<'t> Recovery<'t> {
     fn finish(self) -> Outcome {
         let Self { mut state, deferred, lost, sessions, groups, seen, mut recovered, before, .. } = self;
         recovered.sessions = sessions.into_values().map(|session| session.recovered).collect();
-        recovered.groups = groups.into_values().map(|group| group.recovered).collect();
+        recovered.groups = groups.into_values().collect();
         // Without its row a mark may have been anywhere in the step above what was seen.
         let last = |mark: u64, seen: u64| if seen > mark { seen.saturating_add(Marks::STEP) } else { mark };
         recovered.last_session = last(state.marks.session, seen.session);

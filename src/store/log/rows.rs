@@ -3,9 +3,11 @@
 //! Keys are bytes, numbers in them big endian, so that what belongs to one session stands together. Every value ends
 //! with its checksum ([`seal`]). Queued messages are not here but in chunks.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::{Qos, SessionId};
 use noctule_core::message::{Fields, Message, Publish, Restored};
 use noctule_core::store::{KeptWill, RecoveredSubscription};
@@ -13,6 +15,7 @@ use noctule_core::topic::{TopicLimits, TopicName};
 use redb::TableDefinition;
 
 use super::encoding::{Reader, put_blob, put_option, put_varint, seal, unseal};
+use super::options;
 use super::record::{flags, put_flags};
 use super::timeline::Stamp;
 
@@ -150,13 +153,15 @@ impl<'a> SessionRow<'a> {
     }
 }
 
-/// A shared subscription with kept members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A shared subscription with kept members, a queue, or a durable subscription of STOMP.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupRow<'a> {
     pub(super) group: &'a str,
     pub(super) filter: &'a str,
     /// As in [`SessionRow::born`].
     pub(super) born: u64,
+    /// What was said of it; nothing in rows of format 1.
+    pub(super) options: Cow<'a, QueueOptions>,
 }
 
 impl<'a> GroupRow<'a> {
@@ -164,53 +169,62 @@ impl<'a> GroupRow<'a> {
         put_varint(out, self.born);
         put_blob(out, self.group.as_bytes());
         put_blob(out, self.filter.as_bytes());
+        options::put(out, &self.options);
     }
 
     pub(super) fn parse(reader: &mut Reader<'a>) -> Option<Self> {
-        Some(Self { born: reader.varint()?, group: reader.text()?, filter: reader.text()? })
+        Some(Self {
+            born: reader.varint()?,
+            group: reader.text()?,
+            filter: reader.text()?,
+            options: Cow::Owned(options::parse(reader)?),
+        })
     }
 }
 
 const NO_LOCAL: u8 = 0b0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b1000;
+/// A selector follows.
+const SELECTS: u8 = 0b1_0000;
 
 /// The options of a subscription; the filter is in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SubscriptionRow {
+pub(super) struct SubscriptionRow<'a> {
     pub(super) qos: Qos,
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
     pub(super) id: Option<NonZeroU32>,
+    /// Which messages are wanted; everything in rows of format 1.
+    pub(super) selector: Option<&'a str>,
 }
 
-impl SubscriptionRow {
+impl<'a> SubscriptionRow<'a> {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let retain_as_published = flag(self.retain_as_published, RETAIN_AS_PUBLISHED);
-        out.push(self.qos.level() | flag(self.no_local, NO_LOCAL) | retain_as_published);
+        let selects = flag(self.selector.is_some(), SELECTS);
+        out.push(self.qos.level() | flag(self.no_local, NO_LOCAL) | retain_as_published | selects);
         put_varint(out, self.id.map_or(0, NonZeroU32::get).into());
+        if let Some(selector) = self.selector {
+            put_blob(out, selector.as_bytes());
+        }
     }
 
-    pub(super) fn parse(reader: &mut Reader<'_>) -> Option<Self> {
-        let options = reader.u8().filter(|options| options >> 4 == 0)?;
+    pub(super) fn parse(reader: &mut Reader<'a>) -> Option<Self> {
+        let options = reader.u8().filter(|options| options >> 5 == 0)?;
         Some(Self {
             qos: Qos::from_level(options & 0b11)?,
             no_local: options & NO_LOCAL != 0,
             retain_as_published: options & RETAIN_AS_PUBLISHED != 0,
             id: NonZeroU32::new(u32::try_from(reader.varint()?).ok()?),
+            selector: if options & SELECTS == 0 { None } else { Some(reader.text()?) },
         })
     }
 
     pub(super) fn recovered(self, filter: &str) -> RecoveredSubscription {
-        let Self { qos, no_local, retain_as_published, id } = self;
-        RecoveredSubscription {
-            filter: filter.into(),
-            qos,
-            no_local,
-            retain_as_published,
-            id,
-            selector: None,
-        }
+        let Self { qos, no_local, retain_as_published, id, selector } = self;
+        let (filter, selector) = (filter.into(), selector.map(Into::into));
+        RecoveredSubscription { filter, qos, no_local, retain_as_published, id, selector }
     }
 }
 
@@ -433,17 +447,23 @@ mod tests {
             let value = Table::Sessions.value(b"k", |out| row.put(out));
             assert_eq!(Table::Sessions.parse(b"k", &value, SessionRow::parse), Some(row));
         }
-        let row = GroupRow { group: "g", filter: "a/#", born: 3 };
-        let value = Table::Groups.value(b"k", |out| row.put(out));
-        assert_eq!(Table::Groups.parse(b"k", &value, GroupRow::parse), Some(row));
+        let options = QueueOptions { durable: Some(true), ..QueueOptions::default() };
+        for (group, options) in [("g", QueueOptions::default()), ("", options)] {
+            let row = GroupRow { group, filter: "a/#", born: 3, options: Cow::Borrowed(&options) };
+            let value = Table::Groups.value(b"k", |out| row.put(out));
+            assert_eq!(Table::Groups.parse(b"k", &value, GroupRow::parse), Some(row));
+        }
     }
 
     #[test]
     fn subscriptions_and_exchanges_come_back() {
         for (no_local, retain_as_published) in [(false, false), (false, true), (true, false), (true, true)] {
             for (qos, id) in [(Qos::AtMostOnce, None), (Qos::ExactlyOnce, NonZeroU32::new(u32::MAX))] {
-                let row = SubscriptionRow { qos, no_local, retain_as_published, id };
-                assert_eq!(back(|out| row.put(out), SubscriptionRow::parse), row);
+                for selector in [None, Some(""), Some("size > 'é'")] {
+                    let row = SubscriptionRow { qos, no_local, retain_as_published, id, selector };
+                    let value = Table::Subscriptions.value(b"k", |out| row.put(out));
+                    assert_eq!(Table::Subscriptions.parse(b"k", &value, SubscriptionRow::parse), Some(row));
+                }
             }
         }
         let sent = ExchangeRow::Sent { sequence: 1, owner: u64::MAX, record: 300 };

@@ -22,15 +22,45 @@ pub(super) struct State {
     pub(super) gone: Recent<u64, ()>,
     /// Topics whose retained message was cleared lately, and the version that did it: an older one may come late.
     pub(super) cleared: Recent<Box<str>, u64>,
+    /// Session and record of messages that were given back, and how often each was delivered: few at any time.
+    pub(super) deliveries: BTreeMap<(u64, u64), u32>,
     pub(super) marks: Marks,
     /// Of the last exchange that began.
     pub(super) sequence: u64,
 }
 
 impl State {
+    /// How often a message was delivered for a session or group that has not acknowledged it; `None` for others.
+    pub(super) fn left(&self, record: u64, session: u64) -> Option<u32> {
+        let deliveries = || self.deliveries.get(&(session, record)).copied().unwrap_or(0);
+        self.index.waits(record, session).then(deliveries)
+    }
+
+    /// Enters a message as [`Index::insert`] does: one that was never delivered.
+    pub(super) fn enter(&mut self, record: u64, sessions: &mut Vec<u64>, place: Place) -> Option<Place> {
+        let before = self.index.insert(record, sessions, place);
+        if before.is_some() && !self.deliveries.is_empty() {
+            for &session in &*sessions {
+                self.deliveries.remove(&(session, record));
+            }
+        }
+        before
+    }
+
+    /// Forgets a message that is damaged.
+    pub(super) fn forget(&mut self, record: u64) {
+        if let Some(place) = self.index.remove(record) {
+            self.chunks.leave(place);
+        }
+        self.deliveries.retain(|(_, of), _| *of != record);
+    }
+
     /// Takes a recipient off a message, wherever that is.
     pub(super) fn settle(&mut self, record: u64, session: u64) -> Settled {
         let settled = self.index.settle(record, session);
+        if !self.deliveries.is_empty() {
+            self.deliveries.remove(&(session, record));
+        }
         if let Settled::Done(place) = settled {
             self.leave(place);
         }
@@ -56,5 +86,10 @@ impl State {
     pub(super) fn end(&mut self, number: u64) {
         self.known.remove(&number);
         self.gone.insert(number, ());
+        let whose: Vec<_> =
+            self.deliveries.range((number, 0)..=(number, u64::MAX)).map(|(key, _)| *key).collect();
+        for key in whose {
+            self.deliveries.remove(&key);
+        }
     }
 }

@@ -5,8 +5,8 @@ use redb::{ReadableTable, WriteTransaction};
 use super::batch::{Batch, ExchangeChange, SessionChange};
 use super::error::LogError;
 use super::rows::{
-    ExchangeRow, GroupRow, RetainedRow, SessionRow, Table, exchange_key, meta, number_key, put_stamp,
-    put_will, subscription_key,
+    ExchangeRow, RetainedRow, SessionRow, Table, exchange_key, meta, number_key, put_stamp, put_will,
+    subscription_key,
 };
 use super::state::State;
 use super::timeline::Stamp;
@@ -186,8 +186,8 @@ fn groups(batch: &Batch<'_>, transaction: &WriteTransaction) -> Result<(), LogEr
     for &number in &batch.ended_groups {
         open.remove(&number_key(number))?;
     }
-    for (&number, &(group, filter, born)) in &batch.groups {
-        open.put(&number_key(number), |out| GroupRow { group, filter, born }.put(out))?;
+    for (&number, row) in &batch.groups {
+        open.put(&number_key(number), |out| row.put(out))?;
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use super::super::{Log, Lost, Opened};
 use super::disk::{Dice, Disk};
 use super::generated::count;
 use super::kit::{
-    OPTIONS, Told, at, body, group, kept, open, presence, publish, queue_of, received, retain, seen, sent,
-    subscribed, told, try_open, will_kept,
+    OPTIONS, Told, at, body, group, kept, open, options, presence, publish, queue_of, received, released,
+    retain, seen, sent, subscribed, together, told, try_open, will_kept,
 };
 
 /// What every payload begins with, so that it is found in the file.
@@ -28,6 +28,9 @@ fn marked(record: u64, sessions: &[u64]) -> StoreOp {
     publish(body("a/topic", payload(record).as_bytes(), Qos::AtLeastOnce, u64::MAX, record), sessions)
 }
 
+/// Deliveries of the messages 8 and 9; the bytes are found in the file.
+const OFTEN: u32 = 0x0765_4321;
+
 /// A file with something of every kind, and 40 messages for the sessions 1 and 2.
 fn everything() -> Disk {
     let disk = Disk::default();
@@ -39,7 +42,8 @@ fn everything() -> Disk {
     log.commit_at(1, ops);
     let acks = (1..=20).map(|record| super::kit::acknowledged(2, record));
     log.commit_at(2, acks.chain([sent(1, 1, 5, 50), received(1, 1, 6, 51), sent(2, 3, 7, 52)]).collect());
-    log.commit_at(3, (41..=50).map(|record| marked(record, &[1])).collect());
+    log.commit_at(3, vec![together(vec![released(3, 8, OFTEN), released(3, 9, OFTEN)])]);
+    log.commit_at(4, (41..=50).map(|record| marked(record, &[1])).collect());
     disk
 }
 
@@ -69,9 +73,13 @@ fn a_damaged_message_is_lost_alone() {
 #[test]
 fn damaged_rows_are_lost_alone_and_reported_once() {
     type Expected = fn(&Recovered) -> bool;
-    let cases: [(&[u8], Expected); 4] = [
+    let cases: [(&[u8], Expected); 6] = [
         (b"client 2", |found| found.sessions.len() == 1 && found.sessions[0].subscriptions.len() == 1),
         (b"group 3", |found| found.groups.is_empty() && found.sessions.len() == 2),
+        (b"$queue/dead", |found| found.groups.is_empty() && found.sessions.len() == 2),
+        (b"size > 2", |found| {
+            found.sessions.iter().all(|one| one.subscriptions.len() == usize::from(one.number.0 == 1))
+        }),
         (b"wills/one", |found| found.wills.is_empty() && found.sessions.iter().all(|one| one.will.is_none())),
         (b"two", |found| found.retained.len() == 1),
     ];
@@ -86,6 +94,20 @@ fn damaged_rows_are_lost_alone_and_reported_once() {
         drop(log);
         let (_, recovered) = open(&disk, &at(12));
         assert!(expected(&recovered), "{name}: {recovered:?}");
+    }
+}
+
+#[test]
+fn damaged_numbers_of_deliveries_cost_no_message() {
+    let mut number = Vec::new();
+    super::super::encoding::put_varint(&mut number, OFTEN.into());
+    for (disk, damaged) in [(everything(), false), (flipped(&everything(), &number), true)] {
+        let Opened { recovered, lost, .. } = try_open(&disk, &at(10));
+        assert_eq!(lost, Lost { records: u64::from(damaged), ..Lost::default() });
+        let queue = recovered.groups[0].queue.iter().map(|(message, number)| (message.record(), *number));
+        let often = |record| if !damaged && [8, 9].contains(&record) { OFTEN } else { 0 };
+        let expected = (1..=40).filter(|record| *record != 7).map(|record| (record, often(record)));
+        assert_eq!(queue.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 }
 
@@ -165,13 +187,17 @@ impl Written {
         for (_, message) in &recovered.retained {
             assert_eq!(self.retained.get(message.topic().as_str()), Some(&told(message)));
         }
-        for (message, _) in recovered.groups.iter().flat_map(|group| &group.queue) {
+        assert!(recovered.groups.iter().all(|group| group.options == options(3)));
+        for (message, deliveries) in recovered.groups.iter().flat_map(|group| &group.queue) {
             assert!(self.messages.contains(&told(message)), "{message:?}");
+            let known = if [8, 9].contains(&message.record()) { OFTEN } else { 0 };
+            assert!([0, known].contains(deliveries), "{deliveries} of {message:?}");
         }
         for session in recovered.sessions {
             assert_eq!(*session.client_id, *format!("client {}", session.number.0));
             for one in &session.subscriptions {
                 assert!(["a/#", "b"].contains(&&*one.filter) && one.id.is_none_or(|id| id < NonZeroU32::MAX));
+                assert_eq!(one.selector.as_deref(), (&*one.filter == "b").then_some("size > 2"));
             }
             for (_, exchange) in &session.outbound {
                 if let Exchange::Sent { loaded, .. } = exchange {

@@ -1,23 +1,25 @@
-//! A file that the first version wrote opens for ever.
+//! The files that each version wrote open for ever.
 //!
-//! The file is mostly zeros; kept are its other pages, each of 4,096 bytes with its number (u32, little endian) before it.
+//! A file is mostly zeros; kept are its other pages, each of 4,096 bytes with its number (u32, little endian) before it.
 //! Should the layout have to change, this test fails: then the new version gets a number of its own, a fixture of its
-//! own, and reads both. To make the file again: `cargo test --lib store::log::tests::fixture -- --ignored`.
+//! own, and reads all of them. To make the present one's again: `cargo test --lib store::log::tests::fixture -- --ignored`.
 
 use std::fs;
 use std::num::NonZeroU32;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::Qos;
-use noctule_core::store::{Recipient, SessionNumber, StoreOp};
+use noctule_core::store::{Recipient, Recovered, SessionNumber, StoreOp};
 
-use super::super::Clocks;
+use super::super::{Clocks, Log};
 use super::disk::Disk;
 use super::kit::{
-    acknowledged, body, group, kept, open, presence, publish, received, recipient, retain, seen, sent,
-    subscribed, told, will, will_kept, will_seen,
+    GroupSeen, Seen, acknowledged, body, group, kept, message, open, options, presence, publish, received,
+    recipient, released, retain, seen, sent, subscribed, together, told, will, will_kept, will_seen,
 };
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1/everything.pages");
+const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1/everything.pages");
+const SECOND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v2/everything.pages");
 
 /// Bytes of a page.
 const PAGE: usize = 4_096;
@@ -58,20 +60,24 @@ fn every_row() -> Vec<StoreOp> {
         publish(body("sensors/2", b"expires", Qos::AtLeastOnce, 61_000, 101), &[1, 2]),
         publish(body("sensors/3", b"", Qos::AtLeastOnce, u64::MAX, 102), &[1, 2, 3]),
         publish(body("sensors/4", &[7; 5_000], Qos::AtLeastOnce, u64::MAX, 103), &[2]),
+        // What format 1 did not know.
+        group(4),
+        together(vec![publish(message(104), &[4]), publish(message(105), &[4]), released(4, 104, 2)]),
     ]
 }
 
 #[test]
-#[ignore = "makes tests/data/store-v1 again"]
+#[ignore = "makes tests/data/store-v2 again"]
 fn make() {
     let disk = Disk::default();
     let (mut log, _) = open(&disk, &Clocks { mono_ms: 0, ..MADE });
     let timed = |ops: Vec<StoreOp>| -> Vec<_> { ops.into_iter().map(|op| (MADE.mono_ms, op)).collect() };
     log.commit(&timed(every_row()), &MADE).unwrap();
     let acks = vec![acknowledged(2, 102), sent(1, 1, 101, 9), received(1, 1, 102, 10), sent(2, 3, 100, 11)];
+    let acks = [acks, vec![released(3, 102, 300), released(4, 105, 1)]].concat();
     log.commit(&timed(acks), &MADE).unwrap();
     drop(log);
-    fs::create_dir_all(std::path::Path::new(FILE).parent().unwrap()).unwrap();
+    fs::create_dir_all(std::path::Path::new(SECOND).parent().unwrap()).unwrap();
     let mut file = Vec::new();
     for (number, page) in disk.image().chunks(PAGE).enumerate() {
         if page.iter().any(|&byte| byte != 0) {
@@ -79,13 +85,13 @@ fn make() {
             file.extend_from_slice(page);
         }
     }
-    fs::write(FILE, &file).unwrap();
+    fs::write(SECOND, &file).unwrap();
     println!("{} bytes", file.len());
 }
 
-fn stored() -> Vec<u8> {
+fn stored(file: &str) -> Vec<u8> {
     let mut image = Vec::new();
-    for entry in fs::read(FILE).unwrap().chunks(4 + PAGE) {
+    for entry in fs::read(file).unwrap().chunks(4 + PAGE) {
         let (number, page) = entry.split_first_chunk::<4>().unwrap();
         // The last page is one that is kept.
         image.resize(u32::from_le_bytes(*number) as usize * PAGE, 0);
@@ -95,11 +101,35 @@ fn stored() -> Vec<u8> {
 }
 
 #[test]
-fn the_first_versions_file_opens() {
-    let disk = Disk::of(stored());
+fn the_first_versions_file_opens_and_becomes_one_of_the_second_with_the_first_commit() {
+    let disk = Disk::of(stored(FIRST));
+    let (mut log, recovered) = open(&disk, &later());
+    let found = as_in_the_first(&log, recovered);
+    assert!(found.sessions.values().flat_map(|one| &one.subscriptions).all(|one| one.selector.is_none()));
+    let nothing_said = |one: &GroupSeen| one.options == QueueOptions::default() && one.queue[0].1 == 0;
+    assert!(found.groups.values().all(nothing_said) && found.groups.len() == 1);
+    log.commit(&[(500, group(4)), (500, released(3, 102, 7))], &later()).unwrap();
+    drop(log);
     let (log, recovered) = open(&disk, &later());
+    let found = as_in_the_first(&log, recovered);
+    assert_eq!((found.groups[&3].queue[0].1, &found.groups[&4].options), (7, &options(4)));
+}
+
+#[test]
+fn the_second_versions_file_opens() {
+    let disk = Disk::of(stored(SECOND));
+    let (log, recovered) = open(&disk, &later());
+    let found = as_in_the_first(&log, recovered);
+    assert_eq!(found.sessions[&2].subscriptions[0].selector.as_deref(), Some("size > 2"));
+    assert_eq!(found.sessions[&1].subscriptions[0].selector, None);
+    assert_eq!((&found.groups[&3].options, found.groups[&3].queue[0].1), (&options(3), 300));
+    let queue = vec![(told(&message(104)), 2), (told(&message(105)), 1)];
+    assert_eq!((&found.groups[&4].options, &found.groups[&4].queue), (&options(4), &queue));
+}
+
+fn as_in_the_first(log: &Log, recovered: Recovered) -> Seen {
     assert!(recovered.last_record >= 103 && recovered.last_session >= 9 && recovered.last_version >= 7);
-    let found = seen(&log, recovered);
+    let found = seen(log, recovered);
     assert_eq!(found.sessions.keys().copied().collect::<Vec<_>>(), [1, 2]);
     let (one, two) = (&found.sessions[&1], &found.sessions[&2]);
     // The file was made one second into its process, so that the base is 1,000 ms before it.
@@ -130,11 +160,12 @@ fn the_first_versions_file_opens() {
     assert_eq!(two.queue[2].message, told(&body("sensors/4", &[7; 5_000], Qos::AtLeastOnce, u64::MAX, 103)));
     assert_eq!(two.outbound[0].1.as_ref().unwrap().0, 3);
     assert_eq!(two.inbound, [77]);
-    let (name, filter, queue) = &found.groups[&3];
-    assert_eq!((name.as_str(), filter.as_str(), queue.len()), ("group 3", "a/#", 1));
+    let three = &found.groups[&3];
+    assert_eq!((three.group.as_str(), three.filter.as_str(), three.queue.len()), ("group 3", "a/#", 1));
     assert_eq!(found.wills[&9], will_seen(&will(9, 30)));
     assert_eq!(
         found.retained["retained"],
         (7, told(&body("retained", b"value", Qos::AtLeastOnce, u64::MAX, 0)))
     );
+    found
 }

@@ -10,8 +10,8 @@ use noctule_core::store::{Recipient, SessionNumber, StoreOp};
 use super::super::{Clocks, Log};
 use super::disk::{Dice, Disk};
 use super::kit::{
-    self, acknowledged, assert_same, body, completed, ended, group, kept, open, presence, received, seen,
-    sent, subscribed, will_kept,
+    self, acknowledged, assert_same, body, completed, ended, group, group_with, kept, open, options,
+    presence, received, released, seen, sent, subscribed, together, will_kept,
 };
 use super::model::Model;
 
@@ -65,10 +65,19 @@ impl Life {
         self.model.begin();
         for _ in 0..1 + self.dice.below(40) {
             self.now += self.dice.below(20) as u64;
-            for op in self.ops() {
-                self.model.apply(&op, self.now, self.start);
-                ops.push((self.now - self.start, op));
+            let transaction = self.dice.one_in(6);
+            let mut parts = Vec::new();
+            for _ in 0..if transaction { 2 + self.dice.below(5) } else { 1 } {
+                for op in self.ops() {
+                    self.model.apply(&op, self.now, self.start);
+                    parts.push(op);
+                }
             }
+            if transaction {
+                parts = vec![together(parts)];
+            }
+            let mono_ms = self.now - self.start;
+            ops.extend(parts.into_iter().map(|op| (mono_ms, op)));
         }
         ops
     }
@@ -95,7 +104,7 @@ impl Life {
     }
 
     fn ops(&mut self) -> Vec<StoreOp> {
-        match self.dice.below(24) {
+        match self.dice.below(26) {
             0..=6 => vec![self.publish()],
             7..=11 => self.acknowledge().into_iter().collect(),
             12 => vec![self.retain()],
@@ -134,7 +143,11 @@ impl Life {
             }
             19 => self.will(),
             20..=22 => self.exchange(),
+            23 | 24 => self.release().into_iter().collect(),
             _ => {
+                if self.dice.one_in(3) {
+                    return self.say_again();
+                }
                 if self.model.groups().len() > 3 {
                     return self.end_group();
                 }
@@ -205,6 +218,23 @@ impl Life {
             return Some(acknowledged(number, self.next_record));
         }
         Some(acknowledged(number, *self.dice.pick(&waiting)?))
+    }
+
+    fn release(&mut self) -> Option<StoreOp> {
+        let groups = self.model.groups();
+        let number = self.dice.pick(&groups).copied().filter(|_| !self.dice.one_in(8));
+        let number = number.unwrap_or_else(|| self.waiter());
+        let waiting = self.model.waiting(number);
+        let deliveries = [0, 1, 2, 200, u32::MAX][self.dice.below(5)];
+        if self.dice.one_in(10) {
+            return Some(released(number, self.next_record, deliveries));
+        }
+        Some(released(number, *self.dice.pick(&waiting)?, deliveries))
+    }
+
+    fn say_again(&mut self) -> Vec<StoreOp> {
+        let Some(&number) = self.dice.pick(&self.model.groups()) else { return Vec::new() };
+        vec![group_with(number, options(self.dice.below(60) as u64))]
     }
 
     fn end(&mut self) -> Vec<StoreOp> {

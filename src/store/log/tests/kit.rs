@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::{Qos, SessionId};
 use noctule_core::message::{Fields, Message, Publish};
+use noctule_core::policy::Overflow;
 use noctule_core::store::{
-    Exchange, KeptWill, LoadedMessage, Recipient, Recovered, RecoveredSubscription, SessionNumber, StoreOp,
+    Exchange, KeptWill, LoadedMessage, Recipient, Recovered, RecoveredGroup, RecoveredSubscription,
+    SessionNumber, StoreOp,
 };
 use noctule_core::topic::TopicName;
 
@@ -119,7 +122,7 @@ pub(super) fn subscribed(session: u64, filter: &str, qos: Qos) -> StoreOp {
         qos,
         flags: (session.is_multiple_of(2), session.is_multiple_of(3)),
         subscription_id: session as u32 % 4,
-        selector: None,
+        selector: (session.is_multiple_of(2)).then(|| format!("size > {session}").into()),
     }
 }
 
@@ -154,13 +157,36 @@ pub(super) fn will_kept(session: u64, delay_s: u32) -> StoreOp {
     StoreOp::WillKept { session: SessionNumber(session), will: Box::new(will(session, delay_s)) }
 }
 
+pub(super) fn options(number: u64) -> QueueOptions {
+    QueueOptions {
+        message_ttl_ms: (number.is_multiple_of(2)).then_some(number * 1_000),
+        overflow: (number.is_multiple_of(3)).then_some(Overflow::Refuse),
+        dead_letter: (number.is_multiple_of(3)).then(|| "$queue/dead".into()),
+        max_deliveries: (number.is_multiple_of(5)).then_some(number as u32),
+        durable: (number.is_multiple_of(4)).then_some(true),
+        ..QueueOptions::default()
+    }
+}
+
 pub(super) fn group(session: u64) -> StoreOp {
+    group_with(session, options(session))
+}
+
+pub(super) fn group_with(session: u64, options: QueueOptions) -> StoreOp {
     StoreOp::GroupKept {
         session: SessionNumber(session),
         group: format!("group {session}").into(),
         filter: "a/#".into(),
-        options: Box::default(),
+        options: Box::new(options),
     }
+}
+
+pub(super) fn released(session: u64, record: u64, deliveries: u32) -> StoreOp {
+    StoreOp::Released { session: SessionNumber(session), record, deliveries }
+}
+
+pub(super) fn together(parts: Vec<StoreOp>) -> StoreOp {
+    StoreOp::Transaction(parts.into())
 }
 
 /// All that a message tells.
@@ -232,12 +258,20 @@ pub(super) struct SessionSeen {
     pub(super) inbound: Vec<u16>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupSeen {
+    pub(super) group: String,
+    pub(super) filter: String,
+    pub(super) options: QueueOptions,
+    /// Each with the number of its deliveries.
+    pub(super) queue: Vec<(Told, u32)>,
+}
+
 /// Everything that a restart finds, in a form that can be compared; the queues' messages are loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) sessions: BTreeMap<u64, SessionSeen>,
-    /// Share name, filter, messages.
-    pub(super) groups: BTreeMap<u64, (String, String, Vec<Told>)>,
+    pub(super) groups: BTreeMap<u64, GroupSeen>,
     pub(super) wills: BTreeMap<u64, WillSeen>,
     pub(super) retained: BTreeMap<String, (u64, Told)>,
 }
@@ -284,8 +318,10 @@ pub(super) fn seen(log: &Log, recovered: Recovered) -> Seen {
         assert!(seen.sessions.insert(session.number.0, session_seen).is_none());
     }
     for group in recovered.groups {
-        let queue = group.queue.iter().map(|(message, _)| told(message)).collect();
-        seen.groups.insert(group.number.0, (group.group.into(), group.filter.into(), queue));
+        let RecoveredGroup { number, group, filter, options, queue } = group;
+        let queue = queue.iter().map(|(message, deliveries)| (told(message), *deliveries)).collect();
+        let group_seen = GroupSeen { group: group.into(), filter: filter.into(), options, queue };
+        assert!(seen.groups.insert(number.0, group_seen).is_none());
     }
     for one in recovered.wills {
         seen.wills.insert(one.number.0, will_seen(&one.will));

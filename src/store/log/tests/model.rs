@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use noctule_core::group::QueueOptions;
 use noctule_core::id::Qos;
 use noctule_core::message::Message;
 use noctule_core::store::{KeptWill, Recipient, RecoveredSubscription, StoreOp};
 
-use super::kit::{Delivery, Seen, SessionSeen, Told, told, will_seen};
+use super::kit::{Delivery, GroupSeen, Seen, SessionSeen, Told, told, will_seen};
 
 #[derive(Clone, Debug)]
 struct Body {
@@ -59,7 +60,9 @@ pub(super) struct Model {
     outbound: BTreeMap<(u64, u16), Out>,
     inbound: BTreeSet<(u64, u16)>,
     wills: BTreeMap<u64, KeptWill>,
-    groups: BTreeMap<u64, (String, String)>,
+    groups: BTreeMap<u64, (String, String, QueueOptions)>,
+    /// How often a message was delivered, by group and record.
+    deliveries: BTreeMap<(u64, u64), u32>,
     /// Without a body where it was cleared since the last restart.
     retained: BTreeMap<String, (u64, Option<Body>)>,
     gone: BTreeSet<u64>,
@@ -92,6 +95,7 @@ impl Model {
                 let left = recipients.iter().filter(|one| !self.gone.contains(&one.session.0));
                 let left: Vec<_> = left.cloned().collect();
                 if !left.is_empty() {
+                    self.deliveries.retain(|(_, record), _| *record != message.record());
                     self.messages.insert(message.record(), (body, left));
                 }
             }
@@ -146,11 +150,16 @@ impl Model {
             StoreOp::WillGone { session } => {
                 self.wills.remove(&session.0);
             }
-            StoreOp::GroupKept { session, group, filter, .. } => {
+            StoreOp::GroupKept { session, group, filter, options } => {
                 self.gone.remove(&session.0);
-                self.groups.insert(session.0, (group.to_string(), filter.to_string()));
+                let row = (group.to_string(), filter.to_string(), (**options).clone());
+                self.groups.insert(session.0, row);
             }
-            StoreOp::Released { .. } => {}
+            StoreOp::Released { session, record, deliveries } => {
+                if self.waiting(session.0).contains(record) {
+                    self.deliveries.insert((session.0, *record), *deliveries);
+                }
+            }
             StoreOp::Transaction(parts) => parts.iter().for_each(|part| self.apply(part, now, start)),
             StoreOp::GroupEnded { session, .. } => {
                 self.groups.remove(&session.0);
@@ -168,6 +177,7 @@ impl Model {
     }
 
     fn acknowledge(&mut self, session: u64, record: u64) {
+        self.deliveries.remove(&(session, record));
         if let Some((_, left)) = self.messages.get_mut(&record) {
             left.retain(|recipient| recipient.session.0 != session);
             if left.is_empty() {
@@ -309,9 +319,13 @@ impl Model {
             };
             seen.sessions.insert(number, session_seen);
         }
-        for (&number, (group, filter)) in &self.groups {
-            let queue = self.queued(number).map(|record| self.messages[&record].0.told(start)).collect();
-            seen.groups.insert(number, (group.clone(), filter.clone(), queue));
+        for (&number, (group, filter, options)) in &self.groups {
+            let deliveries = |record| self.deliveries.get(&(number, record)).copied().unwrap_or(0);
+            let queue =
+                self.queued(number).map(|record| (self.messages[&record].0.told(start), deliveries(record)));
+            let (group, filter, options) = (group.clone(), filter.clone(), options.clone());
+            let queue = queue.collect();
+            seen.groups.insert(number, GroupSeen { group, filter, options, queue });
         }
         let orphaned = self.wills.iter().filter(|(number, _)| !self.sessions.contains_key(number));
         seen.wills = orphaned.map(|(&number, will)| (number, will_seen(will))).collect();

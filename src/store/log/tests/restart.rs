@@ -206,7 +206,7 @@ fn another_format_is_refused_and_left_alone() {
     );
     assert_eq!(
         refused.to_string(),
-        "the store has format 2, and this version of noctule knows 1; run the version that wrote it"
+        "the store has format 3, and this version of noctule knows 2; run the version that wrote it"
     );
     let db = Database::builder().create_with_backend(disk.clone()).unwrap();
     let transaction = begin(&db).unwrap();

@@ -299,9 +299,9 @@ fn a_group_keeps_its_messages_but_those_it_has_lent() {
     drop(log);
     let (log, recovered) = open(&disk, &at(7));
     let found = seen(&log, recovered);
-    let (name, filter, queue) = &found.groups[&20];
-    assert_eq!((name.as_str(), filter.as_str(), queue.len()), ("group 20", "a/#", 1));
-    assert_eq!(queue[0], told(&message(4)));
+    let twenty = &found.groups[&20];
+    assert_eq!((twenty.group.as_str(), twenty.filter.as_str()), ("group 20", "a/#"));
+    assert_eq!(twenty.queue, [(told(&message(4)), 0)]);
     assert!(!found.groups.contains_key(&21));
     let (owner, delivery) = found.sessions[&1].outbound[0].1.as_ref().unwrap();
     assert_eq!((*owner, delivery.message.record), (20, 2));
