@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use noctule_core::id::Qos;
+use noctule_core::id::{Now, Qos};
 use noctule_core::policy::{self, DurabilityRules, Policy};
 use noctule_core::retained::RetainedLimits;
 use noctule_core::topic::{TopicFilter, TopicLimits};
 use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
+use noctule_stomp::server::{self as stomp, ServerLimits as StompLimits};
+use noctule_stomp::{Dialect, FrameLimits};
 
 use crate::config::{self, Anonymous, Config};
 use crate::store;
@@ -26,12 +28,23 @@ pub(super) struct Settings {
     pub(super) policy: Arc<Policy>,
     /// MQTT's own limits.
     pub(super) mqtt: ServerLimits,
+    /// STOMP's own limits.
+    pub(super) stomp: StompLimits,
     /// Ways of enhanced authentication.
     pub(super) methods: AuthMethods,
+    /// What is spoken, per listener.
+    speaks: Vec<Speaks>,
     /// Who may connect without credentials, per listener.
     pub(super) anonymous: Vec<Anonymous>,
     /// What a listener says of durability, per listener.
     pub(super) durability: Vec<Option<policy::Durability>>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Mqtt,
+    Stomp(Dialect),
 }
 
 impl Settings {
@@ -49,13 +62,25 @@ impl Settings {
                 topic_alias_max: limits.topic_alias_max,
                 max_user_properties: usize::from(limits.max_user_properties),
             },
+            stomp: stomp_limits(config),
             methods,
+            speaks: config.listener.iter().map(speaks).collect(),
             anonymous: config.listener.iter().map(|listener| listener.anonymous).collect(),
             durability: config.listener.iter().map(|listener| listener.durability.map(durability)).collect(),
         }
     }
 
-    /// What the protocol machines need of it.
+    /// What a listener speaks.
+    pub(super) fn speaks(&self, listener: u16) -> Speaks {
+        self.speaks.get(usize::from(listener)).copied().unwrap_or(Speaks::Mqtt)
+    }
+
+    /// What STOMP's machines need of it.
+    pub(super) fn stomp_surroundings(&self, now: Now) -> stomp::Surroundings<'_> {
+        stomp::Surroundings { stomp: &self.stomp, core: &self.policy.limits, now }
+    }
+
+    /// What MQTT's machines need of it.
     pub(super) fn surroundings(&self) -> Surroundings<'_> {
         Surroundings { server: &self.mqtt, core: &self.policy.limits, methods: &self.methods }
     }
@@ -100,6 +125,39 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         },
         max_qos: Qos::ExactlyOnce,
         retain_available: limits.max_retained_messages > 0,
+    }
+}
+
+fn speaks(listener: &config::Listener) -> Speaks {
+    match listener.protocol {
+        config::Protocol::Mqtt => Speaks::Mqtt,
+        config::Protocol::Stomp => Speaks::Stomp(match listener.dialect {
+            config::Dialect::Native => Dialect::Native,
+            config::Dialect::Rabbitmq => Dialect::Rabbitmq,
+            config::Dialect::Activemq => Dialect::Activemq,
+        }),
+    }
+}
+
+/// The limits that are STOMP's own.
+fn stomp_limits(config: &Config) -> StompLimits {
+    let (limits, stomp) = (&config.limits, &config.stomp);
+    let heart_beat_ms = u32::try_from(stomp.heart_beat.as_millis()).unwrap_or(u32::MAX);
+    StompLimits {
+        frames: FrameLimits {
+            max_headers: usize::from(stomp.max_headers),
+            max_header_line: stomp.max_header_line.as_usize(),
+            max_body: stomp.max_body.as_usize(),
+            max_connect: limits.max_connect_size.as_usize(),
+        },
+        max_transactions: usize::from(stomp.max_transactions),
+        max_transaction_actions: usize::from(stomp.max_transaction_actions),
+        max_transaction_bytes: stomp.max_transaction_bytes.as_usize(),
+        max_prefetch: stomp.max_prefetch,
+        default_prefetch: stomp.prefetch,
+        heart_beat_ms: (heart_beat_ms.min(1_000), heart_beat_ms),
+        idle_timeout_ms: u32::try_from(stomp.idle_timeout.as_millis()).unwrap_or(u32::MAX),
+        ..StompLimits::default()
     }
 }
 

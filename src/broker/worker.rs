@@ -5,22 +5,21 @@
 mod door;
 mod guard;
 mod journal;
+mod machine;
+mod run;
 mod wire;
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::BytesMut;
-use noctule_core::effects::{Effect, Effects, Input, PeerMsg};
+use noctule_core::effects::{Effect, Effects, Input, PeerMsg, Reply};
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{Store, StoreEvent, Ticket};
-use noctule_mqtt::Split;
-use noctule_mqtt::server::{Server, Step, Surroundings};
+use noctule_stomp::server::{Scratch, Then};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
@@ -29,8 +28,9 @@ use super::settings::Settings;
 use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
 use crate::reactor::{self, Accept, Close, Closed, Detached, Handler, OutBuf, Pull};
-use door::Verified;
-use guard::{bug, guarded};
+use guard::guarded;
+use machine::Machine;
+use run::Stop;
 use wire::Wire;
 
 /// Lines of one kind that clients can cause, per second and worker.
@@ -67,7 +67,7 @@ type Io = reactor::Io<Mail>;
 /// A connection as this room knows it.
 #[derive(Debug)]
 struct Peer {
-    server: Server,
+    machine: Machine,
     generation: u32,
     listener: u16,
     address: SocketAddr,
@@ -84,6 +84,8 @@ pub(super) struct Worker {
     fx: Effects,
     /// What a protocol machine says by itself (AUTH), before it is known to have said anything.
     words: BytesMut,
+    /// What STOMP's machines work in.
+    scratch: Scratch,
     log: Limited,
     reporter: Reporter,
     reported_ms: u64,
@@ -128,6 +130,7 @@ impl Worker {
             peers: Vec::new(),
             fx,
             words: BytesMut::new(),
+            scratch: Scratch::default(),
             log: Limited::new(LOG_LINES_PER_SECOND),
             reporter: Reporter::default(),
             reported_ms: 0,
@@ -146,81 +149,26 @@ impl Worker {
         (peer.generation == conn.generation).then_some(peer)
     }
 
-    fn enter(&mut self, io: &mut Io, conn: ConnId, address: SocketAddr, listener: u16) {
+    /// Takes a connection in; false if the system has no random numbers for it.
+    fn enter(&mut self, io: &mut Io, conn: ConnId, address: SocketAddr, listener: u16) -> bool {
+        let machine = match Machine::new(&self.settings, listener) {
+            Ok(machine) => machine,
+            Err(error) => {
+                if let Some(left_out) = self.line("no_entropy", io.now().mono_ms) {
+                    warn!(peer = %address, left_out, "connection turned away: no random numbers: {error}");
+                }
+                return false;
+            }
+        };
         let place = conn.slot as usize;
         if self.peers.len() <= place {
             self.peers.resize_with(place + 1, || None);
         }
         if let Some(slot) = self.peers.get_mut(place) {
-            let server = Server::new(&self.settings.mqtt);
-            *slot = Some(Peer { server, generation: conn.generation, listener, address });
+            *slot = Some(Peer { machine, generation: conn.generation, listener, address });
         }
         self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
-    }
-
-    /// Hands packet after packet to the engine, as long as that is all there is to do.
-    fn run<'a>(&mut self, now: Now, conn: ConnId, bytes: &'a [u8], around: Surroundings<'_>) -> Run<'a> {
-        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else {
-            return Run { used: bytes.len(), stop: Stop::Wait };
-        };
-        let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
-        let in_engine = Cell::new(false);
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut used = 0;
-            loop {
-                let rest = bytes.get(used..).unwrap_or_default();
-                let frame = match peer.server.split(rest) {
-                    Ok(Split::Frame(frame)) => frame,
-                    Ok(Split::Incomplete { .. }) => return Run { used, stop: Stop::Wait },
-                    Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
-                };
-                let step = peer.server.packet(conn, &frame, around, words, |input| {
-                    journal::note_request(peer.address, &input);
-                    in_engine.set(true);
-                    engine.handle(now, input, fx);
-                    in_engine.set(false);
-                });
-                match step {
-                    Ok(Step::Done) => used += frame.len,
-                    Ok(step) => return Run { used, stop: Stop::Step(step, frame.len) },
-                    Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
-                }
-                if fx.urgent {
-                    return Run { used, stop: Stop::Effects };
-                }
-            }
-        }));
-        match run {
-            Ok(run) => run,
-            // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
-            Err(panic) if in_engine.get() => resume_unwind(panic),
-            // A bug in the protocol machine has touched this connection alone.
-            Err(_) => Run { used: 0, stop: Stop::Refused(bug()) },
-        }
-    }
-
-    /// Does what only this room can do for a packet of `len` bytes, the first of `rest`.
-    fn step(
-        &mut self,
-        io: &mut Io,
-        conn: ConnId,
-        step: Step<'_>,
-        rest: &[u8],
-        len: usize,
-    ) -> Result<usize, Over> {
-        match step {
-            Step::Done => Ok(len),
-            Step::Connect(connect) => self.connect(io, conn, &connect, Verified::No, rest, len),
-            Step::Authenticated { user } => {
-                self.send_words(io, conn);
-                self.authenticated(io, conn, user.as_deref(), len)
-            }
-            Step::Farewell => {
-                self.apply(io);
-                io.close(conn, Close::AfterFlush);
-                Err(Over)
-            }
-        }
+        true
     }
 
     fn send_words(&mut self, io: &mut Io, conn: ConnId) {
@@ -236,7 +184,7 @@ impl Worker {
     fn last_words(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) -> bool {
         let Some(peer) = self.peer(conn) else { return false };
         let mut words = BytesMut::new();
-        if guarded(|| peer.server.refuse(refusal, &mut words)).is_err() || words.is_empty() {
+        if guarded(|| peer.machine.refuse(refusal, &mut words)).is_err() || words.is_empty() {
             return false;
         }
         if let Some(out) = io.out(conn) {
@@ -291,15 +239,23 @@ impl Worker {
     fn effect(&mut self, io: &mut Io, effect: Effect) {
         match effect {
             Effect::Reply(conn, reply) => {
-                let around = self.settings.surroundings();
+                // A sign of life is for a connection on which nothing is on its way.
+                if reply == Reply::Beat && io.waiting_bytes(conn) > 0 {
+                    return;
+                }
+                let (settings, now) = (&*self.settings, io.now());
                 let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
                 let Some(out) = io.out(conn).filter(|_| peer.generation == conn.generation) else { return };
                 journal::note_answer(peer.address, &reply);
                 let out = out.put();
                 let start = out.len();
-                if let Err(refusal) = guarded(|| peer.server.reply(&reply, around, out)).flatten() {
-                    out.truncate(start);
-                    self.refuse(io, conn, &refusal);
+                match guarded(|| peer.machine.reply(&reply, settings, now, out)).flatten() {
+                    Ok(Then::GoOn) => {}
+                    Ok(Then::Close) => io.close(conn, Close::AfterFlush),
+                    Err(refusal) => {
+                        out.truncate(start);
+                        self.refuse(io, conn, &refusal);
+                    }
                 }
             }
             Effect::Close(conn, refusal) => self.refuse(io, conn, &refusal),
@@ -335,23 +291,6 @@ impl Worker {
     }
 }
 
-/// How far a run of packets came, and why it stopped there.
-struct Run<'a> {
-    used: usize,
-    stop: Stop<'a>,
-}
-
-enum Stop<'a> {
-    /// The next packet is not whole yet.
-    Wait,
-    /// Something must be carried out before the next packet.
-    Effects,
-    /// A packet that is not the engine's alone, and its length; it is not among the used.
-    Step(Step<'a>, usize),
-    /// The connection ends.
-    Refused(Refusal),
-}
-
 /// The connection is closed or moved: nothing more is to be read from it.
 #[derive(Debug)]
 struct Over;
@@ -369,8 +308,11 @@ impl Handler for Worker {
             return Accept::Refuse;
         }
         // There are far fewer listeners than a u16 holds.
-        self.enter(io, conn, peer, listener as u16);
-        Accept::Keep
+        if self.enter(io, conn, peer, listener as u16) {
+            return Accept::Keep;
+        }
+        self.admission.leave(peer.ip());
+        Accept::Refuse
     }
 
     fn read(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> usize {
@@ -379,13 +321,14 @@ impl Handler for Worker {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
-            let run = self.run(io.now(), conn, rest, settings.surroundings());
+            let run = self.run(io.now(), conn, rest, &settings);
             used += run.used;
             let rest = rest.get(run.used..).unwrap_or_default();
             let went_on = match run.stop {
                 Stop::Wait => break,
                 Stop::Effects => Ok(0),
                 Stop::Step(step, len) => self.step(io, conn, step, rest, len),
+                Stop::Talk(connect, len) => self.connect_stomp(io, conn, &connect, len),
                 Stop::Refused(refusal) => {
                     // The answers to the packets before it come first, and may close the connection themselves.
                     self.send_words(io, conn);
@@ -422,7 +365,10 @@ impl Handler for Worker {
             // It would miss the good-bye.
             Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.peer.ip()),
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
-                Ok(conn) => self.enter(io, conn, moved.peer, moved.listener),
+                // Of MQTT alone, whose machine needs no random numbers.
+                Ok(conn) => {
+                    self.enter(io, conn, moved.peer, moved.listener);
+                }
                 Err(error) => {
                     if let Some(left_out) = self.line("lost_on_the_way", io.now().mono_ms) {
                         warn!(peer = %moved.peer, left_out, "connection lost while it moved between workers: {error}");
@@ -447,7 +393,8 @@ impl Handler for Worker {
     fn pull(&mut self, io: &mut Io, conn: ConnId, out: &mut OutBuf) -> Pull {
         let now = io.now();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Pull::Done };
-        let mut outlet = Wire { server: &mut peer.server, out, broken: None };
+        let scratch = &mut self.scratch;
+        let mut outlet = Wire { machine: &mut peer.machine, now, scratch, out, broken: None };
         let pulled = self.engine.pull(now, conn, &mut outlet, &mut self.fx);
         let broken = outlet.broken;
         self.apply(io);

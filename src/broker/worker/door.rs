@@ -7,8 +7,10 @@ use noctule_core::id::{ConnId, WorkerId};
 use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
+use noctule_stomp::server as stomp;
 
 use super::guard::guarded;
+use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Worker};
 use crate::broker::entropy;
 
@@ -55,7 +57,7 @@ impl Worker {
         if connect.auth_method.is_some() && matches!(verified, Verified::No) {
             return self.exchange(io, conn, connect, unread, len);
         }
-        let user = match self.authenticate(conn, connect, verified) {
+        let user = match self.authenticate(conn, connect.user_name.is_some(), verified) {
             Ok(user) => user,
             Err(refusal) => {
                 self.refuse(io, conn, &refusal);
@@ -65,7 +67,44 @@ impl Worker {
         let settings = Arc::clone(&self.settings);
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
-        match guarded(|| peer.server.begin(connect, client_id, user, &settings.mqtt)) {
+        let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
+        match guarded(|| mqtt.begin(connect, client_id, user, &settings.mqtt)) {
+            Ok(mut request) => {
+                request.durability = listener;
+                self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
+                Ok(len)
+            }
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                Err(Over)
+            }
+        }
+    }
+
+    /// A CONNECT of STOMP, the first `len` bytes that are unread: through authentication to the engine. It stays on the
+    /// worker that accepted it: nobody looks for it elsewhere.
+    pub(super) fn connect_stomp(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        connect: &stomp::Connect<'_>,
+        len: usize,
+    ) -> Result<usize, Over> {
+        let has_name = connect.credentials.login.is_some();
+        let user = match self.authenticate(conn, has_name, Verified::No) {
+            Ok(user) => user,
+            Err(refusal) => {
+                self.refuse(io, conn, &refusal);
+                return Err(Over);
+            }
+        };
+        let settings = Arc::clone(&self.settings);
+        let around = settings.stomp_surroundings(io.now());
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
+        let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
+        let Machine::Stomp(stomp) = &mut peer.machine else { return Err(Over) };
+        let name = connect.client_id.as_deref().map_or_else(|| stomp.session().to_owned(), ToOwned::to_owned);
+        match guarded(|| stomp.begin(connect, &name, user, around)) {
             Ok(mut request) => {
                 request.durability = listener;
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
@@ -91,8 +130,9 @@ impl Worker {
         let around = settings.surroundings();
         let packet = unread.get(..len).unwrap_or_default();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
+        let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
         let words = &mut self.words;
-        let step = guarded(|| peer.server.exchange(connect, packet, around, words)).flatten();
+        let step = guarded(|| mqtt.exchange(connect, packet, around, words)).flatten();
         self.send_words(io, conn);
         match step {
             Ok(Step::Authenticated { user }) => self.authenticated(io, conn, user.as_deref(), len),
@@ -108,7 +148,7 @@ impl Worker {
     pub(super) fn authenticate<'a>(
         &mut self,
         conn: ConnId,
-        connect: &Connect<'_>,
+        has_name: bool,
         verified: Verified<'a>,
     ) -> Result<Option<&'a str>, Refusal> {
         if let Verified::As(user) = verified {
@@ -121,9 +161,10 @@ impl Worker {
         if anonymous.is_some_and(|anonymous| anonymous.admits(address)) {
             return Ok(None);
         }
-        let (kind, what) = match connect.user_name {
-            Some(_) => (Kind::BadCredentials, "no user is known here"),
-            None => (Kind::NotAuthorized, "no credentials were given"),
+        let (kind, what) = if has_name {
+            (Kind::BadCredentials, "no user is known here")
+        } else {
+            (Kind::NotAuthorized, "no credentials were given")
         };
         let detail = format!("{what}, and this listener does not admit anonymous clients from {address}");
         Err(Refusal::new(kind, detail))
@@ -137,7 +178,10 @@ impl Worker {
         user: Option<&str>,
         len: usize,
     ) -> Result<usize, Over> {
-        let kept = self.peer(conn).and_then(|peer| peer.server.take_pending());
+        let kept = self.peer(conn).and_then(|peer| match &mut peer.machine {
+            Machine::Mqtt(mqtt) => mqtt.take_pending(),
+            Machine::Stomp(_) => None,
+        });
         let Some(kept) = kept else { return Ok(len) };
         let Some(connect) = kept.connect() else { return Ok(len) };
         // Its connection is at home already: it moved before the exchange began.

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use noctule_core::consumer::Request;
 use noctule_core::effects::{DropReason, Event, Input, Reply};
-use noctule_mqtt::Version;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
@@ -15,6 +15,13 @@ use crate::logging::Verdict;
 pub(super) fn note_request(peer: SocketAddr, input: &Input<'_>) {
     match input {
         Input::Subscribe { filters, .. } => debug!(%peer, ?filters, "subscribe"),
+        Input::Request(_, Request::Consume(consume), _) => {
+            let (filter, durable) = (consume.filter, consume.durable);
+            debug!(%peer, filter, durable, acknowledges = consume.acknowledges, "subscribe");
+        }
+        Input::Request(_, Request::Cancel { consumer, .. }, _) => {
+            debug!(%peer, consumer = consumer.0, "unsubscribe");
+        }
         Input::Unsubscribe { filters, .. } => debug!(%peer, ?filters, "unsubscribe"),
         _ => {}
     }
@@ -44,9 +51,12 @@ impl Worker {
         match event {
             Event::Connected { conn, client_id, session_present } => {
                 if let Some(left_out) = self.line("connected", now_ms) {
-                    let peer = self.peer(conn).map(|peer| display(peer.address));
-                    let version = self.peer(conn).and_then(|peer| peer.server.version()).map(Version::name);
-                    info!(client = %client_id, peer, version, session_present, left_out, "client connected");
+                    let peer = self.peer(conn);
+                    let (peer, speaks) = (
+                        peer.as_ref().map(|peer| display(peer.address)),
+                        peer.as_ref().map(|peer| display(&peer.machine)),
+                    );
+                    info!(client = %client_id, peer, speaks, session_present, left_out, "client connected");
                 }
             }
             Event::Disconnected { client_id, graceful, .. } => {

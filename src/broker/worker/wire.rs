@@ -1,15 +1,23 @@
 //! Where a pull writes to.
 
 use noctule_core::effects::{Delivery, Outlet, Sent};
+use std::num::NonZeroU16;
+
+use bytes::BytesMut;
+use noctule_core::consumer::ConsumerId;
+use noctule_core::id::Now;
 use noctule_core::refusal::Refusal;
-use noctule_mqtt::server::Server;
+use noctule_stomp::server::Scratch;
 
 use super::guard::guarded;
+use super::machine::Machine;
 use crate::reactor::OutBuf;
 
 /// The writing end of a connection: its protocol machine over its out buffer.
 pub(super) struct Wire<'a> {
-    pub(super) server: &'a mut Server,
+    pub(super) machine: &'a mut Machine,
+    pub(super) now: Now,
+    pub(super) scratch: &'a mut Scratch,
     pub(super) out: &'a mut OutBuf,
     /// Set when the machine has met a bug: the connection is to end, and takes no more.
     pub(super) broken: Option<Refusal>,
@@ -21,17 +29,13 @@ impl Outlet for Wire<'_> {
     }
 
     fn deliver(&mut self, delivery: &Delivery<'_>) -> Sent {
-        let (server, out) = (&mut *self.server, self.out.put());
-        let start = out.len();
-        match guarded(|| server.deliver(delivery, out)) {
-            Ok(sent) => {
-                if let Sent::Written(_) = sent {
-                    self.out.put_payload(delivery.message);
-                }
-                sent
-            }
+        let (machine, now) = (&mut *self.machine, self.now);
+        let (scratch, out) = (&mut *self.scratch, &mut *self.out);
+        let start = out.put().len();
+        match guarded(|| machine.deliver(delivery, now, scratch, out)) {
+            Ok(sent) => sent,
             Err(refusal) => {
-                out.truncate(start);
+                out.put().truncate(start);
                 self.broken = Some(refusal);
                 // Not lost: above QoS 0 it is in flight, and comes again when the client does.
                 Sent::Written(0)
@@ -39,12 +43,20 @@ impl Outlet for Wire<'_> {
         }
     }
 
-    fn end_of_browse(&mut self, _: noctule_core::consumer::ConsumerId) {}
+    fn release(&mut self, packet_id: NonZeroU16) {
+        self.write(|machine, out| machine.release(packet_id, out));
+    }
 
-    fn release(&mut self, packet_id: std::num::NonZeroU16) {
-        let (server, out) = (&*self.server, self.out.put());
+    fn end_of_browse(&mut self, consumer: ConsumerId) {
+        self.write(|machine, out| machine.end_of_browse(consumer, out));
+    }
+}
+
+impl Wire<'_> {
+    fn write(&mut self, what: impl FnOnce(&mut Machine, &mut BytesMut)) {
+        let (machine, out) = (&mut *self.machine, self.out.put());
         let start = out.len();
-        if let Err(refusal) = guarded(|| server.release(packet_id, out)) {
+        if let Err(refusal) = guarded(|| what(machine, out)) {
             out.truncate(start);
             self.broken = Some(refusal);
         }

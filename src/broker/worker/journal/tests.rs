@@ -99,7 +99,10 @@ fn debug_lines_are_for_requests_and_refusals_not_for_messages() {
         lines.swap(0, Relaxed)
     };
     assert_eq!(
-        written(&|| note_request(peer, &Input::Subscribe { conn, packet_id, id: None, selector: None, filters: &[] })),
+        written(&|| note_request(
+            peer,
+            &Input::Subscribe { conn, packet_id, id: None, selector: None, filters: &[] }
+        )),
         1
     );
     assert_eq!(written(&|| note_request(peer, &Input::Unsubscribe { conn, packet_id, filters: &[] })), 1);

@@ -1,0 +1,168 @@
+//! What a connection has sent: packet after packet, frame after frame, to the engine, as long as that is all there is to
+//! do.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use bytes::BytesMut;
+use noctule_core::effects::{Effects, Input};
+use noctule_core::id::{ConnId, Now};
+use noctule_core::refusal::Refusal;
+use noctule_mqtt::Split;
+use noctule_mqtt::server::{Server, Step, Surroundings};
+use noctule_stomp::server as stomp;
+
+use super::door::Verified;
+use super::guard::bug;
+use super::machine::Machine;
+use super::{Io, Over, Worker, journal};
+use crate::broker::settings::Settings;
+use crate::reactor::Close;
+
+impl Worker {
+    /// Hands packet after packet to the engine, as long as that is all there is to do.
+    pub(super) fn run<'a>(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &'a [u8],
+        settings: &Settings,
+    ) -> Run<'a> {
+        let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else {
+            return Run { used: bytes.len(), stop: Stop::Wait };
+        };
+        let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
+        let (scratch, address) = (&mut self.scratch, peer.address);
+        let in_engine = Cell::new(false);
+        let mut hand_over = |input: Input<'_>, fx: &mut Effects| {
+            journal::note_request(address, &input);
+            in_engine.set(true);
+            engine.handle(now, input, fx);
+            in_engine.set(false);
+        };
+        let run = catch_unwind(AssertUnwindSafe(|| match &mut peer.machine {
+            Machine::Mqtt(mqtt) => {
+                packets(mqtt, conn, bytes, settings.surroundings(), words, fx, &mut hand_over)
+            }
+            Machine::Stomp(stomp) => {
+                frames(stomp, conn, bytes, settings.stomp_surroundings(now), scratch, fx, &mut hand_over)
+            }
+        }));
+        match run {
+            Ok(run) => run,
+            // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
+            Err(panic) if in_engine.get() => resume_unwind(panic),
+            // A bug in the protocol machine has touched this connection alone.
+            Err(_) => Run { used: 0, stop: Stop::Refused(bug()) },
+        }
+    }
+
+    /// Does what only this room can do for a packet of `len` bytes, the first of `rest`.
+    pub(super) fn step(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        step: Step<'_>,
+        rest: &[u8],
+        len: usize,
+    ) -> Result<usize, Over> {
+        match step {
+            Step::Done => Ok(len),
+            Step::Connect(connect) => self.connect(io, conn, &connect, Verified::No, rest, len),
+            Step::Authenticated { user } => {
+                self.send_words(io, conn);
+                self.authenticated(io, conn, user.as_deref(), len)
+            }
+            Step::Farewell => {
+                self.apply(io);
+                io.close(conn, Close::AfterFlush);
+                Err(Over)
+            }
+        }
+    }
+}
+
+/// MQTT's packets.
+fn packets<'a>(
+    server: &mut Server,
+    conn: ConnId,
+    bytes: &'a [u8],
+    around: Surroundings<'_>,
+    words: &mut BytesMut,
+    fx: &mut Effects,
+    hand_over: &mut impl FnMut(Input<'_>, &mut Effects),
+) -> Run<'a> {
+    let mut used = 0;
+    loop {
+        let rest = bytes.get(used..).unwrap_or_default();
+        let frame = match server.split(rest) {
+            Ok(Split::Frame(frame)) => frame,
+            Ok(Split::Incomplete { .. }) => return Run { used, stop: Stop::Wait },
+            Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+        };
+        match server.packet(conn, &frame, around, words, |input| hand_over(input, fx)) {
+            Ok(Step::Done) => used += frame.len,
+            Ok(step) => return Run { used, stop: Stop::Step(step, frame.len) },
+            Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+        }
+        if fx.urgent {
+            return Run { used, stop: Stop::Effects };
+        }
+    }
+}
+
+/// STOMP's frames.
+fn frames<'a>(
+    server: &mut stomp::Server,
+    conn: ConnId,
+    bytes: &'a [u8],
+    around: stomp::Surroundings<'_>,
+    scratch: &mut stomp::Scratch,
+    fx: &mut Effects,
+    hand_over: &mut impl FnMut(Input<'_>, &mut Effects),
+) -> Run<'a> {
+    // Any byte is a sign of life, also one in the middle of a frame (1.2, "Heart-beating").
+    hand_over(Input::Heard(conn), fx);
+    let mut used = 0;
+    loop {
+        let rest = bytes.get(used..).unwrap_or_default();
+        let frame = match server.split(rest, around) {
+            Ok(noctule_stomp::Split::Frame(frame)) => frame,
+            Ok(noctule_stomp::Split::Beats(count)) => {
+                used += count;
+                continue;
+            }
+            Ok(noctule_stomp::Split::Incomplete) => return Run { used, stop: Stop::Wait },
+            Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+        };
+        match server.frame(conn, &frame, around, scratch, |input| hand_over(input, fx)) {
+            Ok(stomp::Step::Done) => used += frame.len,
+            Ok(stomp::Step::Connect(connect)) => {
+                return Run { used, stop: Stop::Talk(connect, frame.len) };
+            }
+            Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
+        }
+        if fx.urgent {
+            return Run { used, stop: Stop::Effects };
+        }
+    }
+}
+
+/// How far a run of packets came, and why it stopped there.
+pub(super) struct Run<'a> {
+    pub(super) used: usize,
+    pub(super) stop: Stop<'a>,
+}
+
+pub(super) enum Stop<'a> {
+    /// The next packet is not whole yet.
+    Wait,
+    /// Something must be carried out before the next packet.
+    Effects,
+    /// A packet that is not the engine's alone, and its length; it is not among the used.
+    Step(Step<'a>, usize),
+    /// A CONNECT of STOMP, and its length; it is not among the used.
+    Talk(Box<stomp::Connect<'a>>, usize),
+    /// The connection ends.
+    Refused(Refusal),
+}
