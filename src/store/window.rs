@@ -2,9 +2,9 @@
 //!
 //! Shared by the workers and the writer behind one lock that is held for a few map operations at most; time is an
 //! argument, threads and files are elsewhere. A commit takes everything that was submitted until then, so what is on the
-//! disk is always a state that was. Three kinds of operations set the time:
+//! disk is always a state that was. A transaction is one entry, so that no commit and no failure divides it. Three kinds of operations set the time:
 //! - *urgent*: somebody waits, and nothing is gained by waiting with him: as soon as the writer is free;
-//! - *lingering*: a message all of whose recipients are connected: if they acknowledge it within the commit window it is
+//! - *lingering*: a message, not of a transaction, all of whose recipients are connected: if they acknowledge it within the commit window it is
 //!   never written, and its publisher is answered then;
 //! - *idle*: nobody waits: with the next commit, or after an interval.
 
@@ -21,7 +21,7 @@ use noctule_core::hash::{Seed, Set};
 use noctule_core::id::{Qos, WorkerId};
 use noctule_core::store::{LoadRequest, Loaded, LoadedMessage, SessionNumber, StoreOp, StoreRefused, Ticket};
 
-use list::{Acknowledged, Entry, List};
+use list::{Acknowledged, Entry, List, is_nothing, parts};
 use parked::Parked;
 use superseded::Later;
 
@@ -135,19 +135,17 @@ impl Window {
                 Acknowledged::Cancelled(entry) => {
                     self.elided += 1;
                     self.trim_lingering();
-                    answer(answers, entry.worker, entry.ticket);
+                    if let Some(entry) = entry {
+                        answer(answers, entry.worker, entry.ticket);
+                    }
                     return Ok(answer(answers, worker, ticket));
                 }
             },
+            publish if is_nothing(publish) => return Ok(answer(answers, worker, ticket)),
             StoreOp::Publish { message, recipients, retained, inbound } => {
-                if let Some(version) = *retained {
-                    let alone = recipients.is_empty() && inbound.is_none();
-                    if alone && ticket == Ticket::NONE && self.parks(message.qos()) {
-                        return self.park(now_us, version, op);
-                    }
-                    self.parked.forget(message.topic().as_str(), version);
-                } else if recipients.is_empty() && inbound.is_none() {
-                    return Ok(answer(answers, worker, ticket));
+                let alone = recipients.is_empty() && inbound.is_none() && ticket == Ticket::NONE;
+                if let Some(version) = retained.filter(|_| alone && self.parks(message.qos())) {
+                    return self.park(now_us, version, op);
                 }
                 lingers = self.pace.window_us > 0
                     && inbound.is_none()
@@ -155,7 +153,27 @@ impl Window {
                     && (retained.is_none() || message.qos() == Qos::AtMostOnce)
                     && recipients.iter().all(|recipient| self.online.contains(&recipient.session));
             }
-            StoreOp::RetainedExpired { message, version } => {
+            StoreOp::Transaction(parts) if parts.iter().all(is_nothing) => {
+                return Ok(answer(answers, worker, ticket));
+            }
+            _ => {}
+        }
+        let op = match op {
+            StoreOp::Transaction(parts) => {
+                StoreOp::Transaction(parts.into_iter().filter(|part| !is_nothing(part)).collect())
+            }
+            op => op,
+        };
+        parts(&op).iter().for_each(|part| self.hear(part));
+        let due_us = self.push(now_us, worker, ticket, op, lingers);
+        Ok(self.wakes_for(due_us))
+    }
+
+    /// Notes what an operation says about those that come later, and about what is parked.
+    fn hear(&mut self, op: &StoreOp) {
+        match op {
+            StoreOp::Publish { message, retained: Some(version), .. }
+            | StoreOp::RetainedExpired { message, version } => {
                 self.parked.forget(message.topic().as_str(), *version);
             }
             StoreOp::SessionKept { session, .. } | StoreOp::Presence { session, online: true } => {
@@ -168,8 +186,6 @@ impl Window {
             }
             _ => {}
         }
-        let due_us = self.push(now_us, worker, ticket, op, lingers);
-        Ok(self.wakes_for(due_us))
     }
 
     /// Puts an operation on the list and says when it is due.
@@ -230,7 +246,7 @@ impl Window {
             self.list.len() >= times * FULL_OPS || self.list.bytes() >= times.saturating_mul(FULL_BYTES)
         };
         // What nobody waits for, and is no message, has happened already: refused, it would be missing on the disk alone.
-        let is_message = has_message(op);
+        let is_message = parts(op).iter().any(|part| matches!(part, StoreOp::Publish { .. }));
         if (full(1) && is_message) || (full(LAST_RESORT) && ticket != Ticket::NONE) {
             return Err(StoreRefused { reason: "the disk does not keep up" });
         }
@@ -417,15 +433,6 @@ impl Window {
     /// Messages that everybody had before they were written.
     pub(super) fn elided(&self) -> u64 {
         self.elided
-    }
-}
-
-/// Whether it is a message, or has one among its parts.
-fn has_message(op: &StoreOp) -> bool {
-    match op {
-        StoreOp::Publish { .. } => true,
-        StoreOp::Transaction(parts) => parts.iter().any(has_message),
-        _ => false,
     }
 }
 

@@ -60,6 +60,10 @@ pub(super) struct Writer<M: Medium> {
     ops: Vec<(u64, StoreOp)>,
     /// Who waits for each of `ops`.
     whose: Vec<(WorkerId, Ticket)>,
+    /// The chunk that a failed commit with transactions would have made: whether it did decides about them.
+    in_doubt: Option<u64>,
+    /// Whether `ops` is known to have been made once, so that nothing of it can fail any more.
+    was_made: bool,
     /// Loads that the log failed at: they are tried once more.
     failed_loads: Vec<LoadRequest>,
     retry: Retry,
@@ -88,6 +92,8 @@ impl<M: Medium> Writer<M> {
             batch: Batch::new(seed),
             ops: Vec::new(),
             whose: Vec::new(),
+            in_doubt: None,
+            was_made: false,
             failed_loads: Vec::new(),
             retry: Retry::default(),
             looked_us: 0,
@@ -175,10 +181,13 @@ impl<M: Medium> Writer<M> {
     fn commit(&mut self, now_us: u64) {
         let Some(log) = &mut self.log else { return };
         let started = Instant::now();
-        let ops = &self.ops;
+        let (ops, chunk) = (&self.ops, log.next_chunk());
         let committed = match caught(|| log.commit(ops, &Clocks::read(now_us / 1000))) {
             Ok(committed) => committed,
-            Err(fault) => return self.fail(now_us, &fault),
+            Err(fault) => {
+                self.in_doubt = Some(chunk);
+                return self.fail(now_us, &fault);
+            }
         };
         telemetry::committed(started.elapsed());
         let rows: u64 = self.ops.iter().map(|(_, op)| rows(op)).sum();
@@ -188,6 +197,7 @@ impl<M: Medium> Writer<M> {
         counters.messages_elided.fetch_add(committed.elided, Relaxed);
         counters.records_lost.fetch_add(committed.damaged, Relaxed);
         self.retry.succeeded();
+        self.was_made = false;
         self.is_well();
         post_settled(&self.shared, self.whose.drain(..));
         self.ops.clear();

@@ -40,9 +40,23 @@ fn subscribed() -> StoreOp {
     }
 }
 
+fn group() -> StoreOp {
+    StoreOp::GroupKept {
+        session: SessionNumber(1),
+        group: "".into(),
+        filter: "$queue/q".into(),
+        options: Box::default(),
+    }
+}
+
+fn together(parts: &[StoreOp]) -> StoreOp {
+    StoreOp::Transaction(parts.into())
+}
+
 /// Operations, whether somebody waits, and whether they are taken on a full disk and on a failing one.
 fn table() -> Vec<(StoreOp, bool, bool, bool)> {
     let session = SessionNumber(1);
+    let acknowledged = StoreOp::Acknowledged { session, record: 1 };
     vec![
         (publish(&[1], None, b"x"), true, false, false),
         (publish(&[1], None, b"x"), false, false, false),
@@ -54,6 +68,17 @@ fn table() -> Vec<(StoreOp, bool, bool, bool)> {
         (StoreOp::Acknowledged { session, record: 1 }, false, true, true),
         (StoreOp::InboundReleased { session, packet_id: 1 }, true, true, true),
         (StoreOp::SessionEnded { session, records: Box::default() }, false, true, true),
+        (StoreOp::Released { session, record: 1, deliveries: 1 }, false, true, true),
+        (group(), true, true, false),
+        (group(), false, true, true),
+        (together(&[]), true, true, true),
+        (together(&[acknowledged.clone(), publish(&[1], None, b"x")]), true, false, false),
+        (together(&[publish(&[1], None, b"x"), acknowledged.clone()]), false, false, false),
+        (together(&[publish(&[], Some(1), b"x")]), false, false, false),
+        (together(&[publish(&[], Some(1), b""), acknowledged.clone()]), true, true, false),
+        (together(&[acknowledged.clone(), subscribed()]), true, true, false),
+        (together(&[acknowledged.clone(), subscribed()]), false, true, true),
+        (together(&[acknowledged.clone(), acknowledged]), true, true, true),
     ]
 }
 

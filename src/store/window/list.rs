@@ -6,8 +6,9 @@
 
 use noctule_core::hash::{Map, Seed};
 use noctule_core::id::WorkerId;
-use noctule_core::store::{LoadedMessage, SessionNumber, StoreOp, Ticket};
+use noctule_core::store::{LoadedMessage, Recipient, SessionNumber, StoreOp, Ticket};
 use slab::Slab;
+use std::slice;
 use std::sync::Arc;
 
 /// No slot.
@@ -30,7 +31,8 @@ pub(super) struct Entry {
     /// Memory it stands for, bytes.
     pub(super) bytes: usize,
     pub(super) op: StoreOp,
-    /// Recipients that have not acknowledged yet; the others' number in `op` is 0, which is nobody's.
+    /// Parts of `op` that have to be written: of a transaction as many as it has, less the cancelled ones; of any other
+    /// operation one. Recipients that have acknowledged have the number 0 in it, which is nobody's.
     left: usize,
     before: usize,
     behind: usize,
@@ -38,25 +40,55 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(seq: u64, at_us: u64, worker: WorkerId, ticket: Ticket, op: StoreOp) -> Self {
-        let left = match &op {
-            StoreOp::Publish { recipients, .. } => recipients.len(),
-            _ => 0,
-        };
+        let left = parts(&op).len();
         let bytes = size_of::<Self>() + heap_bytes(&op);
         Self { seq, at_us, worker, ticket, lingers: false, bytes, op, left, before: NONE, behind: NONE }
     }
 
     /// The operation as it is to be written: without the recipients that have acknowledged.
     fn into_op(self) -> StoreOp {
-        let left = self.left;
         match self.op {
-            StoreOp::Publish { message, recipients, retained, inbound } if recipients.len() > left => {
-                let mut recipients = recipients.into_vec();
-                recipients.retain(|recipient| recipient.session != SessionNumber(0));
-                StoreOp::Publish { message, recipients: recipients.into(), retained, inbound }
+            StoreOp::Transaction(parts) => {
+                let parts = parts.into_iter().map(to_be_written).filter(|part| !is_nothing(part));
+                StoreOp::Transaction(parts.collect())
             }
-            op => op,
+            op => to_be_written(op),
         }
+    }
+
+    /// A message that it is, or that is among its parts.
+    fn part(&mut self, at: usize) -> Option<&mut StoreOp> {
+        match &mut self.op {
+            StoreOp::Transaction(parts) => parts.get_mut(at),
+            op => Some(op),
+        }
+    }
+}
+
+/// The parts of a transaction; any other operation is its own.
+pub(super) fn parts(op: &StoreOp) -> &[StoreOp] {
+    match op {
+        StoreOp::Transaction(parts) => parts,
+        op => slice::from_ref(op),
+    }
+}
+
+/// Whether it is a message that nobody needs.
+pub(super) fn is_nothing(op: &StoreOp) -> bool {
+    matches!(op, StoreOp::Publish { recipients, retained: None, inbound: None, .. } if recipients.is_empty())
+}
+
+fn to_be_written(op: StoreOp) -> StoreOp {
+    let acknowledged = |recipient: &Recipient| recipient.session == SessionNumber(0);
+    match op {
+        StoreOp::Publish { message, recipients, retained, inbound }
+            if recipients.iter().any(acknowledged) =>
+        {
+            let mut recipients = recipients.into_vec();
+            recipients.retain(|recipient| !acknowledged(recipient));
+            StoreOp::Publish { message, recipients: recipients.into(), retained, inbound }
+        }
+        op => op,
     }
 }
 
@@ -66,8 +98,9 @@ pub(super) enum Acknowledged {
     Elsewhere,
     /// The message will be written without that recipient, if it was one.
     Noted,
-    /// Nobody is left who needs the message: it is off the list.
-    Cancelled(Entry),
+    /// Nobody is left who needs the message: it will not be written. Nor anything of its entry, which is off the list,
+    /// unless that has other parts.
+    Cancelled(Option<Entry>),
 }
 
 /// The list.
@@ -76,8 +109,8 @@ pub(super) struct List {
     slots: Slab<Entry>,
     first: usize,
     last: usize,
-    /// Messages with recipients, by record number.
-    records: Map<u64, usize>,
+    /// Messages with recipients, by record number: the slot, and which part of the entry it is.
+    records: Map<u64, (usize, usize)>,
     bytes: usize,
 }
 
@@ -109,29 +142,27 @@ impl List {
         entry.before = self.last;
         entry.behind = NONE;
         self.bytes += entry.bytes;
-        let record = match &entry.op {
-            StoreOp::Publish { message, .. } if entry.left > 0 => Some(message.record()),
-            _ => None,
-        };
-        let slot = self.slots.insert(entry);
+        let vacant = self.slots.vacant_entry();
+        let slot = vacant.key();
+        for (at, part) in parts(&entry.op).iter().enumerate() {
+            if let Some(record) = awaited(part) {
+                self.records.insert(record, (slot, at));
+            }
+        }
+        vacant.insert(entry);
         match self.slots.get_mut(self.last) {
             Some(last) => last.behind = slot,
             None => self.first = slot,
         }
         self.last = slot;
-        if let Some(record) = record {
-            self.records.insert(record, slot);
-        }
         slot
     }
 
     /// Takes the oldest off the list.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.remove(self.first)?;
-        if let StoreOp::Publish { message, .. } = &entry.op
-            && entry.left > 0
-        {
-            self.records.remove(&message.record());
+        for record in parts(&entry.op).iter().filter_map(awaited) {
+            self.records.remove(&record);
         }
         Some(entry)
     }
@@ -150,18 +181,18 @@ impl List {
         Some(entry)
     }
 
-    /// Takes a recipient off a message, and the message off the list when it was the last and nobody else needs it.
+    /// Takes a recipient off a message, and the message off the list when it was the last and nobody else needs it. What
+    /// else is in a transaction stays: it is written with one message less, and together as before.
     pub(super) fn acknowledge(&mut self, session: SessionNumber, record: u64) -> Acknowledged {
-        let Some(&slot) = self.records.get(&record) else { return Acknowledged::Elsewhere };
+        let Some(&(slot, part)) = self.records.get(&record) else { return Acknowledged::Elsewhere };
         let Some(entry) = self.slots.get_mut(slot) else { return Acknowledged::Elsewhere };
-        let StoreOp::Publish { recipients, retained, inbound, .. } = &mut entry.op else {
+        let Some(StoreOp::Publish { recipients, retained, inbound, .. }) = entry.part(part) else {
             return Acknowledged::Elsewhere;
         };
         for recipient in recipients.iter_mut().filter(|recipient| recipient.session == session) {
             recipient.session = SessionNumber(0);
-            entry.left -= 1;
         }
-        if entry.left > 0 {
+        if recipients.iter().any(|recipient| recipient.session != SessionNumber(0)) {
             return Acknowledged::Noted;
         }
         let needed = retained.is_some() || inbound.is_some();
@@ -169,13 +200,17 @@ impl List {
         if needed {
             return Acknowledged::Noted;
         }
-        self.remove(slot).map_or(Acknowledged::Elsewhere, Acknowledged::Cancelled)
+        entry.left -= 1;
+        let is_over = entry.left == 0;
+        Acknowledged::Cancelled(if is_over { self.remove(slot) } else { None })
     }
 
     /// A message of the list as `session` is to get it.
     pub(super) fn message(&self, session: SessionNumber, record: u64) -> Option<LoadedMessage> {
-        let entry = self.slots.get(*self.records.get(&record)?)?;
-        let StoreOp::Publish { message, recipients, .. } = &entry.op else { return None };
+        let &(slot, part) = self.records.get(&record)?;
+        let StoreOp::Publish { message, recipients, .. } = parts(&self.slots.get(slot)?.op).get(part)? else {
+            return None;
+        };
         let recipient = recipients.iter().find(|recipient| recipient.session == session)?;
         Some(LoadedMessage {
             message: Arc::clone(message),
@@ -198,6 +233,12 @@ impl List {
             self.records.shrink_to(KEPT_SLOTS);
         }
     }
+}
+
+/// The number of a message that somebody has still to acknowledge.
+fn awaited(op: &StoreOp) -> Option<u64> {
+    let StoreOp::Publish { message, recipients, .. } = op else { return None };
+    recipients.iter().any(|recipient| recipient.session != SessionNumber(0)).then(|| message.record())
 }
 
 /// Memory outside the entry itself, bytes.

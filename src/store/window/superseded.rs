@@ -18,6 +18,7 @@ enum Said {
     Subscription(SessionNumber, Box<str>),
     Will(SessionNumber),
     Exchange(SessionNumber, u16),
+    Deliveries(SessionNumber, u64),
 }
 
 /// What was said later than the operation looked at: to be shown the operations from the newest to the oldest.
@@ -60,18 +61,20 @@ impl Later {
             | StoreOp::OutboundCompleted { session, packet_id } => {
                 self.say(Said::Exchange(*session, *packet_id)) || self.has_ended(*session)
             }
-            StoreOp::InboundReleased { session, .. } | StoreOp::GroupKept { session, .. } => {
-                self.has_ended(*session)
+            StoreOp::GroupKept { session, .. } => {
+                self.say(Said::Attributes(*session)) || self.has_ended(*session)
             }
+            StoreOp::Released { session, record, .. } => {
+                self.say(Said::Deliveries(*session, *record)) || self.has_ended(*session)
+            }
+            StoreOp::InboundReleased { session, .. } => self.has_ended(*session),
             StoreOp::SessionEnded { session, .. } | StoreOp::GroupEnded { session, .. } => {
                 self.say(Said::End(*session));
                 false
             }
-            StoreOp::Publish { .. }
-            | StoreOp::RetainedExpired { .. }
-            | StoreOp::Acknowledged { .. }
-            | StoreOp::Released { .. }
-            | StoreOp::Transaction(_) => false,
+            StoreOp::Publish { .. } | StoreOp::RetainedExpired { .. } | StoreOp::Acknowledged { .. } => false,
+            // It may yet be refused as a whole, and then says nothing.
+            StoreOp::Transaction(_) => false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The window, step by step under a clock that only the tests move.
 
 mod random;
+mod transactions;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -153,7 +153,8 @@ impl<M: Medium> Writer<M> {
         let (ops, whose) = (mem::take(&mut self.ops), mem::take(&mut self.whose));
         let mut failed: Vec<(WorkerId, Ticket)> = Vec::new();
         for ((at_ms, op), (worker, ticket)) in ops.into_iter().zip(whose) {
-            if ticket == Ticket::NONE || can_wait(ticket, &op) {
+            // What a transaction acknowledges can't be taken back: it is refused once it is certain that it was not made.
+            if ticket == Ticket::NONE || can_wait(ticket, &op) || matches!(op, StoreOp::Transaction(_)) {
                 self.ops.push((at_ms, op));
                 self.whose.push((worker, ticket));
                 continue;
@@ -171,6 +172,28 @@ impl<M: Medium> Writer<M> {
                     self.ops.push((at_ms, op));
                     self.whose.push((worker, Ticket::NONE));
                 }
+            }
+        }
+        self.post_failed(&failed);
+    }
+
+    /// The file is open again, and says whether the last commit was made. If not, the transactions in it are refused; if it
+    /// was, they are written once more with all that goes before and after, and settled then.
+    fn decide_doubts(&mut self) {
+        let next = self.log.as_ref().map(Log::next_chunk);
+        let Some(chunk) = self.in_doubt.take() else { return };
+        self.was_made |= next.is_some_and(|next| next > chunk);
+        if self.was_made {
+            return;
+        }
+        let (ops, whose) = (mem::take(&mut self.ops), mem::take(&mut self.whose));
+        let mut failed = Vec::new();
+        for ((at_ms, op), (worker, ticket)) in ops.into_iter().zip(whose) {
+            if ticket == Ticket::NONE || can_wait(ticket, &op) {
+                self.ops.push((at_ms, op));
+                self.whose.push((worker, ticket));
+            } else {
+                failed.push((worker, ticket));
             }
         }
         self.post_failed(&failed);
@@ -200,6 +223,7 @@ impl<M: Medium> Writer<M> {
             (_, true) => self.drop_ops(),
         }
         self.open_log(now_us)?;
+        self.decide_doubts();
         self.look(now_us);
         if self.log.is_some() && self.ops.is_empty() {
             self.is_well();
