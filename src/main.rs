@@ -40,7 +40,9 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
             // As they are, so that an editor finds its way to file:line:column.
             writeln!(io::stderr(), "{error}")?;
             return Ok(match error {
-                RunError::File(ConfigError::Unreadable { .. }) | RunError::Open(_) => Exit::Usage,
+                RunError::File(ConfigError::Unreadable { .. })
+                | RunError::Open { .. }
+                | RunError::Collision { .. } => Exit::Usage,
                 _ => Exit::Failed,
             });
         }

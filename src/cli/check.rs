@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Exit;
-use crate::config::{Anonymous, Config, ConfigError};
+use crate::config::{Anonymous, Config, ConfigError, Dialect};
 
 const AFTER_HELP: &str = "\
 Nothing is opened, bound or written. Mistakes are shown as file:line:column: key: what is wrong.
@@ -62,7 +62,12 @@ fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
             Anonymous::Loopback => "programs on this machine, without credentials",
             Anonymous::Everybody => "everybody who can reach it, without credentials",
         };
-        writeln!(out, "  {} on {} for {who}", listener.protocol.as_str(), listener.address)?;
+        let dialect = match listener.dialect {
+            Dialect::Native => "",
+            Dialect::Rabbitmq => " as RabbitMQ speaks it",
+            Dialect::Activemq => " as ActiveMQ speaks it",
+        };
+        writeln!(out, "  {}{dialect} on {} for {who}", listener.protocol.as_str(), listener.address)?;
     }
     let (server, limits) = (&config.server, &config.limits);
     let threads = if server.workers == 1 { "worker" } else { "workers" };
@@ -84,9 +89,15 @@ fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  queues of {} messages and {} per client, then {}",
+        "  {} messages and {} may wait per client, then {}",
         limits.max_queued_messages,
         limits.max_queued_bytes,
         config.delivery.overflow.as_str()
+    )?;
+    let queues = &config.queues;
+    writeln!(
+        out,
+        "  up to {} queues of {} messages and {} each, dead letters after {} deliveries",
+        queues.max_queues, queues.max_messages, queues.max_bytes, queues.max_deliveries
     )
 }

@@ -42,7 +42,7 @@ impl From<Exit> for std::process::ExitCode {
 
 const AFTER_HELP: &str = "\
 Examples:
-  noctule                                   serve MQTT on 127.0.0.1:1883, programs on this machine only
+  noctule                                   serve MQTT and STOMP, programs on this machine only
   noctule run -c /etc/noctule.toml          serve as the file says
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
@@ -50,7 +50,7 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub).";
 
-/// MQTT edge broker for IoT gateways
+/// MQTT and STOMP edge broker for IoT gateways
 ///
 /// Without a command, `run`.
 #[derive(Clone, Debug, Parser)]
@@ -69,6 +69,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Serve clients until stopped
+    #[command(after_help = run::AFTER_HELP)]
     Run(RunArgs),
     /// Check a configuration without touching anything
     Check(CheckArgs),

@@ -3,23 +3,40 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::config::{Anonymous, Config, ConfigError, Level, Listener, LogFormat, Protocol};
 
+pub(super) const AFTER_HELP: &str = "\
+--mqtt and --stomp take the place of all configured listeners: with only one of them, only that protocol is served.
+
+Examples:
+  noctule run                                                   MQTT and STOMP, programs on this machine only
+  noctule run -c /etc/noctule.toml
+  noctule run --mqtt 0.0.0.0:1883 --anonymous                   MQTT alone, for everybody who can reach it
+  noctule run --mqtt 0.0.0.0:1883 --stomp 0.0.0.0:61613 --anonymous
+
+Exit codes: 0 stopped by a signal; 1 the configuration is wrong, or serving failed; 2 wrong command line or unreadable
+file.";
+
 /// Arguments of `noctule run`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(group = ArgGroup::new("listener").multiple(true))]
 pub struct RunArgs {
     /// Configuration file; without one, the defaults
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Listen for MQTT here, instead of the configured listeners
-    #[arg(long, value_name = "IP:PORT", value_parser = listen_address)]
+    /// Listen for MQTT here, instead of the configured listeners; without --stomp, for nothing else
+    #[arg(long, value_name = "IP:PORT", group = "listener", value_parser = listen_address)]
     pub mqtt: Option<SocketAddr>,
 
-    /// Let everybody who can reach the --mqtt address connect without credentials
-    #[arg(long, requires = "mqtt")]
+    /// Listen for STOMP here, instead of the configured listeners; without --mqtt, for nothing else
+    #[arg(long, value_name = "IP:PORT", group = "listener", value_parser = listen_address)]
+    pub stomp: Option<SocketAddr>,
+
+    /// Let everybody who can reach the --mqtt and --stomp addresses connect without credentials
+    #[arg(long, requires = "listener")]
     pub anonymous: bool,
 
     /// Directory of the store, where everything lies that survives a restart; created if need be
@@ -49,13 +66,8 @@ impl RunArgs {
             Some(file) => Config::load(file).map_err(RunError::File)?,
             None => Config::default(),
         };
-        if let Some(address) = self.mqtt {
-            let anonymous = if self.anonymous { Anonymous::Everybody } else { Anonymous::Loopback };
-            if !self.anonymous && !address.ip().to_canonical().is_loopback() {
-                return Err(RunError::Open(address));
-            }
-            config.listener =
-                vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
+        if let Some(listeners) = self.listeners()? {
+            config.listener = listeners;
         }
         if let Some(data) = &self.data {
             config.server.data_dir.clone_from(data);
@@ -73,12 +85,32 @@ impl RunArgs {
         }
         Ok(config)
     }
+
+    /// The listeners that the flags name, if any.
+    fn listeners(&self) -> Result<Option<Vec<Listener>>, RunError> {
+        let given = [(Protocol::Mqtt, self.mqtt), (Protocol::Stomp, self.stomp)];
+        let anonymous = if self.anonymous { Anonymous::Everybody } else { Anonymous::Loopback };
+        let mut listeners = Vec::new();
+        for (protocol, address) in given {
+            let Some(address) = address else { continue };
+            if !self.anonymous && !address.ip().to_canonical().is_loopback() {
+                return Err(RunError::Open { protocol, address });
+            }
+            listeners.push(Listener { address, anonymous, ..Listener::on_loopback(protocol) });
+        }
+        if let [mqtt, stomp] = &*listeners
+            && mqtt.collides_with(stomp)
+        {
+            return Err(RunError::Collision { mqtt: mqtt.address, stomp: stomp.address });
+        }
+        Ok(if listeners.is_empty() { None } else { Some(listeners) })
+    }
 }
 
 /// Where to listen. A name is refused: which of its addresses would be meant is nobody's to guess.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        "write an address and a port such as 127.0.0.1:1883, 0.0.0.0:1883 or [::1]:1883".to_owned()
+        "write an address and a port such as 127.0.0.1:1883, 0.0.0.0:1883 or [::1]:61613".to_owned()
     })
 }
 
@@ -88,18 +120,37 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 pub enum RunError {
     /// The configuration file.
     File(ConfigError),
-    /// `--mqtt` names an address that others can reach, and nothing says that this is meant.
-    Open(SocketAddr),
+    /// A flag names an address that others can reach, and nothing says that this is meant.
+    Open {
+        /// Whose flag it is.
+        protocol: Protocol,
+        /// What it names.
+        address: SocketAddr,
+    },
+    /// `--mqtt` and `--stomp` can't both be bound.
+    Collision {
+        /// What `--mqtt` names.
+        mqtt: SocketAddr,
+        /// What `--stomp` names.
+        stomp: SocketAddr,
+    },
 }
 
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(error) => error.fmt(f),
-            Self::Open(address) => write!(
+            Self::Open { protocol, address } => write!(
                 f,
-                "--mqtt {address}: other machines can reach it, and no authentication is configured that would let \
-                 them in; add --anonymous if everybody who can reach it may publish and subscribe"
+                "--{} {address}: other machines can reach it, and no authentication is configured that would let \
+                 them in; add --anonymous if everybody who can reach it may publish and subscribe",
+                protocol.as_str()
+            ),
+            Self::Collision { mqtt, stomp } => write!(
+                f,
+                "--stomp {stomp}: --mqtt {mqtt} takes that address; give each its own port, such as {} and {}",
+                Protocol::Mqtt.port(),
+                Protocol::Stomp.port()
             ),
         }
     }
@@ -109,7 +160,7 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File(error) => Some(error),
-            Self::Open(_) => None,
+            Self::Open { .. } | Self::Collision { .. } => None,
         }
     }
 }

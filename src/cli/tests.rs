@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::{Anonymous, Config, Level, LogFormat, Period};
+use crate::config::{Anonymous, Config, Level, Listener, LogFormat, Period, Protocol};
 use noctule_core::id::Qos;
 
 fn read(line: &str) -> Result<Cli, clap::Error> {
@@ -73,14 +73,62 @@ fn flags_stand_above_the_configuration() {
 
 #[test]
 fn an_open_address_on_the_command_line_is_opted_into_too() {
-    let error = run("noctule --mqtt 0.0.0.0:1883").configuration().unwrap_err().to_string();
-    assert!(error.starts_with("--mqtt 0.0.0.0:1883: other machines can reach it"), "{error}");
-    assert!(error.contains("add --anonymous"), "{error}");
-    assert!(run("noctule --mqtt [::1]:1883").configuration().is_ok());
-    refused("noctule --anonymous", "--mqtt");
-    for address in ["localhost:1883", "1883", ":1883", "127.0.0.1"] {
-        refused(&format!("noctule --mqtt {address}"), "write an address and a port such as 127.0.0.1:1883");
+    for flag in ["--mqtt", "--stomp"] {
+        let open = |rest: &str| run(&format!("noctule {flag} 0.0.0.0:1883 {rest}")).configuration();
+        assert_eq!(
+            open("").unwrap_err().to_string(),
+            format!(
+                "{flag} 0.0.0.0:1883: other machines can reach it, and no authentication is configured that would let \
+                 them in; add --anonymous if everybody who can reach it may publish and subscribe"
+            )
+        );
+        assert_eq!(open("--anonymous").unwrap().listener[0].anonymous, Anonymous::Everybody);
+        assert!(run(&format!("noctule {flag} [::1]:1883")).configuration().is_ok());
+        for address in ["localhost:1883", "1883", ":1883", "127.0.0.1"] {
+            refused(
+                &format!("noctule {flag} {address}"),
+                "write an address and a port such as 127.0.0.1:1883, 0.0.0.0:1883 or [::1]:61613",
+            );
+        }
     }
+    refused("noctule --anonymous", "--mqtt");
+    // One that is open on purpose does not open the other by accident.
+    let error = run("noctule --mqtt 127.0.0.1:1 --stomp 0.0.0.0:2").configuration().unwrap_err().to_string();
+    assert!(error.starts_with("--stomp 0.0.0.0:2: other machines can reach it"), "{error}");
+}
+
+#[test]
+fn the_flags_replace_the_configured_listeners() {
+    let served = |line: &str| {
+        let config = run(line).configuration().unwrap();
+        assert_eq!(config.faults(), []);
+        let one = |one: &Listener| (one.protocol, one.address.to_string(), one.anonymous);
+        config.listener.iter().map(one).collect::<Vec<_>>()
+    };
+    let (mqtt, stomp) = ("127.0.0.1:2".to_owned(), "127.0.0.1:3".to_owned());
+    let all = Anonymous::Everybody;
+    assert_eq!(served("noctule --mqtt 127.0.0.1:2"), [(Protocol::Mqtt, mqtt.clone(), Anonymous::Loopback)]);
+    assert_eq!(
+        served("noctule --stomp 127.0.0.1:3"),
+        [(Protocol::Stomp, stomp.clone(), Anonymous::Loopback)]
+    );
+    assert_eq!(
+        served("noctule run --stomp 127.0.0.1:3 --mqtt 127.0.0.1:2 --anonymous"),
+        [(Protocol::Mqtt, mqtt, all), (Protocol::Stomp, stomp, all)]
+    );
+    assert_eq!(served("noctule").len(), 2);
+}
+
+#[test]
+fn the_flags_name_two_addresses() {
+    let error = |line: &str| run(line).configuration().unwrap_err().to_string();
+    assert_eq!(
+        error("noctule --mqtt 127.0.0.1:5 --stomp 127.0.0.1:5"),
+        "--stomp 127.0.0.1:5: --mqtt 127.0.0.1:5 takes that address; give each its own port, such as 1883 and 61613"
+    );
+    let error = error("noctule --mqtt 0.0.0.0:5 --stomp 127.0.0.1:5 --anonymous");
+    assert!(error.starts_with("--stomp 127.0.0.1:5: --mqtt 0.0.0.0:5 takes that address"), "{error}");
+    assert!(run("noctule --mqtt 127.0.0.1:0 --stomp 127.0.0.1:0").configuration().is_ok());
 }
 
 #[test]
@@ -249,13 +297,18 @@ fn check(text: Option<&str>) -> (Exit, String, String) {
 
 #[test]
 fn check_tells_what_would_run() {
-    let (exit, out, err) = check(Some("[[listener]]\naddress = \"0.0.0.0:1883\"\nanonymous = true\n"));
+    let (exit, out, err) = check(Some(
+        "[[listener]]\naddress = \"0.0.0.0:1883\"\nanonymous = true\n\
+         [[listener]]\nprotocol = \"stomp\"\ndialect = \"rabbitmq\"\n",
+    ));
     assert_eq!((exit, err.as_str()), (Exit::Done, ""));
     assert_eq!(
         out,
-        "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  1 worker; the \
-         store in data, durability always, up to 1GiB\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  queues of 10000 \
-         messages and 8MiB per client, then drop-oldest\n"
+        "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  stomp as RabbitMQ speaks \
+         it on 127.0.0.1:61613 for programs on this machine, without credentials\n  1 worker; the store in data, \
+         durability always, up to 1GiB\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  \
+         10000 messages and 8MiB may wait per client, then drop-oldest\n  up to 10000 queues of 10000 messages and 8MiB \
+         each, dead letters after 16 deliveries\n"
     );
 }
 

@@ -1,4 +1,4 @@
-//! `[[listener]]`: where clients come in and who may do so without credentials.
+//! `[[listener]]`: what is spoken where, and who may come in without credentials.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,18 +10,20 @@ use serde::ser::{Serialize, Serializer};
 use super::section::{Setting, section, words};
 use super::store::Durability;
 
-/// The port registered for MQTT without TLS.
-const MQTT_PORT: u16 = 1_883;
-
 section! {
-    /// One address that clients connect to. Without any, there is one MQTT listener on the loopback.
+    /// One address that clients connect to. Without any, there is one for each protocol on the loopback.
     pub struct Listener {
-        /// What is spoken there: `"mqtt"`, versions 3.1, 3.1.1 and 5.0 alike.
+        /// What is spoken there: `"mqtt"`, versions 3.1, 3.1.1 and 5.0 alike, or `"stomp"`, 1.0, 1.1 and 1.2 alike.
         protocol: Protocol = Protocol::Mqtt, Restart;
 
         /// Where to listen; port 0 takes any free one. The loopback by default, so that a fresh installation
-        /// serves this machine and nobody else.
-        address: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MQTT_PORT), Restart;
+        /// serves this machine and nobody else, and there the protocol's own port (see [`Protocol::port`]), which
+        /// reading the file puts in.
+        address: SocketAddr = Protocol::Mqtt.loopback(), Restart, written loopbacks;
+
+        /// Whose habits the clients of a STOMP listener have: `"native"`. The others are for clients that were written
+        /// for RabbitMQ or ActiveMQ: how they write topics, and what they mean by a NACK and a `timestamp`.
+        dialect: Dialect = Dialect::Native, Restart;
 
         /// Who may connect without credentials: `"loopback"`, programs on this machine. An address that others can
         /// reach wants `true`, said in so many words.
@@ -38,7 +40,59 @@ words! {
     pub enum Protocol {
         /// MQTT over TCP.
         Mqtt = "mqtt",
+        /// STOMP over TCP.
+        Stomp = "stomp",
     }
+}
+
+impl Protocol {
+    /// The port that clients try first: the one registered for MQTT without TLS, and the one that every STOMP broker
+    /// has.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1_883,
+            Self::Stomp => 61_613,
+        }
+    }
+
+    /// Its port on the loopback, where it listens unless something else is said.
+    #[must_use]
+    pub const fn loopback(self) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port())
+    }
+}
+
+words! {
+    /// Whose habits the clients of a STOMP listener have.
+    pub enum Dialect {
+        /// Our own: topics as in MQTT.
+        Native = "native",
+        /// RabbitMQ's: topics as `a.*.#`, NACK gives back, `timestamp` in seconds.
+        Rabbitmq = "rabbitmq",
+        /// ActiveMQ's: topics as `a.*.>`, NACK makes a dead letter.
+        Activemq = "activemq",
+    }
+}
+
+impl Listener {
+    /// A listener on the loopback, with every other default.
+    #[must_use]
+    pub fn on_loopback(protocol: Protocol) -> Self {
+        Self { protocol, address: protocol.loopback(), ..Self::default() }
+    }
+
+    /// Whether the two cannot both be bound.
+    #[must_use]
+    pub fn collides_with(&self, other: &Self) -> bool {
+        collide(self.address, other.address)
+    }
+}
+
+/// The default addresses, as an error shows them.
+fn loopbacks() -> String {
+    let [mqtt, stomp] = [Protocol::Mqtt, Protocol::Stomp].map(|protocol| protocol.loopback().written());
+    format!("{mqtt}, for \"stomp\" {stomp}")
 }
 
 /// Who may connect without credentials.
@@ -126,7 +180,7 @@ impl<'de> Deserialize<'de> for Anonymous {
 }
 
 /// Whether two listeners cannot both be bound: the same port on the same address, or on "any" and one of them.
-pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && same_address
 }

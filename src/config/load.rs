@@ -57,7 +57,7 @@ impl Source<'_> {
         while problems.len() < MAX_PROBLEMS {
             let whole = Spanned::new(0..self.text.len(), left.clone());
             let error = match Config::deserialize(toml::Deserializer::from(whole)) {
-                Ok(config) => return config,
+                Ok(config) => return self.with_addresses(config),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or(0..0);
@@ -71,6 +71,17 @@ impl Source<'_> {
             }
         }
         Config::default()
+    }
+
+    /// Gives each listener of the file that names no address the one of its protocol, which serde can't know.
+    fn with_addresses(&self, mut config: Config) -> Config {
+        for (at, listener) in config.listener.iter_mut().enumerate() {
+            let is_listed = |path| place::span_of(self.root, &path).is_some();
+            if !is_listed(Path::item("listener", at, "address")) {
+                listener.address = listener.protocol.loopback();
+            }
+        }
+        config
     }
 
     /// Words a mistake that serde found.
@@ -107,6 +118,8 @@ impl Source<'_> {
             ("store", config.store.out_of_range()),
             ("limits", config.limits.out_of_range()),
             ("delivery", config.delivery.out_of_range()),
+            ("queues", config.queues.out_of_range()),
+            ("stomp", config.stomp.out_of_range()),
             ("log", config.log.out_of_range()),
         ];
         let single = single.into_iter().flat_map(|(section, names)| {

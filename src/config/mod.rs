@@ -9,9 +9,11 @@ mod listener;
 mod load;
 mod place;
 mod quantity;
+mod queues;
 mod rules;
 mod section;
 mod server;
+mod stomp;
 mod store;
 
 use std::fmt;
@@ -20,11 +22,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use limits::Limits;
-pub use listener::{Anonymous, Listener, Protocol};
+pub use listener::{Anonymous, Dialect, Listener, Protocol};
 pub use quantity::{Period, QuantityError, Size};
+pub use queues::{Prefix, Queues};
 pub use rules::Fault;
 pub use section::{Key, Reload};
 pub use server::{Delivery, Level, Log, LogFormat, Overflow, Server, ShareStrategy};
+pub use stomp::Stomp;
 pub use store::{Durability, DurabilityRule, Filter, Store};
 
 /// Largest configuration file read, bytes; a file beyond it is a mistake in the path.
@@ -44,9 +48,13 @@ pub struct Config {
     pub limits: Limits,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[queues]`
+    pub queues: Queues,
+    /// `[stomp]`
+    pub stomp: Stomp,
     /// `[log]`
     pub log: Log,
-    /// `[[listener]]`, as often as there are addresses to listen on.
+    /// `[[listener]]`, as often as there are addresses to listen on; without any, one for each protocol.
     pub listener: Vec<Listener>,
 }
 
@@ -58,8 +66,10 @@ impl Default for Config {
             durability: Vec::new(),
             limits: Limits::default(),
             delivery: Delivery::default(),
+            queues: Queues::default(),
+            stomp: Stomp::default(),
             log: Log::default(),
-            listener: vec![Listener::default()],
+            listener: vec![Listener::on_loopback(Protocol::Mqtt), Listener::on_loopback(Protocol::Stomp)],
         }
     }
 }
@@ -72,6 +82,8 @@ impl Config {
         ("durability", DurabilityRule::KEYS),
         ("limits", Limits::KEYS),
         ("delivery", Delivery::KEYS),
+        ("queues", Queues::KEYS),
+        ("stomp", Stomp::KEYS),
         ("log", Log::KEYS),
         ("listener", Listener::KEYS),
     ];

@@ -1,13 +1,15 @@
 //! What no single key can know: keys that contradict each other, and listeners that would be open by accident.
 
-use noctule_core::topic::{TopicFilter, TopicLimits};
+use noctule_core::topic::{TopicFilter, TopicLimits, TopicName};
 
-use super::listener::collide;
 use super::place::Path;
-use super::{Anonymous, Config};
+use super::{Anonymous, Config, Dialect, Period, Protocol};
 
 /// Most `[[durability]]`: each is compared with the topics of messages until one matches.
 const MAX_DURABILITY_RULES: usize = 64;
+
+/// Shortest silence that means anything on a network.
+const LEAST_SILENCE: Period = Period::from_secs(1);
 
 /// A contradiction, and the keys it lies between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +32,100 @@ impl std::fmt::Display for Fault {
 /// Every contradiction in `config`.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
-    queue_holds_a_packet(config, &mut faults);
+    queues_hold_a_message(config, &mut faults);
+    dead_letters_have_a_name(config, &mut faults);
+    prefetch_is_allowed(config, &mut faults);
+    silences_are_long_enough(config, &mut faults);
+    dialects_are_for_stomp(config, &mut faults);
     listeners_do_not_collide(config, &mut faults);
     listeners_are_open_on_purpose(config, &mut faults);
     durability_is_for_topics(config, &mut faults);
     faults
 }
 
-fn queue_holds_a_packet(config: &Config, faults: &mut Vec<Fault>) {
-    let (queue, packet) = (config.limits.max_queued_bytes, config.limits.max_packet_size);
-    if queue < packet {
+/// What may be sent must have room where it may have to wait.
+fn queues_hold_a_message(config: &Config, faults: &mut Vec<Fault>) {
+    let (limits, queues) = (&config.limits, &config.queues);
+    let rooms = [
+        ("limits", "max_queued_bytes", "max_queued_bytes", limits.max_queued_bytes),
+        ("queues", "max_bytes", "queues.max_bytes", queues.max_bytes),
+    ];
+    let messages = [
+        ("limits", "max_packet_size", limits.max_packet_size, "packet"),
+        ("stomp", "max_body", config.stomp.max_body, "body"),
+    ];
+    for (room_section, room_key, room_name, room) in rooms {
+        for (section, key, size, what) in messages {
+            if room < size {
+                faults.push(Fault {
+                    keys: vec![Path::key(room_section, room_key), Path::key(section, key)],
+                    message: format!(
+                        "a {what} of {key} = \"{size}\" would be accepted and then fit no queue of \
+                         {room_name} = \"{room}\"; make {room_name} at least as large"
+                    ),
+                });
+            }
+        }
+    }
+}
+
+/// A queue and its dead letters must not be one, and the latter's name has to be one.
+fn dead_letters_have_a_name(config: &Config, faults: &mut Vec<Fault>) {
+    let prefix = config.queues.dead_letter_prefix.as_str();
+    let name = format!("$queue/{prefix}a");
+    let limits =
+        TopicLimits { max_bytes: config.limits.max_topic_bytes, max_levels: config.limits.max_topic_levels };
+    let message = if prefix.is_empty() {
+        "without it a queue's dead letters would go back into that queue; write one such as \"DLQ.\""
+            .to_owned()
+    } else if let Err(error) = TopicName::parse(&name, &limits) {
+        format!("no queue can have a name that begins so: {error}")
+    } else {
+        return;
+    };
+    faults.push(Fault { keys: vec![Path::key("queues", "dead_letter_prefix")], message });
+}
+
+fn prefetch_is_allowed(config: &Config, faults: &mut Vec<Fault>) {
+    let (prefetch, most) = (config.stomp.prefetch, config.stomp.max_prefetch);
+    if prefetch > most {
         faults.push(Fault {
-            keys: vec![Path::key("limits", "max_queued_bytes"), Path::key("limits", "max_packet_size")],
+            keys: vec![Path::key("stomp", "prefetch"), Path::key("stomp", "max_prefetch")],
             message: format!(
-                "a packet of max_packet_size = \"{packet}\" would be accepted and then fit no queue of \
-                 max_queued_bytes = \"{queue}\"; make max_queued_bytes at least as large"
+                "a subscription that does not say would have prefetch = {prefetch}, and none may have more than \
+                 max_prefetch = {most}; make max_prefetch at least as large"
             ),
         });
+    }
+}
+
+fn silences_are_long_enough(config: &Config, faults: &mut Vec<Fault>) {
+    let stomp = &config.stomp;
+    for (key, silence) in [("heart_beat", stomp.heart_beat), ("idle_timeout", stomp.idle_timeout)] {
+        if silence != Period::default() && silence < LEAST_SILENCE {
+            faults.push(Fault {
+                keys: vec![Path::key("stomp", key)],
+                message: format!(
+                    "\"{silence}\" is shorter than networks pause by themselves; write \"{LEAST_SILENCE}\" or more, or \
+                     \"0s\" for none"
+                ),
+            });
+        }
+    }
+}
+
+fn dialects_are_for_stomp(config: &Config, faults: &mut Vec<Fault>) {
+    for (at, listener) in config.listener.iter().enumerate() {
+        if listener.protocol == Protocol::Mqtt && listener.dialect != Dialect::Native {
+            faults.push(Fault {
+                keys: vec![Path::item("listener", at, "dialect")],
+                message: format!(
+                    "\"{}\" says how STOMP is spoken, and this listener speaks MQTT; leave it out, or write \
+                     protocol = \"stomp\"",
+                    listener.dialect.as_str()
+                ),
+            });
+        }
     }
 }
 
@@ -54,12 +133,15 @@ fn listeners_do_not_collide(config: &Config, faults: &mut Vec<Fault>) {
     if config.listener.is_empty() {
         faults.push(Fault {
             keys: vec![Path::section("listener")],
-            message: "nobody could connect; add a [[listener]], or leave the key out for 127.0.0.1:1883"
-                .to_owned(),
+            message: format!(
+                "nobody could connect; add a [[listener]], or leave the key out for MQTT on {} and STOMP on {}",
+                Protocol::Mqtt.loopback(),
+                Protocol::Stomp.loopback()
+            ),
         });
     }
     for (at, listener) in config.listener.iter().enumerate() {
-        let earlier = config.listener.iter().take(at).find(|other| collide(other.address, listener.address));
+        let earlier = config.listener.iter().take(at).find(|other| other.collides_with(listener));
         if let Some(earlier) = earlier {
             faults.push(Fault {
                 keys: vec![Path::item("listener", at, "address")],

@@ -103,7 +103,7 @@ impl Setting for Period {
 
 impl Setting for SocketAddr {
     fn expected(_: Option<RangeInclusive<u64>>) -> String {
-        "an address and port such as \"127.0.0.1:1883\", \"0.0.0.0:1883\" or \"[::1]:1883\"".to_owned()
+        "an address and port such as \"127.0.0.1:1883\", \"0.0.0.0:1883\" or \"[::1]:61613\"".to_owned()
     }
 
     fn written(&self) -> String {
@@ -135,14 +135,15 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// Declares a section; each key reads `name: Type [range] = default, Reload;`.
+/// Declares a section; each key reads `name: Type [range] = default, Reload;`. Where what an error shows as the default
+/// depends on another key, `, written function` gives it.
 macro_rules! section {
     (
         $(#[$about:meta])+
         pub struct $Name:ident {
             $(
                 $(#[$doc:meta])+
-                $key:ident: $Type:ty $([$range:expr])? = $default:expr, $reload:ident;
+                $key:ident: $Type:ty $([$range:expr])? = $default:expr, $reload:ident $(, written $shown:expr)?;
             )+
         }
     ) => {
@@ -168,7 +169,7 @@ macro_rules! section {
                     expected: || <$Type as $crate::config::section::Setting>::expected(
                         $crate::config::section::section!(@range $($range)?)
                     ),
-                    default: || $crate::config::section::Setting::written(&Self::default().$key),
+                    default: $crate::config::section::section!(@default $key $($shown)?),
                 },
             )+];
 
@@ -189,6 +190,8 @@ macro_rules! section {
             }
         }
     };
+    (@default $key:ident) => { || $crate::config::section::Setting::written(&Self::default().$key) };
+    (@default $key:ident $shown:expr) => { $shown };
     (@range) => { None };
     (@range $range:expr) => { Some($range) };
 }

@@ -55,6 +55,24 @@ fn every_key_is_read_into_its_place() {
         [delivery]
         overflow = "refuse"
         share_strategy = "sticky"
+        [queues]
+        max_queues = 3
+        max_messages = 4
+        max_bytes = "2MiB"
+        max_deliveries = 5
+        ack_deadline = "1m"
+        dead_letter_prefix = "dead/"
+        [stomp]
+        max_headers = 8
+        max_header_line = 256
+        max_body = "1KiB"
+        max_transactions = 0
+        max_transaction_actions = 6
+        max_transaction_bytes = "2KiB"
+        prefetch = 7
+        max_prefetch = 9
+        heart_beat = "0s"
+        idle_timeout = "1s"
         [log]
         format = "json"
         level = "debug"
@@ -64,6 +82,9 @@ fn every_key_is_read_into_its_place() {
         [[listener]]
         address = "[::1]:2883"
         durability = "never"
+        [[listener]]
+        protocol = "stomp"
+        dialect = "activemq"
     "#;
     let config = Config::parse(text, "f").unwrap();
     assert_eq!(config.server.workers, 2);
@@ -83,12 +104,48 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(config.delivery.overflow, Overflow::Refuse);
     assert_eq!(config.delivery.share_strategy, ShareStrategy::Sticky);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: Level::Debug });
-    assert_eq!(config.listener.len(), 2);
+    assert_eq!(
+        config.queues,
+        Queues {
+            max_queues: 3,
+            max_messages: 4,
+            max_bytes: Size::from_mib(2),
+            max_deliveries: 5,
+            ack_deadline: Period::from_secs(60),
+            dead_letter_prefix: config.queues.dead_letter_prefix.clone(),
+        }
+    );
+    assert_eq!(config.queues.dead_letter_prefix.as_str(), "dead/");
+    assert_eq!(
+        config.stomp,
+        Stomp {
+            max_headers: 8,
+            max_header_line: Size::from_bytes(256),
+            max_body: Size::from_kib(1),
+            max_transactions: 0,
+            max_transaction_actions: 6,
+            max_transaction_bytes: Size::from_kib(2),
+            prefetch: 7,
+            max_prefetch: 9,
+            heart_beat: Period::from_secs(0),
+            idle_timeout: Period::from_secs(1),
+        }
+    );
+    assert_eq!(config.listener.len(), 3);
     assert_eq!(config.listener[0].anonymous, Anonymous::Everybody);
     assert_eq!(config.listener[1].anonymous, Anonymous::Loopback);
     assert_eq!(config.listener[1].address.port(), 2_883);
     let durability = config.listener.iter().map(|listener| listener.durability);
-    assert_eq!(durability.collect::<Vec<_>>(), [None, Some(Durability::Never)]);
+    assert_eq!(durability.collect::<Vec<_>>(), [None, Some(Durability::Never), None]);
+    let spoken: Vec<_> = config.listener.iter().map(|one| (one.protocol, one.dialect)).collect();
+    assert_eq!(
+        spoken,
+        [
+            (Protocol::Mqtt, Dialect::Native),
+            (Protocol::Mqtt, Dialect::Native),
+            (Protocol::Stomp, Dialect::Activemq)
+        ]
+    );
 }
 
 #[test]
@@ -96,4 +153,32 @@ fn a_file_that_is_not_there_is_unreadable() {
     let error = Config::load(Path::new("no/such/noctule.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }));
     assert!(error.to_string().starts_with("no/such/noctule.toml: cannot be read: "), "{error}");
+}
+
+/// The protocols and addresses that `text` would serve.
+fn served(text: &str) -> Vec<(&'static str, String)> {
+    let config = Config::parse(text, "f").unwrap();
+    config.listener.iter().map(|one| (one.protocol.as_str(), one.address.to_string())).collect()
+}
+
+#[test]
+fn without_a_listener_both_protocols_are_served_on_the_loopback() {
+    let both = [("mqtt", "127.0.0.1:1883".to_owned()), ("stomp", "127.0.0.1:61613".to_owned())];
+    assert_eq!(served(""), both);
+    assert_eq!(served("[stomp]\nprefetch = 1\n"), both);
+    assert_eq!(
+        served("[[listener]]\n[[listener]]\nprotocol = \"stomp\"\n"),
+        both,
+        "the ports do not collide"
+    );
+}
+
+#[test]
+fn a_file_with_listeners_gets_exactly_those_each_on_the_port_of_its_protocol() {
+    assert_eq!(served("[[listener]]\n"), [("mqtt", "127.0.0.1:1883".to_owned())]);
+    assert_eq!(served("[[listener]]\nprotocol = \"stomp\"\n"), [("stomp", "127.0.0.1:61613".to_owned())]);
+    assert_eq!(
+        served("[[listener]]\nprotocol = \"stomp\"\naddress = \"[::1]:1883\"\n"),
+        [("stomp", "[::1]:1883".to_owned())]
+    );
 }

@@ -16,7 +16,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     says("server = { worker = 2 }\n", "1:12: server.worker: unknown key; did you mean workers?");
     says(
         "[[listener]]\nport = 1883\n",
-        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, anonymous, durability",
+        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, dialect, anonymous, durability",
     );
     says("[log]\nfile = \"x\"\n", "2:1: log.file: unknown key; [log] knows format, level");
 }
@@ -40,8 +40,8 @@ fn unknown_sections_get_the_nearest_known_one() {
     says("[[listner]]\n", "1:3: listner: unknown section; did you mean [[listener]]?");
     says(
         "[kitchen]\n",
-        "1:2: kitchen: unknown section; there are [server], [store], [[durability]], [limits], [delivery], [log], \
-         [[listener]]",
+        "1:2: kitchen: unknown section; there are [server], [store], [[durability]], [limits], [delivery], \
+         [queues], [stomp], [log], [[listener]]",
     );
 }
 
@@ -77,7 +77,9 @@ fn sizes_are_kept_to_their_range() {
         );
     }
     for good in ["1024", "\"1KiB\"", "\"256MiB\"", "268435456"] {
-        let text = format!("[limits]\nmax_queued_bytes = \"1GiB\"\nmax_packet_size = {good}\n");
+        let text = format!(
+            "[limits]\nmax_queued_bytes = \"1GiB\"\nmax_packet_size = {good}\n[queues]\nmax_bytes = \"1GiB\"\n"
+        );
         assert_eq!(complaints(&text), [""; 0]);
     }
 }
@@ -122,7 +124,16 @@ fn words_are_listed() {
     );
     says(
         "[[listener]]\nprotocol = \"http\"\n",
-        "2:12: listener.protocol: \"http\" is not \"mqtt\" (default \"mqtt\")",
+        "2:12: listener.protocol: \"http\" is not \"mqtt\" or \"stomp\" (default \"mqtt\")",
+    );
+    says(
+        "[[listener]]\nprotocol = \"stomp\"\ndialect = \"artemis\"\n",
+        "3:11: listener.dialect: \"artemis\" is not \"native\", \"rabbitmq\" or \"activemq\" (default \"native\")",
+    );
+    says(
+        "[queues]\ndead_letter_prefix = 1\n",
+        "2:22: queues.dead_letter_prefix: 1 is not the beginning of a name such as \"DLQ.\" or \"dead/\" (default \
+         \"DLQ.\")",
     );
     says(
         "[[listener]]\nanonymous = \"yes\"\n",
@@ -141,7 +152,7 @@ fn addresses_name_a_port() {
             &format!("[[listener]]\naddress = {bad}\n"),
             &format!(
                 "2:11: listener.address: {bad} is not an address and port such as \"127.0.0.1:1883\", \
-                 \"0.0.0.0:1883\" or \"[::1]:1883\" (default \"127.0.0.1:1883\")"
+                 \"0.0.0.0:1883\" or \"[::1]:61613\" (default \"127.0.0.1:1883\", for \"stomp\" \"127.0.0.1:61613\")"
             ),
         );
     }
@@ -221,6 +232,16 @@ fn listeners_do_not_share_an_address() {
         ]
     );
     assert_eq!(two("127.0.0.1:0", "127.0.0.1:0"), [""; 0]);
+    says(
+        "[[listener]]\naddress = \"0.0.0.0:61613\"\nanonymous = true\n[[listener]]\nprotocol = \"stomp\"\n",
+        "4:1: listener.address: 127.0.0.1:61613 is taken by the listener on 0.0.0.0:61613 above; give each its own \
+         address or port",
+    );
+    says(
+        "[[listener]]\nprotocol = \"stomp\"\n[[listener]]\nprotocol = \"stomp\"\n",
+        "3:1: listener.address: 127.0.0.1:61613 is taken by the listener on 127.0.0.1:61613 above; give each its own \
+         address or port",
+    );
     // The second has no address of its own, so the place is that of its table.
     says(
         "[[listener]]\n[[listener]]\n",
@@ -228,7 +249,8 @@ fn listeners_do_not_share_an_address() {
     );
     says(
         "listener = []\n",
-        "1:12: listener: nobody could connect; add a [[listener]], or leave the key out for 127.0.0.1:1883",
+        "1:12: listener: nobody could connect; add a [[listener]], or leave the key out for MQTT on 127.0.0.1:1883 \
+         and STOMP on 127.0.0.1:61613",
     );
 }
 
@@ -320,12 +342,146 @@ fn durability_of_topics_names_a_filter() {
 fn a_queue_has_room_for_a_packet() {
     let wrong = "a packet of max_packet_size = \"16MiB\" would be accepted and then fit no queue of max_queued_bytes = \
                  \"8MiB\"; make max_queued_bytes at least as large";
-    says("[limits]\nmax_packet_size = \"16MiB\"\n", &format!("2:19: limits.max_packet_size: {wrong}"));
+    let queues = "[queues]\nmax_bytes = \"16MiB\"\n";
     says(
-        "[limits]\nmax_packet_size = \"16MiB\"\nmax_queued_bytes = \"8MiB\"\n",
+        &format!("[limits]\nmax_packet_size = \"16MiB\"\n{queues}"),
+        &format!("2:19: limits.max_packet_size: {wrong}"),
+    );
+    says(
+        &format!("[limits]\nmax_packet_size = \"16MiB\"\nmax_queued_bytes = \"8MiB\"\n{queues}"),
         &format!("3:20: limits.max_queued_bytes: {wrong}"),
     );
     assert_eq!(complaints("[limits]\nmax_packet_size = \"8MiB\"\n"), [""; 0]);
+}
+
+#[test]
+fn a_queue_has_room_for_whatever_may_be_sent() {
+    let wrong = |what: &str, key: &str, room: &str| {
+        format!(
+            "a {what} of {key} = \"9MiB\" would be accepted and then fit no queue of {room} = \"8MiB\"; make {room} at \
+             least as large"
+        )
+    };
+    let packet = "[limits]\nmax_packet_size = \"9MiB\"\nmax_queued_bytes = \"9MiB\"\n";
+    says(
+        packet,
+        &format!("2:19: limits.max_packet_size: {}", wrong("packet", "max_packet_size", "queues.max_bytes")),
+    );
+    let body = "[stomp]\nmax_body = \"9MiB\"\n";
+    assert_eq!(
+        complaints(body),
+        [
+            format!("2:12: stomp.max_body: {}", wrong("body", "max_body", "max_queued_bytes")),
+            format!("2:12: stomp.max_body: {}", wrong("body", "max_body", "queues.max_bytes")),
+        ]
+    );
+    says(
+        "[queues]\nmax_bytes = \"1023KiB\"\n[limits]\nmax_packet_size = \"2KiB\"\n",
+        "2:13: queues.max_bytes: a body of max_body = \"1MiB\" would be accepted and then fit no queue of queues.max_bytes = \
+         \"1023KiB\"; make queues.max_bytes at least as large",
+    );
+    assert_eq!(complaints("[queues]\nmax_bytes = \"1MiB\"\n"), [""; 0]);
+    assert_eq!(complaints("[stomp]\nmax_body = \"8MiB\"\n"), [""; 0]);
+}
+
+#[test]
+fn what_stomp_and_queues_may_have_is_kept_to_its_range() {
+    for (section, key, low, high, default) in [
+        ("stomp", "max_headers", "8", "1024", "64"),
+        ("stomp", "max_transactions", "0", "1024", "16"),
+        ("stomp", "max_transaction_actions", "1", "65535", "1000"),
+        ("stomp", "prefetch", "1", "1000", "256"),
+        ("stomp", "max_prefetch", "256", "65535", "1000"),
+        ("queues", "max_queues", "1", "1000000", "10000"),
+        ("queues", "max_messages", "1", "10000000", "10000"),
+        ("queues", "max_deliveries", "1", "1000000", "16"),
+        ("stomp", "max_header_line", "\"256B\"", "\"65535B\"", "\"8KiB\""),
+        ("stomp", "max_body", "\"1KiB\"", "\"8MiB\"", "\"1MiB\""),
+        ("stomp", "max_transaction_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
+        ("queues", "max_bytes", "\"1MiB\"", "\"16GiB\"", "\"8MiB\""),
+        ("queues", "ack_deadline", "\"1s\"", "\"30d\"", "\"30m\""),
+        ("stomp", "heart_beat", "\"0s\"", "\"1h\"", "\"10s\""),
+        ("stomp", "idle_timeout", "\"0s\"", "\"1d\"", "\"1m\""),
+    ] {
+        let line = |value: &str| format!("[{section}]\n{key} = {value}\n");
+        for good in [low, high] {
+            assert_eq!(complaints(&line(good)), [""; 0], "{key} = {good}");
+        }
+        for bad in ["-1", "17179869185", "\"31d\"", "\"17GiB\"", "\"\"", "true"] {
+            let said = complaints(&line(bad));
+            let start = format!("2:{}: {section}.{key}: {bad} is not a", key.len() + 4);
+            assert!(
+                matches!(&said[..], [said] if said.starts_with(&start) && said.ends_with(&format!("(default {default})"))),
+                "{key} = {bad}: {said:?}"
+            );
+        }
+    }
+    says(
+        "[stomp]\nmax_header_line = \"64KiB\"\n",
+        "2:19: stomp.max_header_line: \"64KiB\" is not a size from 256B to 65535B such as 65536, \"64KiB\" or \"1MiB\" \
+         (default \"8KiB\")",
+    );
+    says(
+        "[stomp]\nmax_headers = 7\n",
+        "2:15: stomp.max_headers: 7 is not a whole number from 8 to 1024 (default 64)",
+    );
+}
+
+#[test]
+fn a_subscription_may_have_what_it_gets_by_default() {
+    let wrong = |prefetch: u16, most: u16| {
+        format!(
+            "a subscription that does not say would have prefetch = {prefetch}, and none may have more than max_prefetch \
+             = {most}; make max_prefetch at least as large"
+        )
+    };
+    says("[stomp]\nprefetch = 1001\n", &format!("2:12: stomp.prefetch: {}", wrong(1001, 1000)));
+    says("[stomp]\nmax_prefetch = 255\n", &format!("2:16: stomp.max_prefetch: {}", wrong(256, 255)));
+    assert_eq!(complaints("[stomp]\nprefetch = 9\nmax_prefetch = 9\n"), [""; 0]);
+}
+
+#[test]
+fn silences_are_none_or_long_enough() {
+    for (key, column) in [("heart_beat", 14), ("idle_timeout", 16)] {
+        says(
+            &format!("[stomp]\n{key} = \"999ms\"\n"),
+            &format!(
+                "2:{column}: stomp.{key}: \"999ms\" is shorter than networks pause by themselves; write \"1s\" or more, \
+                 or \"0s\" for none"
+            ),
+        );
+        assert_eq!(complaints(&format!("[stomp]\n{key} = \"1s\"\n")), [""; 0]);
+    }
+}
+
+#[test]
+fn a_dialect_is_for_stomp() {
+    for dialect in ["rabbitmq", "activemq"] {
+        says(
+            &format!("[[listener]]\ndialect = \"{dialect}\"\n"),
+            &format!(
+                "2:11: listener.dialect: \"{dialect}\" says how STOMP is spoken, and this listener speaks MQTT; leave it \
+                 out, or write protocol = \"stomp\""
+            ),
+        );
+        let right = format!("[[listener]]\nprotocol = \"stomp\"\ndialect = \"{dialect}\"\n");
+        assert_eq!(complaints(&right), [""; 0]);
+    }
+}
+
+#[test]
+fn dead_letters_have_a_queue_of_their_own() {
+    says(
+        "[queues]\ndead_letter_prefix = \"\"\n",
+        "2:22: queues.dead_letter_prefix: without it a queue's dead letters would go back into that queue; write one \
+         such as \"DLQ.\"",
+    );
+    for bad in ["DLQ.+", "#/", "a\\u0000"] {
+        let said = complaints(&format!("[queues]\ndead_letter_prefix = \"{bad}\"\n"));
+        let start = "2:22: queues.dead_letter_prefix: no queue can have a name that begins so: ";
+        assert!(matches!(&said[..], [said] if said.starts_with(start)), "{bad}: {said:?}");
+    }
+    assert_eq!(complaints("[queues]\ndead_letter_prefix = \"dead/\"\n"), [""; 0]);
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! `[queues]`: what every queue (`$queue/…`, STOMP's `/queue/…`) may hold and how often it tries, unless the
+//! subscription that makes it says otherwise.
+//!
+//! What a client's own queue of undelivered messages may hold is in [`Limits`](super::Limits).
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Period, Size};
+use super::section::{Setting, section};
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+
+section! {
+    /// The defaults of every queue, and how many there may be.
+    pub struct Queues {
+        /// Most queues of the whole broker: 10,000. Each is made by its first use, so a client gone mad could make one
+        /// for every message.
+        max_queues: u32 [1..=1_000_000] = 10_000, Now;
+
+        /// Most messages waiting in one queue: 10,000. Past it senders wait, and are refused after
+        /// `delivery.refuse_timeout`: a queue is work to be done, so nothing of it gives way.
+        max_messages: u32 [1..=10_000_000] = 10_000, Now;
+
+        /// Most bytes waiting in one queue: 8 MiB, counted beside the messages because a thousand large ones are not a
+        /// thousand small ones. At least `max_packet_size` and `max_body`.
+        max_bytes: Size [KIB..=16 * GIB] = Size::from_mib(8), Now;
+
+        /// How often one message is delivered, at most, to consumers that give it back or vanish: 16. After that it is a
+        /// dead letter, because a message that breaks its consumers would go round for ever.
+        max_deliveries: u32 [1..=1_000_000] = 16, Now;
+
+        /// How long a consumer may keep a message without acknowledging it: 30 min. Then another one gets it, because a
+        /// consumer that hangs keeps its connection.
+        ack_deadline: Period [SECOND..=30 * DAY] = Period::from_secs(1_800), Now;
+
+        /// What the name of a queue's dead-letter queue begins with: `"DLQ."`, so the dead letters of `orders` wait in
+        /// `DLQ.orders`. Its own messages never become dead letters.
+        dead_letter_prefix: Prefix = Prefix("DLQ.".to_owned()), Restart;
+    }
+}
+
+/// The beginning of a name as it stands in the file; whether it is a right one `rules` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for Prefix {
+    fn expected(_: Option<RangeInclusive<u64>>) -> String {
+        "the beginning of a name such as \"DLQ.\" or \"dead/\"".to_owned()
+    }
+
+    fn written(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
