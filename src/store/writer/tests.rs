@@ -2,6 +2,7 @@
 
 mod failures;
 mod random;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,6 +42,8 @@ struct Platter {
     on_write: Option<(u64, Mishap)>,
     /// What every read meets, once so many have gone well.
     on_read: Option<(u64, Mishap)>,
+    /// What every sync meets, once so many have gone well; the bytes are there all the same.
+    on_sync: Option<(u64, Mishap)>,
     reads: u64,
     /// Files that were set aside.
     aside: Vec<Vec<u8>>,
@@ -64,7 +67,7 @@ impl TestDisk {
 
     fn heals(&self) {
         let mut platter = self.lock();
-        (platter.on_write, platter.on_read) = (None, None);
+        (platter.on_write, platter.on_read, platter.on_sync) = (None, None, None);
     }
 }
 
@@ -102,6 +105,13 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let mut platter = self.lock();
+        if let Some((left, mishap)) = platter.on_sync {
+            if left == 0 {
+                return meet(Some(mishap));
+            }
+            platter.on_sync = Some((left - 1, mishap));
+        }
         Ok(())
     }
 
