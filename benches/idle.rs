@@ -1,8 +1,8 @@
 //! What an idle client costs: memory per connection after each has subscribed, received and sent one message, and
 //! what the broker does while nobody does anything.
 //!
-//! `cargo bench --bench idle -- --port P --pid N [--clients 5000] [--hold 30]` against a running broker, ours or any
-//! other; `--pid` is the broker's. Clients spread over 127.0.1.1, 127.0.1.2, … so that neither ports nor a limit per
+//! `cargo bench --bench idle -- --port P --pid N [--clients 5000] [--hold 30] [--stomp]` against a running broker, ours or
+//! any other; `--pid` is the broker's, and with `--stomp` the port speaks that instead of MQTT. Clients spread over 127.0.1.1, 127.0.1.2, … so that neither ports nor a limit per
 //! address runs out. The file limit of both processes must allow that many sockets (`ulimit -n`).
 
 #![allow(clippy::print_stdout, reason = "the figures are its output")]
@@ -33,11 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     let (port, clients) = (u16::try_from(port)?, number("--clients", Some(5_000)).unwrap_or(5_000) as usize);
+    let stomp = arguments.iter().any(|argument| argument == "--stomp");
     let hold = number("--hold", Some(30)).unwrap_or(30);
     let before = rss_bytes(pid)?;
     let mut sockets = Vec::with_capacity(clients);
     for number in 0..clients {
-        sockets.push(client(number, port)?);
+        sockets.push(if stomp { stomp_client(number, port)? } else { client(number, port)? });
     }
     std::thread::sleep(Duration::from_secs(1));
     let (cpu, switches) = (cpu_ticks(pid)?, voluntary_switches(pid)?);
@@ -54,12 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Connects, subscribes to a topic of its own, publishes to it at QoS 1 and takes the message in.
 fn client(number: usize, port: u16) -> Result<TcpStream, Box<dyn Error>> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    let last = u8::try_from(number / PER_ADDRESS + 1)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0)).into())?;
-    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = connect(number, port)?;
     let (client_id, topic) = (format!("idle-{number}"), format!("site/{number}/state"));
     let packet_id = std::num::NonZeroU16::MIN;
     let mut out = BytesMut::new();
@@ -77,6 +73,48 @@ fn client(number: usize, port: u16) -> Result<TcpStream, Box<dyn Error>> {
     let expected = 4 + 5 + 4 + (2 + 2 + topic.len() + 64);
     let mut answer = vec![0; expected];
     stream.read_exact(&mut answer)?;
+    Ok(stream)
+}
+
+/// As [`client`], over STOMP: acknowledges each message by itself, and waits for the receipt of what it publishes.
+fn stomp_client(number: usize, port: u16) -> Result<TcpStream, Box<dyn Error>> {
+    let mut stream = connect(number, port)?;
+    let topic = format!("/topic/site/{number}/state");
+    let body = "x".repeat(64);
+    write!(stream, "CONNECT\naccept-version:1.2\nhost:idle\n\n\0")?;
+    write!(stream, "SUBSCRIBE\nid:0\nack:client-individual\ndestination:{topic}\n\n\0")?;
+    write!(stream, "SEND\ndestination:{topic}\nreceipt:sent\n\n{body}\0")?;
+    let message = frame_with(&mut stream, "MESSAGE\n")?;
+    let id = message.lines().find_map(|line| line.strip_prefix("ack:")).ok_or("no ack in MESSAGE")?;
+    write!(stream, "ACK\nid:{id}\nreceipt:acked\n\n\0")?;
+    frame_with(&mut stream, "receipt-id:acked\n")?;
+    Ok(stream)
+}
+
+/// Reads frames up to and with the one that holds `wanted`.
+fn frame_with(stream: &mut TcpStream, wanted: &str) -> Result<String, Box<dyn Error>> {
+    let mut read = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        read.push(byte[0]);
+        if byte == [0] {
+            let frame = String::from_utf8(std::mem::take(&mut read))?;
+            if frame.contains(wanted) {
+                return Ok(frame);
+            }
+        }
+    }
+}
+
+/// A connection from an address that has room for one more.
+fn connect(number: usize, port: u16) -> Result<TcpStream, Box<dyn Error>> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let last = u8::try_from(number / PER_ADDRESS + 1)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0)).into())?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     Ok(stream)
 }
 
