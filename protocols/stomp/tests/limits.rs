@@ -130,6 +130,7 @@ fn what_is_refused_still_tells_its_receipt() {
         b"SEND\nnonsense\nreceipt:\xFF\n\n\0",
         b"SEND\nnonsense\nreceipt:r\0-1\n\n\0",
         b"SEND\nnonsense\nReceipt:r-1\n\n\0",
+        b"receipt:r-1\n\n\0",
         b"CONNECT\nnonsense\nreceipt:r-1\n\n\0",
         b"STOMP\nnonsense\nreceipt:r-1\n\n\0",
     ] {
