@@ -342,3 +342,6 @@ impl<'a> Turn<'_, 'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,12 @@ impl Consumers {
         self.list.len()
     }
 
+    /// For how many there is room.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.list.capacity()
+    }
+
     /// The engine's name for the next one; `None` if there are no more names.
     pub(super) fn next_id(&self) -> Option<ConsumerId> {
         self.last.checked_add(1).map(ConsumerId)
