@@ -2,10 +2,11 @@
 //!
 //! Shared by the workers and the writer behind one lock that is held for a few map operations at most; time is an
 //! argument, threads and files are elsewhere. A commit takes everything that was submitted until then, so what is on the
-//! disk is always a state that was. A transaction is one entry, so that no commit and no failure divides it. Three kinds of operations set the time:
+//! disk is always a state that was. A transaction is one entry, so that no commit and no failure divides it. Three kinds
+//! of operations set the time:
 //! - *urgent*: somebody waits, and nothing is gained by waiting with him: as soon as the writer is free;
-//! - *lingering*: a message, not of a transaction, all of whose recipients are connected: if they acknowledge it within the commit window it is
-//!   never written, and its publisher is answered then;
+//! - *lingering*: a message all of whose recipients are connected: if they acknowledge it within the commit window it is
+//!   never written, and its publisher is answered then; not in a transaction, whose messages are sent once it is settled;
 //! - *idle*: nobody waits: with the next commit, or after an interval.
 
 mod list;

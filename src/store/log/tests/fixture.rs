@@ -10,7 +10,9 @@ use std::num::NonZeroU32;
 use noctule_core::group::QueueOptions;
 use noctule_core::id::Qos;
 use noctule_core::store::{Recipient, Recovered, SessionNumber, StoreOp};
+use redb::ReadableDatabase;
 
+use super::super::rows::{Table, meta};
 use super::super::{Clocks, Log};
 use super::disk::Disk;
 use super::kit::{
@@ -100,15 +102,25 @@ fn stored(file: &str) -> Vec<u8> {
     image
 }
 
+fn format(log: &Log) -> u32 {
+    let table = log.db.begin_read().unwrap().open_table(Table::Meta.rows()).unwrap();
+    let value = table.get(meta::FORMAT).unwrap().unwrap();
+    let number =
+        Table::Meta.parse(meta::FORMAT, value.value(), |reader| reader.array().map(u32::from_le_bytes));
+    number.unwrap()
+}
+
 #[test]
 fn the_first_versions_file_opens_and_becomes_one_of_the_second_with_the_first_commit() {
     let disk = Disk::of(stored(FIRST));
     let (mut log, recovered) = open(&disk, &later());
+    assert_eq!(format(&log), 1);
     let found = as_in_the_first(&log, recovered);
     assert!(found.sessions.values().flat_map(|one| &one.subscriptions).all(|one| one.selector.is_none()));
     let nothing_said = |one: &GroupSeen| one.options == QueueOptions::default() && one.queue[0].1 == 0;
     assert!(found.groups.values().all(nothing_said) && found.groups.len() == 1);
     log.commit(&[(500, group(4)), (500, released(3, 102, 7))], &later()).unwrap();
+    assert_eq!(format(&log), 2, "the first version must not take a queue for a group");
     drop(log);
     let (log, recovered) = open(&disk, &later());
     let found = as_in_the_first(&log, recovered);

@@ -56,8 +56,9 @@ impl Model {
     }
 }
 
-/// Random operations at random moments, alone and in transactions: every ticket is answered exactly once; a message is answered only if it is on the
-/// disk or owed to nobody; what is on the disk in the end is what is owed; operations keep their order.
+/// Random operations at random moments, alone and in transactions: every ticket is answered exactly once; a message is
+/// answered only if it is on the disk or owed to nobody; what is on the disk in the end is what is owed; operations keep
+/// their order.
 fn random_run(seed: u64) {
     let mut bench = Bench::new();
     let mut model = Model::default();

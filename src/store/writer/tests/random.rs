@@ -1,5 +1,5 @@
-//! Random operations and transactions over a disk that fails and heals at random: every ticket is answered exactly once, what was settled
-//! is there in the end, what failed is not, and what was acknowledged does not come back.
+//! Random operations and transactions over a disk that fails and heals at random: every ticket is answered exactly once,
+//! what was settled is there in the end, what failed is not, and what was acknowledged does not come back.
 
 use std::collections::BTreeSet;
 
@@ -107,7 +107,12 @@ fn run(seed: u64) -> Ledger {
                     1..=3 => Mishap::Error(ENOSPC),
                     _ => Mishap::Error(EIO),
                 };
-                rig.disk.fails(dice.below(30), mishap);
+                if dice.below(3) == 0 {
+                    // Then the commit may have been made, though it fails.
+                    rig.disk.lock().on_sync = Some((dice.below(6), Mishap::Error(EIO)));
+                } else {
+                    rig.disk.fails(dice.below(30), mishap);
+                }
                 rig.now_us += dice.below(10_000);
                 rig.run();
                 rig.disk.heals();
