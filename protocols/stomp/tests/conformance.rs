@@ -155,6 +155,8 @@ mod connecting {
         let mut world = World::new();
         world.connect(Version::V12);
         assert_eq!(world.credentials, "None None or None", "no login is no empty login");
+        world.connect_with(Version::V10, "login: ann\npasscode: p\n");
+        assert_eq!(world.credentials, r#"Some(" ann") Some(" p") or Some((Some("ann"), Some("p")))"#);
     }
 
     /// 1.2, "Heart-beating": what either side sends is the larger of what it can and what the other wants, and nothing

@@ -62,12 +62,12 @@ impl Server {
             None => (0, 0),
             Some(value) => heart_beat(&trimmed(version, value))?,
         };
-        let (credentials, otherwise) = credentials(frame.command, headers);
+        let (credentials, otherwise) = credentials(frame.command, version, headers);
         Ok(Connect {
             otherwise: otherwise.filter(|otherwise| *otherwise != credentials),
             credentials,
             host: headers.get("host"),
-            client_id: headers.get("client-id").filter(|id| !id.is_empty()),
+            client_id: headers.get("client-id").map(|id| trimmed(version, id)).filter(|id| !id.is_empty()),
             version,
             heart_beat_ms,
         })
@@ -129,24 +129,24 @@ fn heart_beat(value: &str) -> Result<(u32, u32), Refusal> {
 }
 
 /// As it was meant to be read, and as it may have been meant to be read. CONNECT is not escaped, which some clients do
-/// all the same; STOMP is, which some forget (1.2, "Value Encoding").
-fn credentials(command: Command, headers: Headers<'_>) -> (Credentials<'_>, Option<Credentials<'_>>) {
+/// all the same; STOMP is, which some forget (1.2, "Value Encoding"). In 1.0 there may be a space behind the colon.
+fn credentials(
+    command: Command,
+    version: Version,
+    headers: Headers<'_>,
+) -> (Credentials<'_>, Option<Credentials<'_>>) {
     let raw = |name| headers.get_raw(name).map(Cow::Borrowed);
     let raw = Credentials { login: raw("login"), passcode: raw("passcode") };
     if command == Command::Stomp {
-        let read = Credentials { login: headers.get("login"), passcode: headers.get("passcode") };
-        return (read, Some(raw));
+        return (Credentials { login: headers.get("login"), passcode: headers.get("passcode") }, Some(raw));
     }
-    let unescaped = |value: &Option<Cow<'_, str>>| match value.as_deref() {
-        Some(text) if Escapes::V12.first_bad(text.as_bytes()).is_some() => None,
-        Some(text) => Some(Some(Cow::Owned(Escapes::V12.unescape(text).into_owned()))),
-        None => Some(None),
+    let otherwise = |value: &Option<Cow<'_, str>>| {
+        let text = trimmed(version, Cow::Borrowed(value.as_deref()?));
+        let is_escaped = Escapes::V12.first_bad(text.as_bytes()).is_none();
+        Some(Cow::Owned(if is_escaped { Escapes::V12.unescape(&text) } else { text }.into_owned()))
     };
-    let otherwise = match (unescaped(&raw.login), unescaped(&raw.passcode)) {
-        (Some(login), Some(passcode)) => Some(Credentials { login, passcode }),
-        _ => None,
-    };
-    (raw, otherwise)
+    let otherwise = Credentials { login: otherwise(&raw.login), passcode: otherwise(&raw.passcode) };
+    (raw, Some(otherwise))
 }
 
 fn unsupported(accept: &str) -> Refusal {

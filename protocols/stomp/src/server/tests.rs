@@ -60,6 +60,13 @@ impl Alone {
         String::from_utf8(out.to_vec()).unwrap()
     }
 
+    fn deliver_if_there(&mut self, packet_id: u16) {
+        let conversation = self.server.conversation.as_mut().unwrap();
+        if conversation.consumers.get(ConsumerId(1)).is_some_and(|one| one.state == consumers::State::Live) {
+            self.deliver(Some(packet_id), 0, 0);
+        }
+    }
+
     fn deliver(&mut self, packet_id: Option<u16>, deliveries: u32, record: u64) -> String {
         let publish = Publish {
             topic: TopicName::from_validated("$queue/q"),
@@ -224,4 +231,96 @@ fn an_idle_connection_with_one_subscription_takes_less_than_500_bytes() {
         deliveries: consumers::Deliveries::default(),
     });
     assert_eq!(consumers.capacity(), 1, "no room is kept for subscriptions that nearly nobody has");
+}
+
+/// Frames at random out of words that mean something, and deliveries between them: nothing panics, what is refused is
+/// told in one whole ERROR, and the tables stay within their limits.
+#[test]
+fn random_conversations_end_well() {
+    // `1-1@` stands for a delivery.
+    const FRAMES: [&str; 14] = [
+        "SEND\ndestination:/topic/a\n",
+        "SEND\ndestination:/queue/b\ntransaction:t\n",
+        "SUBSCRIBE\nid:1\ndestination:/topic/a\nack:client\n",
+        "SUBSCRIBE\nid:2\ndestination:/queue/b\nack:client-individual\n",
+        "UNSUBSCRIBE\nid:1\n",
+        "UNSUBSCRIBE\nid:2\n",
+        "ACK\nid:1-1@\n",
+        "ACK\nid:1-1@\n",
+        "ACK\nid:1-1@\ntransaction:t\n",
+        "NACK\nmessage-id:1-1@\n",
+        "BEGIN\ntransaction:t\n",
+        "COMMIT\ntransaction:t\n",
+        "ABORT\ntransaction:t\n",
+        "BEGIN\ntransaction:u\n",
+    ];
+    const HEADERS: [&str; 24] = [
+        "destination:/topic/a",
+        "destination:/queue/b",
+        "destination:/temp-queue/c",
+        "destination:x",
+        "id:1",
+        "id:2",
+        "id:3",
+        "ack:client",
+        "ack:client-individual",
+        "transaction:t",
+        "transaction:u",
+        "receipt:r",
+        "receipt:",
+        "selector:a = 1",
+        "durable:true",
+        "browser:true",
+        "reply-to:/temp-queue/c",
+        "correlation-id:x",
+        "expiration:5",
+        "retain:remove",
+        "AMQ_SCHEDULED_DELAY:18446744073709551615",
+        "prefetch-count:70000",
+        "requeue:false",
+        "x-dead-letter-exchange:",
+    ];
+    let mut state = 42u64;
+    let mut draw = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut done) = (0, 0);
+    for _ in 0..2_000 {
+        let mut alone = Alone::new(["1.0", "1.1", "1.2"][draw(3)]);
+        alone.server.dialect = Dialect::ALL[draw(3)];
+        alone.limits.max_transaction_actions = 5;
+        alone.core.max_subscriptions = 3;
+        alone.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nack:client\n\n\0").unwrap();
+        alone.send("BEGIN\ntransaction:t\n\n\0").unwrap();
+        for packet_id in 100..103 {
+            alone.deliver_if_there(packet_id);
+        }
+        for step in 0..40 {
+            let delivery = format!("1-{}@{}", 1 + draw(3), token().as_str());
+            let mut frame = FRAMES[draw(FRAMES.len())].replace("1-1@", &delivery);
+            if draw(4) == 0 {
+                frame.push_str(HEADERS[draw(HEADERS.len())]);
+                frame.push('\n');
+            }
+            if let Err(refusal) = alone.send(&format!("{frame}\n\0")) {
+                let mut out = BytesMut::new();
+                alone.server.refuse(&refusal, &mut out);
+                let out = String::from_utf8(out.to_vec()).unwrap();
+                assert!(out.starts_with("ERROR\n") && out.ends_with('\0'), "{out}");
+                assert_ne!(refusal.kind, Kind::Internal, "{frame}: {refusal}");
+                refused += 1;
+                break;
+            }
+            done += 1;
+            let conversation = alone.server.conversation.as_ref().unwrap();
+            assert!(conversation.consumers.len() <= 3);
+            let conversation = alone.server.conversation.as_mut().unwrap();
+            for _ in 0..draw(3) {
+                conversation.receipts.take(Receipt(std::num::NonZeroU32::MIN));
+            }
+            alone.deliver_if_there(1 + step);
+        }
+    }
+    assert!(refused > 500 && done > 4_000, "it says little: {refused} refused, {done} done");
 }
