@@ -32,6 +32,8 @@ impl Engine {
         if let Some(key) = key.as_ref().filter(|key| key.group.is_empty()) {
             self.ensure_queue(key, fx).map_err(|error| refused_join(error, consume.filter))?;
         }
+        // One that browses is no member: the queue does not notice it.
+        let group = group.filter(|_| !consume.browses);
         let slot = self.enter_consumer(conn, main, consume, group, filter);
         let session = self.session_id(slot);
         if consume.browses
