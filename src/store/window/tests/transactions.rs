@@ -6,8 +6,11 @@ fn together(parts: &[StoreOp]) -> StoreOp {
     StoreOp::Transaction(parts.into())
 }
 
-/// The messages of a transaction with their recipients, and its acknowledgements.
-fn written(op: &StoreOp) -> (Vec<(u64, Vec<u64>)>, Vec<(u64, u64)>) {
+/// A message's number and its recipients.
+type Written = (u64, Vec<u64>);
+
+/// The messages of a transaction, and session and record of its acknowledgements.
+fn written(op: &StoreOp) -> (Vec<Written>, Vec<(u64, u64)>) {
     let StoreOp::Transaction(parts) = op else { panic!("{op:?}") };
     let messages = parts.iter().filter_map(|part| match part {
         StoreOp::Publish { message, .. } => Some((message.record(), recipients(part))),
