@@ -345,11 +345,17 @@ pub enum DropReason {
     StoreFailed,
     /// The store could not give it back: it was damaged on the disk.
     StoreLost,
+    /// The queue has had a message with its `x-dedup-id` already.
+    Duplicate,
+    /// A dead letter that nobody keeps, or that could not be kept.
+    DeadLetterLost,
+    /// Its queue, or durable subscription, has ended.
+    QueueEnded,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::QueueFull,
         Self::Offline,
         Self::Expired,
@@ -361,6 +367,9 @@ impl DropReason {
         Self::RetainedFull,
         Self::StoreFailed,
         Self::StoreLost,
+        Self::Duplicate,
+        Self::DeadLetterLost,
+        Self::QueueEnded,
     ];
 
     /// Counter label and log field.
@@ -378,6 +387,9 @@ impl DropReason {
             Self::RetainedFull => "retained_full",
             Self::StoreFailed => "store_failed",
             Self::StoreLost => "store_lost",
+            Self::Duplicate => "duplicate",
+            Self::DeadLetterLost => "dead_letter_lost",
+            Self::QueueEnded => "queue_ended",
         }
     }
 }

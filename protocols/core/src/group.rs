@@ -1,21 +1,42 @@
-//! Competing consumers of a shared subscription, at the group's home (MQTT 5, section 4.8.2).
+//! Competing consumers, at their group's home: shared subscriptions (MQTT 5, section 4.8.2), point-to-point queues and
+//! the durable subscriptions of STOMP.
 //!
-//! The home worker alone knows the members, chooses one for each message and keeps what none can take. A message at
-//! QoS 1 or 2 is lent as a [`Lease`]; the member's worker answers each lease exactly once, with its outcome.
+//! The home worker alone knows the members, chooses one for each message and keeps what none can take. What is to be
+//! answered for is lent as a [`Lease`]; the member's worker answers each lease exactly once, with its outcome. This file
+//! holds the members, what comes in and how loans end; the rooms beside it hold what waits (`backlog`), who gets it
+//! (`choice`), what falls due (`due`), and what messages ask for (`wishes`, `sticky`, `seen`). What the store is told,
+//! and what becomes of dead letters, is the engine's.
 
+mod backlog;
+mod choice;
+mod decision;
+mod due;
 mod options;
+mod seen;
+mod sticky;
+mod terms;
+mod wishes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::hash::Seed;
+use crate::effects::JoinError;
 use crate::id::{Qos, SessionId, WorkerId};
 use crate::message::Message;
-use crate::policy::{Overflow, ShareStrategy};
+use crate::policy::Overflow;
 use crate::selector::Selector;
 
+use backlog::{Backlog, Item, Rank};
+use choice::Seat;
+pub use decision::{Choice, Death, Gone, Next, Settled};
+use due::{Delayed, Overdue};
 pub use options::QueueOptions;
+use seen::Seen;
+use sticky::Sticky;
+pub use terms::{Around, Terms};
+pub(crate) use wishes::FIRST_DEATH;
+use wishes::Wishes;
 
 /// A message lent to a member; the home worker, the group's slot there and the loan's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,46 +92,11 @@ pub struct Member {
 #[derive(Debug)]
 struct Loan {
     number: u64,
-    /// Number of the message's first loan: where it belongs if it is returned.
-    age: u64,
+    rank: Rank,
     session: SessionId,
-    message: Arc<Message>,
-}
-
-/// A message that no member could take yet.
-#[derive(Debug)]
-struct Waiting {
-    /// Number of its first loan; `u64::MAX` if it was never lent. Keeps the order by age.
-    age: u64,
-    message: Arc<Message>,
-}
-
-/// What the group decided about one message.
-#[derive(Debug)]
-pub enum Choice {
-    /// Send to this member (position), under this loan number if `Some`.
-    Send(usize, Option<u64>),
-    /// Nobody can take it now; the group keeps it.
-    Kept,
-    /// The group keeps it; these older ones had to go (in order).
-    Displaced(Vec<Arc<Message>>),
-    /// Nobody can take it now, and the group keeps as much as it may.
-    Full,
-    /// Nobody can take it and the group may not keep it (QoS 0, or no durable member).
-    Dropped,
-}
-
-/// Limits on one group.
-#[derive(Clone, Copy, Debug)]
-pub struct GroupLimits {
-    /// Messages kept while no member can take one.
-    pub max_messages: usize,
-    /// Bytes kept while no member can take one.
-    pub max_bytes: usize,
-    /// Unanswered loans per member.
-    pub max_outstanding: u32,
-    /// What a full backlog does. There is no consumer of it to disconnect: [`Overflow::Disconnect`] drops the oldest.
-    pub overflow: Overflow,
+    /// When it was lent, monotonic ms.
+    lent_ms: u64,
+    item: Item,
 }
 
 /// One group at its home.
@@ -118,13 +104,30 @@ pub struct GroupLimits {
 pub struct Group {
     /// Sorted by session.
     members: Vec<Member>,
-    /// Sessions that left with loans unanswered, and how many: who comes back still holds them.
-    departed: BTreeMap<SessionId, u32>,
+    /// What the group knows of each, in the same order.
+    seats: Vec<Seat>,
+    /// Selectors whose verdicts are remembered, each under the bit of its place.
+    selectors: Vec<Arc<Selector>>,
+    /// Members that have one.
+    selecting: usize,
+    /// Sessions that left with loans unanswered, how many and of how many bytes: who comes back still holds them.
+    departed: BTreeMap<SessionId, (u32, usize)>,
     next: usize,
-    backlog: VecDeque<Waiting>,
-    backlog_bytes: usize,
+    backlog: Backlog,
+    delayed: Delayed,
+    /// In the order of their numbers, and so of when they were lent.
     loans: VecDeque<Loan>,
+    overdue: Option<Box<Overdue>>,
+    sticky: Option<Box<Sticky>>,
+    seen: Option<Box<Seen>>,
     last_loan: u64,
+    arrivals: u64,
+    /// Whether the members' cursors are kept up.
+    picky: bool,
+    /// When the backlog was last searched for what has expired, monotonic ms.
+    searched_ms: u64,
+    /// Selectors asked, for tests of what that costs.
+    asked: u64,
 }
 
 impl Group {
@@ -133,12 +136,22 @@ impl Group {
     pub fn new(incarnation: u32) -> Self {
         Self {
             members: Vec::new(),
+            seats: Vec::new(),
+            selectors: Vec::new(),
+            selecting: 0,
             departed: BTreeMap::new(),
             next: 0,
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
+            backlog: Backlog::default(),
+            delayed: Delayed::default(),
             loans: VecDeque::new(),
+            overdue: None,
+            sticky: None,
+            seen: None,
             last_loan: u64::from(incarnation) << 40,
+            arrivals: 0,
+            picky: false,
+            searched_ms: 0,
+            asked: 0,
         }
     }
 
@@ -148,13 +161,17 @@ impl Group {
         &self.members
     }
 
-    /// Messages waiting for a member.
+    /// Messages waiting for a member, or for their time.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.backlog.len()
+        self.backlog.len() + self.delayed.len()
     }
 
-    /// Loans not yet answered.
+    fn backlog_bytes(&self) -> usize {
+        self.backlog.bytes() + self.delayed.bytes()
+    }
+
+    /// Loans not yet answered nor taken back.
     #[must_use]
     pub fn loans(&self) -> usize {
         self.loans.len()
@@ -164,247 +181,293 @@ impl Group {
         self.members.binary_search_by_key(&session, |member| member.session)
     }
 
-    fn member(&mut self, session: SessionId) -> Option<&mut Member> {
-        let place = self.place_of(session).ok()?;
-        self.members.get_mut(place)
-    }
-
     /// Adds a member, or replaces its options if it is one already. What it holds is the group's to know.
-    pub fn join(&mut self, mut member: Member) {
+    ///
+    /// # Errors
+    /// [`JoinError::Exclusive`] if another member wants the group for itself, or this one does and there is another.
+    pub fn join(&mut self, mut member: Member) -> Result<(), JoinError> {
+        let mut others = self.members.iter().filter(|other| other.session != member.session);
+        if others.any(|other| other.exclusive || member.exclusive) {
+            return Err(JoinError::Exclusive);
+        }
+        let bit = self.bit_for(&member);
         match self.place_of(member.session) {
             Ok(place) => {
-                if let Some(present) = self.members.get_mut(place) {
+                if let (Some(present), Some(seat)) = (self.members.get_mut(place), self.seats.get_mut(place))
+                {
                     member.outstanding = present.outstanding;
                     *present = member;
+                    *seat = Seat { bit, cursor: Rank::FIRST, ..*seat };
                 }
             }
             Err(place) => {
-                member.outstanding = self.departed.remove(&member.session).unwrap_or(0);
+                let (outstanding, bytes) = self.departed.remove(&member.session).unwrap_or_default();
+                member.outstanding = outstanding;
                 self.members.insert(place, member);
+                self.seats.insert(place, Seat { bit, bytes, cursor: Rank::FIRST });
                 if self.next > place {
                     self.next += 1;
                 }
             }
         }
+        self.count_selecting();
+        Ok(())
     }
 
     /// Removes a member; its loans stay until they are answered. True if the group is empty now.
     pub fn leave(&mut self, session: SessionId) -> bool {
         if let Ok(place) = self.place_of(session) {
-            let member = self.members.remove(place);
+            let (member, seat) = (self.members.remove(place), self.seats.remove(place));
             if member.outstanding > 0 {
-                self.departed.insert(session, member.outstanding);
+                self.departed.insert(session, (member.outstanding, seat.bytes));
             }
             if self.next > place {
                 self.next -= 1;
             }
+            self.release_groups(session);
+            self.count_selecting();
         }
         self.members.is_empty()
     }
 
     /// Notes that a member's client came or went.
     pub fn set_presence(&mut self, session: SessionId, online: bool, durable: bool) {
-        if let Some(member) = self.member(session) {
+        let Ok(place) = self.place_of(session) else { return };
+        if let Some(member) = self.members.get_mut(place) {
             member.online = online;
             member.durable = durable;
         }
+        if !online {
+            self.release_groups(session);
+        }
     }
 
-    /// One loan less is with `session`, member or not.
-    fn answered(&mut self, session: SessionId) {
-        if let Some(member) = self.member(session) {
-            member.outstanding = member.outstanding.saturating_sub(1);
-        } else if let Some(left) = self.departed.get_mut(&session) {
+    /// The member is not there to get the rest of its message groups: they are anybody's.
+    fn release_groups(&mut self, session: SessionId) {
+        if let Some(sticky) = &mut self.sticky {
+            sticky.release(session);
+        }
+        self.look_again(Rank::FIRST);
+    }
+
+    /// One loan of so many bytes less is with `session`, member or not.
+    fn answered(&mut self, session: SessionId, bytes: usize) {
+        if let Ok(place) = self.place_of(session) {
+            if let (Some(member), Some(seat)) = (self.members.get_mut(place), self.seats.get_mut(place)) {
+                member.outstanding = member.outstanding.saturating_sub(1);
+                seat.bytes = seat.bytes.saturating_sub(bytes);
+            }
+        } else if let Some((left, left_bytes)) = self.departed.get_mut(&session) {
             *left -= 1;
+            *left_bytes = left_bytes.saturating_sub(bytes);
             if *left == 0 {
                 self.departed.remove(&session);
             }
         }
     }
 
-    /// Decides about a message; `reachable` says whether a worker can be sent to now.
-    pub fn offer(
-        &mut self,
-        message: &Arc<Message>,
-        strategy: ShareStrategy,
-        limits: GroupLimits,
-        seed: &Seed,
-        reachable: impl Fn(WorkerId) -> bool,
-    ) -> Choice {
-        // What waits is older and goes first; QoS 0 never waits, and there is no order between it and the others.
-        let waits = message.qos() > Qos::AtMostOnce;
-        if (!waits || self.backlog.is_empty())
-            && let Some(place) = self.choose(message, strategy, limits, seed, reachable)
+    /// Decides about a message.
+    pub fn offer(&mut self, message: &Arc<Message>, around: &Around<'_>) -> Choice {
+        let terms = around.terms;
+        let mut item = item_of(Arc::clone(message), 0, around);
+        let mut priority = 0;
+        if terms.is_queue {
+            let wishes = Wishes::of(message, around.now, around.seed);
+            if wishes.dedup.is_some_and(|id| self.has_seen(id, around.now.mono_ms)) {
+                return Choice::Duplicate;
+            }
+            (item.sticky, item.closes) = (wishes.sticky, wishes.closes);
+            priority = wishes.priority.min(terms.max_priority);
+            if let Some(due_ms) = wishes.due_ms {
+                return self.keep(item, Some((due_ms, priority)), Rank::FIRST, around);
+            }
+        }
+        let rank = self.next_rank(priority);
+        // What waits is older and goes first; in a share QoS 0 never waits, and has no order with the others.
+        let waits = terms.is_queue || message.qos() > Qos::AtMostOnce;
+        if (!waits || !self.has_next(around))
+            && let Some(place) = self.choose(&mut item, rank, around)
         {
-            return Choice::Send(place, self.lend(place, message, u64::MAX));
+            return Choice::Send(place, self.lend(place, rank, item, around));
         }
-        let keeps = waits
-            && self
-                .members
-                .iter()
-                .any(|member| member.qos > Qos::AtMostOnce && (member.durable || member.online));
-        if !keeps {
-            return Choice::Dropped;
+        if !terms.is_queue {
+            if self.selecting == self.members.len() && !self.is_wanted(&mut item) {
+                return Choice::Unwanted;
+            }
+            let kept = |member: &Member| member.qos > Qos::AtMostOnce && (member.durable || member.online);
+            if !waits || !(terms.keeps || self.members.iter().any(kept)) {
+                return Choice::Dropped;
+            }
         }
+        self.keep(item, None, rank, around)
+    }
+
+    fn next_rank(&mut self, priority: u8) -> Rank {
+        self.arrivals += 1;
+        Rank::new(priority, self.arrivals)
+    }
+
+    fn has_seen(&mut self, id: u64, now_ms: u64) -> bool {
+        self.seen.get_or_insert_default().note(id, now_ms)
+    }
+
+    /// Keeps what nobody can take now, or is to take before its time, as far as the limits let it.
+    fn keep(&mut self, item: Item, delay: Option<(u64, u8)>, rank: Rank, around: &Around<'_>) -> Choice {
+        let terms = around.terms;
+        let cost = item.message.cost();
         let mut displaced = Vec::new();
-        match limits.overflow {
+        match terms.overflow {
             Overflow::DropOldest | Overflow::Disconnect => {
-                while self.is_full_for(message.cost(), limits) {
-                    let Some(oldest) = self.pop_backlog() else { break };
-                    displaced.push(oldest.message);
+                while self.is_full_for(cost, terms) {
+                    let Some(oldest) = self.displace() else { break };
+                    displaced.push(oldest.into());
                 }
             }
-            Overflow::DropNewest if self.is_full_for(message.cost(), limits) => return Choice::Full,
+            Overflow::DropNewest if self.is_full_for(cost, terms) => return Choice::Full,
+            // Who sends at QoS 0 can't be asked to wait.
+            Overflow::Refuse if item.message.qos() == Qos::AtMostOnce && self.is_full_for(cost, terms) => {
+                return Choice::Full;
+            }
             // The publisher was asked before the message was accepted (see the engine); what is accepted stays.
             Overflow::DropNewest | Overflow::Refuse => {}
         }
-        self.backlog_bytes += message.cost();
-        self.backlog.push_back(Waiting { age: u64::MAX, message: Arc::clone(message) });
+        match delay {
+            Some((due_ms, priority)) => self.delayed.put(due_ms, priority, item),
+            None => self.put(rank, item),
+        }
         if displaced.is_empty() { Choice::Kept } else { Choice::Displaced(displaced) }
     }
 
+    /// Takes out what gives way to something newer.
+    fn displace(&mut self) -> Option<Item> {
+        match self.backlog.last_in_line() {
+            Some(rank) => self.take(rank),
+            None => self.delayed.pop_first(),
+        }
+    }
+
+    fn put(&mut self, rank: Rank, item: Item) {
+        if item.sticky != 0 {
+            self.sticky.get_or_insert_default().count(item.sticky, true);
+        }
+        self.backlog.put(rank, item);
+        self.look_again(rank);
+    }
+
+    fn take(&mut self, rank: Rank) -> Option<Item> {
+        let item = self.backlog.take(rank)?;
+        if let Some(sticky) = &mut self.sticky {
+            sticky.count(item.sticky, false);
+        }
+        Some(item)
+    }
+
     /// Whether one more message of `cost` bytes would break a limit; counted as in a session's queue.
-    fn is_full_for(&self, cost: usize, limits: GroupLimits) -> bool {
-        self.backlog.len() >= limits.max_messages.max(1)
-            || (!self.backlog.is_empty() && self.backlog_bytes + cost > limits.max_bytes)
+    fn is_full_for(&self, cost: usize, terms: &Terms) -> bool {
+        self.backlog() >= terms.max_messages.max(1)
+            || (self.backlog() > 0 && self.backlog_bytes() + cost > terms.max_bytes)
     }
 
     /// Whether publishers are to be refused until some of what waits has gone ([`Overflow::Refuse`]).
     #[must_use]
-    pub fn is_congested(&self, limits: GroupLimits) -> bool {
-        limits.overflow == Overflow::Refuse && self.is_full_for(0, limits)
+    pub fn is_congested(&self, terms: &Terms) -> bool {
+        terms.overflow == Overflow::Refuse && self.is_full_for(0, terms)
     }
 
-    fn pop_backlog(&mut self) -> Option<Waiting> {
-        let waiting = self.backlog.pop_front()?;
-        self.backlog_bytes -= waiting.message.cost();
-        Some(waiting)
-    }
-
-    /// The next message that waited and the member that takes it now, if there is one.
-    pub fn next_from_backlog(
-        &mut self,
-        strategy: ShareStrategy,
-        limits: GroupLimits,
-        seed: &Seed,
-        reachable: impl Fn(WorkerId) -> bool,
-    ) -> Option<(Arc<Message>, usize, Option<u64>)> {
-        let message = Arc::clone(&self.backlog.front()?.message);
-        let place = self.choose(&message, strategy, limits, seed, reachable)?;
-        let age = self.pop_backlog()?.age;
-        let loan = self.lend(place, &message, age);
-        Some((message, place, loan))
-    }
-
-    fn choose(
-        &mut self,
-        message: &Message,
-        strategy: ShareStrategy,
-        limits: GroupLimits,
-        seed: &Seed,
-        reachable: impl Fn(WorkerId) -> bool,
-    ) -> Option<usize> {
-        let wants_loan = message.qos() > Qos::AtMostOnce;
-        let free = |member: &Member| {
-            member.online
-                && reachable(member.session.worker)
-                && !(wants_loan
-                    && member.qos > Qos::AtMostOnce
-                    && member.outstanding >= limits.max_outstanding)
-        };
-        match strategy {
-            ShareStrategy::RoundRobin => {
-                let count = self.members.len();
-                let place = (0..count)
-                    .map(|step| (self.next + step) % count)
-                    .find(|&place| self.members.get(place).is_some_and(free))?;
-                self.next = (place + 1) % count;
-                Some(place)
-            }
-            ShareStrategy::LeastInflight => {
-                let fewest = self
-                    .members
-                    .iter()
-                    .filter(|member| free(member))
-                    .map(|member| member.outstanding)
-                    .min()?;
-                let count = self.members.len();
-                let place = (0..count).map(|step| (self.next + step) % count).find(|&place| {
-                    self.members.get(place).is_some_and(|member| free(member) && member.outstanding == fewest)
-                })?;
-                self.next = (place + 1) % count;
-                Some(place)
-            }
-            // Rendezvous hashing over the online members: one that comes or goes moves only its own topics. The
-            // chosen one is waited for when it is busy, otherwise "sticky" would not keep a topic's order.
-            ShareStrategy::Sticky => {
-                let topic = message.topic();
-                let (place, member) = self
-                    .members
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, member)| member.online)
-                    .max_by_key(|(_, member)| seed.hash(&(topic.as_str(), member.session)))?;
-                free(member).then_some(place)
-            }
-        }
-    }
-
-    fn lend(&mut self, place: usize, message: &Arc<Message>, age: u64) -> Option<u64> {
-        let member = self.members.get_mut(place)?;
-        if message.qos().min(member.qos) == Qos::AtMostOnce {
+    fn lend(&mut self, place: usize, rank: Rank, item: Item, around: &Around<'_>) -> Option<u64> {
+        let (member, seat) = (self.members.get_mut(place)?, self.seats.get_mut(place)?);
+        let session = member.session;
+        if !around.terms.is_queue && item.message.qos().min(member.qos) == Qos::AtMostOnce {
             return None;
         }
         member.outstanding += 1;
+        seat.bytes += item.message.cost();
+        if item.sticky != 0 && self.sticky.get_or_insert_default().lent(item.sticky, session, item.closes) {
+            self.look_again(Rank::FIRST);
+        }
         self.last_loan += 1;
         self.loans.push_back(Loan {
             number: self.last_loan,
-            age: age.min(self.last_loan),
-            session: member.session,
-            message: Arc::clone(message),
+            rank,
+            session,
+            lent_ms: around.now.mono_ms,
+            item,
         });
         Some(self.last_loan)
     }
 
-    /// Ends a loan; `None` if there is no such loan (any more), else the number of its message's record. A returned
-    /// message goes back to where its age puts it, before everything that was never lent.
-    pub fn settle(&mut self, number: u64, outcome: Outcome) -> Option<u64> {
-        let place = self.loans.binary_search_by_key(&number, |loan| loan.number).ok()?;
-        let loan = self.loans.remove(place)?;
-        self.answered(loan.session);
-        let record = loan.message.record();
-        if matches!(outcome, Outcome::Returned | Outcome::Released) {
-            self.backlog_bytes += loan.message.cost();
-            let place = self.backlog.partition_point(|waiting| waiting.age < loan.age);
-            self.backlog.insert(place, Waiting { age: loan.age, message: loan.message });
+    /// Ends a loan. A message that comes back goes where its rank puts it, before everything that came later.
+    pub fn settle(&mut self, number: u64, outcome: Outcome, terms: &Terms) -> Settled {
+        let Ok(place) = self.loans.binary_search_by_key(&number, |loan| loan.number) else {
+            return self.settle_late(number);
+        };
+        let Some(loan) = self.loans.remove(place) else { return Settled::Unknown };
+        self.answered(loan.session, loan.item.message.cost());
+        self.end(loan, outcome, terms)
+    }
+
+    /// Does with a loan's message as the outcome says.
+    fn end(&mut self, loan: Loan, outcome: Outcome, terms: &Terms) -> Settled {
+        let Loan { rank, mut item, .. } = loan;
+        let record = item.message.record();
+        match outcome {
+            Outcome::Finished => Settled::Done(record),
+            Outcome::Rejected => Settled::Dead(item.into(), Death::Rejected),
+            Outcome::Released if terms.is_queue => {
+                item.deliveries = item.deliveries.saturating_add(1);
+                let deliveries = item.deliveries;
+                if deliveries >= terms.max_deliveries {
+                    return Settled::Dead(item.into(), Death::DeliveryLimit);
+                }
+                self.put(rank, item);
+                Settled::Back(record, Some(deliveries))
+            }
+            Outcome::Returned | Outcome::Released => {
+                self.put(rank, item);
+                Settled::Back(record, None)
+            }
         }
-        Some(record)
     }
 
     /// Keeps a message that was waiting before a restart; to be called in their order.
-    pub fn restore(&mut self, message: Arc<Message>) {
-        self.backlog_bytes += message.cost();
-        self.backlog.push_back(Waiting { age: u64::MAX, message });
+    pub fn restore(&mut self, message: Arc<Message>, deliveries: u32, around: &Around<'_>) {
+        let mut item = item_of(message, deliveries, around);
+        let mut priority = 0;
+        if around.terms.is_queue {
+            let wishes = Wishes::of(&item.message, around.now, around.seed);
+            if let Some(id) = wishes.dedup {
+                self.has_seen(id, around.now.mono_ms);
+            }
+            (item.sticky, item.closes) = (wishes.sticky, wishes.closes);
+            priority = wishes.priority.min(around.terms.max_priority);
+            if let Some(due_ms) = wishes.due_ms {
+                return self.delayed.put(due_ms, priority, item);
+            }
+        }
+        let rank = self.next_rank(priority);
+        self.put(rank, item);
     }
 
-    /// Puts another message in the place of each that waits or is lent.
-    pub fn change(&mut self, mut change: impl FnMut(&Message) -> Arc<Message>) {
-        for loan in &mut self.loans {
-            loan.message = change(&loan.message);
-        }
-        for waiting in &mut self.backlog {
-            let before = waiting.message.cost();
-            waiting.message = change(&waiting.message);
-            self.backlog_bytes = self.backlog_bytes - before + waiting.message.cost();
-        }
+    /// Puts another message in the place of each that waits or is lent; it is told how often each was delivered.
+    pub fn change(&mut self, mut change: impl FnMut(&Message, u32) -> Arc<Message>) {
+        let mut anew = |item: &mut Item| item.message = change(&item.message, item.deliveries);
+        self.loans.iter_mut().for_each(|loan| anew(&mut loan.item));
+        self.backlog.change(&mut anew);
+        self.delayed.change(&mut anew);
     }
 
     /// The numbers of all messages that wait or are lent, as far as they were handed to the store.
     #[must_use]
     pub fn records(&self) -> Box<[u64]> {
-        let waiting = self.backlog.iter().map(|waiting| waiting.message.record());
-        let lent = self.loans.iter().map(|loan| loan.message.record());
-        waiting.chain(lent).filter(|&record| record != 0).collect()
+        let waiting = self.backlog.iter().chain(self.delayed.iter());
+        let all = waiting.chain(self.loans.iter().map(|loan| &loan.item));
+        all.map(|item| item.message.record()).filter(|&record| record != 0).collect()
+    }
+
+    /// What waits for a member, in the order in which it is to leave.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Arc<Message>> {
+        self.backlog.iter().map(|item| Arc::clone(&item.message)).collect()
     }
 
     /// Whether the group keeps messages for a member whose session is kept.
@@ -418,14 +481,14 @@ impl Group {
     pub fn is_online(&self) -> bool {
         self.members.iter().any(|member| member.online)
     }
+}
 
-    /// Whether a waiting message has expired at the front; it is taken out so that it can be counted.
-    pub fn pop_expired(&mut self, mono_ms: u64) -> Option<Arc<Message>> {
-        if !self.backlog.front()?.message.is_expired(mono_ms) {
-            return None;
-        }
-        Some(self.pop_backlog()?.message)
-    }
+/// A message as its group is to hold it from now on.
+fn item_of(message: Arc<Message>, deliveries: u32, around: &Around<'_>) -> Item {
+    let ttl_ms = around.terms.message_ttl_ms;
+    let leaves_ms = ttl_ms.map_or(u64::MAX, |ms| around.now.mono_ms.saturating_add(ms));
+    let expires_ms = message.expires_ms().min(leaves_ms);
+    Item::new(message, expires_ms, deliveries)
 }
 
 #[cfg(test)]

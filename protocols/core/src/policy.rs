@@ -63,6 +63,39 @@ impl DurabilityRules {
     }
 }
 
+/// What holds for a queue (or durable subscription) of which nothing else was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDefaults {
+    /// Queues and durable subscriptions of the whole broker.
+    pub max_queues: usize,
+    /// Messages that wait in one.
+    pub max_messages: usize,
+    /// Bytes that wait in one, payload and book-keeping.
+    pub max_bytes: usize,
+    /// What a full one does. A queue of dead letters drops the oldest instead, because nobody could be told.
+    pub overflow: Overflow,
+    /// Deliveries of one message after which it is a dead letter; 0: it never is.
+    pub max_deliveries: u32,
+    /// How long a consumer may hold a message without acknowledging it, ms; 0: for ever.
+    pub ack_deadline_ms: u64,
+    /// What the name of the queue that keeps a queue's dead letters begins with.
+    pub dead_letter_prefix: Box<str>,
+}
+
+impl Default for QueueDefaults {
+    fn default() -> Self {
+        Self {
+            max_queues: 10_000,
+            max_messages: 10_000,
+            max_bytes: 8 << 20,
+            overflow: Overflow::Refuse,
+            max_deliveries: 16,
+            ack_deadline_ms: 30 * 60 * 1_000,
+            dead_letter_prefix: "DLQ.".into(),
+        }
+    }
+}
+
 /// The limits of the core; every one follows from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -99,6 +132,8 @@ pub struct Limits {
     pub overflow: Overflow,
     /// How `$share` groups choose.
     pub share_strategy: ShareStrategy,
+    /// What holds for queues.
+    pub queues: QueueDefaults,
     /// Highest QoS granted and accepted.
     pub max_qos: Qos,
     /// Whether retained messages are served.
@@ -124,6 +159,7 @@ impl Default for Limits {
             refuse_timeout_ms: 5_000,
             overflow: Overflow::default(),
             share_strategy: ShareStrategy::default(),
+            queues: QueueDefaults::default(),
             max_qos: Qos::ExactlyOnce,
             retain_available: true,
         }
@@ -161,9 +197,18 @@ pub struct Policy {
     pub durability: DurabilityRules,
 }
 
-/// First levels that are the broker's own: no client publishes there as to a plain topic. `$reply` is not among them:
-/// Response Information gives each client a topic there, and answers are published to it (MQTT 5, section 4.10).
+/// First levels that are the broker's own: no client publishes there as to a plain topic. To `$queue/name` it does, which
+/// is how messages come into a queue. `$reply` is not among them: Response Information gives each client a topic there,
+/// and answers are published to it (MQTT 5, section 4.10).
 const RESERVED: [&str; 4] = ["$SYS", "$share", "$queue", "$stream"];
+
+/// Whether a topic is the broker's own to publish to.
+pub(crate) fn is_reserved(topic: &str) -> bool {
+    // Nearly no topic begins so: the first byte settles it, on a path that every message takes.
+    topic.starts_with('$')
+        && RESERVED.contains(&split_level(topic).0)
+        && topic.strip_prefix("$queue/").is_none_or(str::is_empty)
+}
 
 impl Policy {
     /// The one authorisation function, asked at every entrance and every exit.
@@ -171,10 +216,7 @@ impl Policy {
     pub fn allows(&self, who: Identity<'_>, action: Action<'_>) -> bool {
         let _ = who;
         match action {
-            Action::Publish(topic) => {
-                // Nearly no topic begins so: the first byte settles it, on a path that every message takes.
-                !topic.starts_with('$') || !RESERVED.contains(&split_level(topic).0)
-            }
+            Action::Publish(topic) => !is_reserved(topic),
             Action::Subscribe(_) | Action::Receive(_) => true,
         }
     }
@@ -208,10 +250,10 @@ mod tests {
     fn nobody_publishes_to_the_brokers_own_topics() {
         let policy = Policy::default();
         let who = Identity { user: None, client_id: "c" };
-        for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue/q", "$stream/s"] {
+        for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue", "$queue/", "$stream/s"] {
             assert!(!policy.allows(who, Action::Publish(topic)), "{topic}");
         }
-        for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x", "$reply/asker"] {
+        for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x", "$reply/asker", "$queue/q", "$queue/a/b"] {
             assert!(policy.allows(who, Action::Publish(topic)), "{topic}");
         }
         assert!(policy.allows(who, Action::Subscribe("$SYS/#")));

@@ -3,6 +3,8 @@
 //! Standard locks only, none held across a call out; everything else that engines know of each other they tell each
 //! other ([`crate::effects::PeerMsg`]).
 
+mod kept;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +14,8 @@ use crate::policy::Durability;
 use crate::retained::{Retained, RetainedLimits};
 use crate::store::SessionNumber;
 use crate::trie::{GroupKey, GroupRef, Tree};
+
+pub(crate) use kept::{Kept, KeptGroups};
 
 /// One per broker.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Shared {
     congested: Mutex<Set<SessionId>>,
     congested_group_count: AtomicUsize,
     congested_groups: Mutex<Set<Arc<GroupKey>>>,
+    /// The groups that are kept without a member.
+    pub(crate) kept_groups: KeptGroups,
 }
 
 impl Shared {
@@ -69,6 +75,7 @@ impl Shared {
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
             congested_group_count: AtomicUsize::new(0),
             congested_groups: Mutex::new(Set::with_hasher(seed.derive(4))),
+            kept_groups: KeptGroups::new(seed.derive(5), workers.max(1)),
         }
     }
 

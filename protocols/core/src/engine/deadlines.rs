@@ -3,6 +3,7 @@
 
 use slab::Slab;
 
+use super::share::HomeGroup;
 use super::{ConnState, Engine, NO_SESSION, Timer};
 use crate::effects::{Effect, Effects};
 use crate::id::{ConnId, Now};
@@ -13,11 +14,14 @@ use crate::store::{StoreOp, Ticket};
 /// Between two sweeps for what has expired, ms.
 pub(super) const SWEEP_INTERVAL_MS: u64 = 10_000;
 
-/// Deadlines of one connection: its CONNECT, its keep alive, our heart-beat, its refused message.
-const PER_CONN: usize = 4;
+/// Deadlines of one connection: its CONNECT, its keep alive, our heart-beat, its refused message, the queue it waits for.
+const PER_CONN: usize = 5;
 
 /// Deadlines of one session: its expiry and its will.
 const PER_SESSION: usize = 2;
+
+/// Deadlines of one group: the first of all that falls due there.
+const PER_GROUP: usize = 1;
 
 /// Void deadlines that are not worth a look.
 const VOID_IGNORED: usize = 64;
@@ -28,12 +32,13 @@ const ROOM_KEPT: usize = 256;
 impl Engine {
     /// Sets a timer. Whoever comes and goes leaves deadlines behind, some of them a day away, some a week: when more
     /// are set than can mean anything twice over, those that mean nothing go. So there are never more than a fixed
-    /// number for each connection and session, and each pays for its own removal.
+    /// number for each connection, session and group, and each pays for its own removal.
     pub(super) fn arm(&mut self, deadline_ms: u64, timer: Timer) {
-        let most = PER_CONN * self.conns.len() + PER_SESSION * self.sessions.len() + VOID_IGNORED;
+        let (conns, sessions, groups) = (self.conns.len(), self.sessions.len(), self.groups.len());
+        let most = PER_CONN * conns + PER_SESSION * sessions + PER_GROUP * groups + VOID_IGNORED;
         if self.wheel.len() >= 2 * most {
-            let (conns, sessions) = (&self.conns, &self.sessions);
-            self.wheel.retain(|timer| applies(timer, conns, sessions));
+            let (conns, sessions, groups) = (&self.conns, &self.sessions, &self.groups);
+            self.wheel.retain(|timer| applies(timer, conns, sessions, groups));
         }
         self.wheel.insert(deadline_ms, timer);
     }
@@ -65,6 +70,9 @@ impl Engine {
                     self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
                 }
             }
+            Timer::Throttle(conn) => self.throttle_due(now, conn, fx),
+            Timer::Group { slot, .. } if is_armed(timer, &self.groups) => self.group_due(now, slot, fx),
+            Timer::Group { .. } => {}
             Timer::SessionExpiry { slot, number, absence } => {
                 let due = self
                     .session(slot)
@@ -87,6 +95,7 @@ impl Engine {
                 for (version, message) in removed {
                     fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
                 }
+                self.sweep_throttled();
                 self.shrink();
                 self.tell_of_drops(fx);
                 self.arm(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
@@ -158,8 +167,15 @@ fn room_for(len: usize) -> usize {
     ROOM_KEPT.max(2 * len)
 }
 
+/// Whether it is a group's timer, and the one that the group waits for.
+fn is_armed(timer: Timer, groups: &Slab<HomeGroup>) -> bool {
+    let Timer::Group { slot, incarnation, at_ms } = timer else { return false };
+    let home = groups.get(slot as usize);
+    home.is_some_and(|home| home.incarnation == incarnation && home.armed_ms == at_ms)
+}
+
 /// Whether a timer's firing could still mean something.
-fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>) -> bool {
+fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>, groups: &Slab<HomeGroup>) -> bool {
     let conn = |conn: ConnId| {
         conns.get(conn.slot as usize).filter(|state| state.open && state.generation == conn.generation)
     };
@@ -169,7 +185,8 @@ fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>) -> bool 
     };
     match timer {
         Timer::Connect(of) => conn(of).is_some_and(|state| state.session == NO_SESSION),
-        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) => {
+        Timer::Group { .. } => is_armed(timer, groups),
+        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) | Timer::Throttle(of) => {
             conn(of).is_some_and(|state| state.session != NO_SESSION)
         }
         Timer::SessionExpiry { slot, number, absence } => absent(slot, number, absence).is_some(),

@@ -4,7 +4,8 @@
 //! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
 //! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
 //! `wills`, `deadlines` (what falls due), `publish` (messages come in), `parked` (what waits for another worker),
-//! `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`, `share` (groups), `answers`
+//! `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`, `share` (groups), `queues` (what
+//! only queues have), `letters` (what dies there), `throttle` (who waits for them), `answers`
 //! (acknowledgements in order, and what waits for the store), `recover` (what a restart finds).
 
 mod acknowledge;
@@ -13,6 +14,7 @@ mod commit;
 mod connect;
 mod consume;
 mod deadlines;
+mod letters;
 mod origin;
 mod outbound;
 mod parked;
@@ -26,6 +28,7 @@ mod share;
 mod stats;
 mod subscribe;
 mod talk;
+mod throttle;
 mod wills;
 
 use std::collections::VecDeque;
@@ -49,11 +52,13 @@ use crate::timer::Wheel;
 use crate::trie::GroupKey;
 
 use answers::{Answers, Inbound, Waiting};
+use letters::Letter;
 pub use outbound::Pulled;
 use parked::Parked;
 pub use recover::recover;
 use share::HomeGroup;
 pub use stats::Stats;
+use throttle::Throttled;
 
 /// Credit is given back in portions of this part of the window.
 const CREDIT_PORTIONS: u32 = 8;
@@ -150,6 +155,8 @@ enum Timer {
     KeepAlive(ConnId),
     Beat(ConnId),
     RefuseTimeout(ConnId),
+    Throttle(ConnId),
+    Group { slot: u32, incarnation: u32, at_ms: u64 },
     SessionExpiry { slot: u32, number: SessionNumber, absence: u32 },
     WillDelay { slot: u32, number: SessionNumber, absence: u32 },
     Sweep,
@@ -170,6 +177,14 @@ pub struct Engine {
     next_group: u32,
     /// Groups whose backlog may move.
     groups_to_drain: Vec<u32>,
+    /// How many changes among the kept groups the store was told of, and which groups' last ones; see
+    /// [`Engine::tell_store_of_groups`].
+    groups_known: u64,
+    said: Map<SessionNumber, u64>,
+    /// Dead letters on their way; emptied like the wills.
+    letters: VecDeque<Letter>,
+    /// Publishers that wait for full queues.
+    throttled: Throttled,
     /// Wills that are due; emptied, like the groups to drain, at the end of every [`Engine::handle`] and
     /// [`Engine::pull`].
     wills: VecDeque<Arc<Message>>,
@@ -220,6 +235,10 @@ impl Engine {
             group_slots: Map::with_hasher(seed.derive(1)),
             next_group: 0,
             groups_to_drain: Vec::new(),
+            groups_known: 0,
+            said: Map::with_hasher(seed.derive(4)),
+            letters: VecDeque::new(),
+            throttled: Throttled::new(&seed.derive(5)),
             wills: VecDeque::new(),
             to_resume: Vec::new(),
             waiting: Slab::new(),
@@ -271,6 +290,7 @@ impl Engine {
                 as u64,
             in_flight: self.traffic().map(|traffic| traffic.window.len() as u64).sum(),
             loans: self.groups.iter().map(|(_, home)| home.loans() as u64).sum(),
+            queues: self.shared.kept_groups.len() as u64,
             parked: self.parked.len() as u64,
             awaited: self.waiting.len() as u64,
             mail_out: self.credit.iter().map(|&credit| i64::from(self.shared.peer_window()) - credit).sum(),
@@ -355,6 +375,9 @@ impl Engine {
             self.drain_groups(now, fx);
             while let Some(conn) = self.to_resume.pop() {
                 self.resume_reads(now, conn, fx);
+            }
+            if self.publish_next_letter(now, fx) {
+                continue;
             }
             let Some(will) = self.wills.pop_front() else { break };
             let publisher = will.publisher();
@@ -507,7 +530,8 @@ impl Engine {
                     *credit += i64::from(count);
                 }
                 self.unpark(now, fx);
-                self.groups_to_drain.extend(self.groups.iter().map(|(slot, _)| slot as u32));
+                let waits = self.groups.iter().filter(|(_, home)| home.backlog() > 0);
+                self.groups_to_drain.extend(waits.map(|(slot, _)| slot as u32));
             }
         }
     }

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use super::share::around;
 use super::{Engine, Timer};
 use crate::effects::{Effect, Effects};
+use crate::group::Around;
 use crate::hash::Map;
 use crate::id::{Now, Qos, WorkerId};
 use crate::message::Message;
@@ -37,7 +39,7 @@ pub fn recover(engines: &mut [Engine], recovered: Recovered, now: Now) -> Vec<Ef
         groups.insert(group.number, (group.group.clone(), group.filter.clone()));
         let home = shared.home_of_group(&group.group, &group.filter);
         if let Some(engine) = engines.get_mut(home.index()) {
-            engine.restore_group(group);
+            engine.restore_group(now, group);
         }
     }
     let mut due_wills = Vec::new();
@@ -226,10 +228,13 @@ impl Engine {
         self.enter_subscription(slot, index, fx);
     }
 
-    fn restore_group(&mut self, recovered: RecoveredGroup) {
+    fn restore_group(&mut self, now: Now, recovered: RecoveredGroup) {
         let key = Arc::new(GroupKey { group: recovered.group, filter: recovered.filter });
         let Some(slot) = self.new_group(&key) else { return };
+        self.resume_group(now, slot, recovered.number, recovered.options);
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        home.resume(recovered.number, recovered.queue);
+        for (message, deliveries) in recovered.queue {
+            home.group.restore(message, deliveries, &around!(self, now, &home.terms));
+        }
     }
 }

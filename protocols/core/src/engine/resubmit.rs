@@ -110,6 +110,7 @@ impl Engine {
     }
 
     fn submit_groups(&mut self, fx: &mut Effects) {
+        self.submit_kept_again(fx);
         let shared = Arc::clone(&self.shared);
         for (_, home) in &mut self.groups {
             home.submit_again(fx, |session, message| {

@@ -1,12 +1,17 @@
-//! Shared subscriptions across workers: the home chooses, the member's worker delivers and reports.
+//! Groups at their home: who their members are, who of them gets a message, how loans end.
+//!
+//! The home chooses, the member's worker delivers and reports. What only queues and durable subscriptions have, from
+//! their making to their end, is in `queues`; what becomes of their dead letters in `letters`.
 
 use std::sync::Arc;
 
 use super::Engine;
 use super::publish::acknowledged;
 use crate::effects::{DropReason, Effect, Effects, JoinError, PeerMsg};
-use crate::group::{Choice, Group, GroupLimits, Lease, Member, Outcome, QueueOptions};
-use crate::id::{Now, Qos, SessionId, WorkerId};
+use crate::group::{
+    Around, Choice, Death, Gone, Group, Lease, Member, Next, Outcome, QueueOptions, Settled, Terms,
+};
+use crate::id::{Now, Qos, SessionId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
 use crate::session::Session;
@@ -14,18 +19,32 @@ use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
 use crate::trie::{GroupKey, GroupRef};
 
+use super::queues::{GroupKind, terms_of};
+
 /// A group whose home this worker is.
 #[derive(Debug)]
 pub(super) struct HomeGroup {
-    key: Arc<GroupKey>,
-    filter: TopicFilter,
-    group: Group,
+    pub(super) key: Arc<GroupKey>,
+    pub(super) filter: TopicFilter,
+    pub(super) kind: GroupKind,
+    pub(super) group: Group,
+    /// Tells it from an earlier group in the same slot.
+    pub(super) incarnation: u32,
+    /// What was said of it.
+    pub(super) options: Arc<QueueOptions>,
+    /// What follows from that and from the policy of `epoch`.
+    pub(super) terms: Terms,
+    pub(super) epoch: u64,
     /// Whether publishers are refused for it.
-    congested: bool,
-    /// Its number in the store, while it has a member whose session is kept.
-    number: Option<SessionNumber>,
+    pub(super) congested: bool,
+    /// Its number in the store, while it is kept.
+    pub(super) number: Option<SessionNumber>,
     /// Whether the store knows that a member's client is there.
-    online: bool,
+    pub(super) online: bool,
+    /// Since when it has had no member, monotonic ms.
+    pub(super) idle_since_ms: u64,
+    /// When its timer is set for, monotonic ms; `u64::MAX` for none.
+    pub(super) armed_ms: u64,
 }
 
 impl HomeGroup {
@@ -34,10 +53,9 @@ impl HomeGroup {
         self.group.backlog()
     }
 
-    /// What it was before a restart: its number in the store, and what waits.
-    pub(super) fn resume(&mut self, number: SessionNumber, queue: Vec<(Arc<Message>, u32)>) {
-        self.number = Some(number);
-        queue.into_iter().for_each(|(message, _)| self.group.restore(message));
+    /// Messages lent to members.
+    pub(super) fn loans(&self) -> usize {
+        self.group.loans()
     }
 
     /// Tells the store of the group and its messages again; `submit` gives a message a new number.
@@ -47,46 +65,59 @@ impl HomeGroup {
         mut submit: impl FnMut(SessionNumber, &Message) -> (Arc<Message>, StoreOp),
     ) {
         let Some(session) = self.number else { return };
-        let (group, filter) = (self.key.group.clone(), self.key.filter.clone());
-        fx.push(Effect::Store(
-            Ticket::NONE,
-            StoreOp::GroupKept { session, group, filter, options: Box::default() },
-        ));
+        fx.push(Effect::Store(Ticket::NONE, self.kept_op(session)));
         fx.push(Effect::Store(Ticket::NONE, StoreOp::Presence { session, online: self.online }));
-        self.group.change(|message| {
+        self.group.change(|message, deliveries| {
             let (message, op) = submit(session, message);
             fx.push(Effect::Store(Ticket::NONE, op));
+            if deliveries > 0 {
+                let released = StoreOp::Released { session, record: message.record(), deliveries };
+                fx.push(Effect::Store(Ticket::NONE, released));
+            }
             message
         });
     }
 
-    /// Messages lent to members.
-    pub(super) fn loans(&self) -> usize {
-        self.group.loans()
+    /// What tells the store of the group.
+    pub(super) fn kept_op(&self, session: SessionNumber) -> StoreOp {
+        let (group, filter) = (self.key.group.clone(), self.key.filter.clone());
+        StoreOp::GroupKept { session, group, filter, options: Box::new((*self.options).clone()) }
+    }
+
+    /// Whether it is to be kept in the store.
+    fn is_kept(&self) -> bool {
+        self.kind != GroupKind::Share || self.group.is_durable() || self.terms.keeps
     }
 }
 
+/// The parts of an engine that a group's step looks at, beside the group itself.
+macro_rules! around {
+    ($engine:expr, $now:expr, $terms:expr) => {
+        Around { now: $now, terms: $terms, seed: &$engine.seed, own: $engine.id, credit: &$engine.credit }
+    };
+}
+pub(super) use around;
+
 impl Engine {
-    fn group_limits(&self) -> GroupLimits {
-        let limits = &self.policy.limits;
-        GroupLimits {
-            max_messages: limits.max_queued_messages,
-            max_bytes: limits.max_queued_bytes,
-            // No more than its queue has room for, or the group itself would make a slow consumer of it.
-            max_outstanding: u32::from(limits.max_inflight)
-                .min(u32::try_from(limits.max_queued_messages).unwrap_or(u32::MAX))
-                .max(1),
-            overflow: limits.overflow,
+    /// The terms of a group, as the policy in force and its options make them.
+    pub(super) fn renew_terms(&mut self, slot: u32) {
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        if home.epoch != self.policy.epoch {
+            home.epoch = self.policy.epoch;
+            home.terms = terms_of(&self.policy.limits, home.kind, &home.key, &home.options);
         }
     }
 
     /// Lets the publishers know whether a group's backlog has room.
-    fn note_congestion(&mut self, slot: u32) {
-        let limits = self.group_limits();
+    pub(super) fn note_congestion(&mut self, now: Now, slot: u32, fx: &mut Effects) {
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        let congested = home.group.is_congested(limits);
+        let congested = home.group.is_congested(&home.terms);
         if std::mem::replace(&mut home.congested, congested) != congested {
-            self.shared.set_group_congested(&home.key, congested);
+            let key = Arc::clone(&home.key);
+            self.shared.set_group_congested(&key, congested);
+            if !congested {
+                self.tell_uncongested(now, &key, fx);
+            }
         }
     }
 
@@ -94,98 +125,125 @@ impl Engine {
     pub(super) fn join_here(
         &mut self,
         key: &Arc<GroupKey>,
-        member: Member,
-        _options: Option<&QueueOptions>,
+        mut member: Member,
+        options: Option<&QueueOptions>,
         fx: &mut Effects,
     ) -> Result<(), JoinError> {
-        let known = self.group_slots.get(key).copied();
-        let Some(slot) = known.or_else(|| self.new_group(key)) else { return Ok(()) };
+        let kind = GroupKind::of(key);
+        // What waits for one subscriber is nobody else's.
+        member.exclusive |= kind == GroupKind::Durable;
+        let slot = match self.group_slots.get(key) {
+            Some(&slot) => slot,
+            None if kind == GroupKind::Share => {
+                let Some(slot) = self.new_group(key) else { return Ok(()) };
+                slot
+            }
+            None => self.open_queue(key, fx)?,
+        };
         let Some(home) = self.groups.get_mut(slot as usize) else { return Ok(()) };
-        home.group.join(member);
+        home.group.join(member)?;
+        if let Some(options) = options {
+            self.apply_options(slot, options, fx);
+        }
         self.keep_group(slot, fx);
         self.enter_group(slot);
+        self.drop_unwanted(slot, fx);
         self.groups_to_drain.push(slot);
         Ok(())
     }
-
-    /// What waits in a queue, without what is lent.
-    pub(super) fn browse_here(&self, _key: &Arc<GroupKey>) -> Vec<Arc<Message>> {
-        Vec::new()
-    }
-
-    /// Ends a durable subscription or a queue with all that waits there.
-    pub(super) fn forget_here(&mut self, _now: Now, _key: &Arc<GroupKey>, _fx: &mut Effects) {}
-
-    /// A queue that publishers here had to wait for has room again.
-    pub(super) fn uncongested(&mut self, _now: Now, _key: &Arc<GroupKey>, _fx: &mut Effects) {}
 
     /// A group without a member, which the caller finds one for.
     pub(super) fn new_group(&mut self, key: &Arc<GroupKey>) -> Option<u32> {
         // It was checked when a member's session took it; here it is only taken apart again.
         let filter = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST).ok()?;
+        let kind = GroupKind::of(key);
+        let options = Arc::<QueueOptions>::default();
         self.next_group = self.next_group.wrapping_add(1);
         let group = HomeGroup {
             key: Arc::clone(key),
             filter,
+            kind,
             group: Group::new(self.next_group),
+            incarnation: self.next_group,
+            terms: terms_of(&self.policy.limits, kind, key, &options),
+            epoch: self.policy.epoch,
+            options,
             congested: false,
             number: None,
             online: false,
+            idle_since_ms: u64::MAX,
+            armed_ms: u64::MAX,
         };
         let slot = self.groups.insert(group) as u32;
         self.group_slots.insert(Arc::clone(key), slot);
         Some(slot)
     }
 
-    /// Forgets a group that only the store knows, and the tree does not.
-    fn forget_group(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+    /// Ends a group with all that waits there.
+    pub(super) fn end_group(&mut self, now: Now, slot: u32, fx: &mut Effects) {
         let Some(home) = self.groups.try_remove(slot as usize) else { return };
         self.group_slots.remove(&home.key);
+        let reason = if home.kind == GroupKind::Share {
+            self.shared.tree.leave_group(&home.filter, &home.key.group);
+            DropReason::NoGroupMember
+        } else {
+            self.shared.kept_groups.end(&self.shared.tree, &home.key, &home.filter);
+            DropReason::QueueEnded
+        };
         if let Some(session) = home.number {
+            self.said.remove(&session);
             let records = home.group.records();
             fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupEnded { session, records }));
         }
+        if home.congested {
+            self.shared.set_group_congested(&home.key, false);
+            self.tell_uncongested(now, &home.key, fx);
+        }
         for _ in 0..home.group.backlog() {
-            self.count_drop(now, DropReason::NoGroupMember, &home.key.filter, fx);
+            self.count_drop(now, reason, &home.key.filter, fx);
         }
     }
 
-    /// After a restart, when every member is back: ends what no member keeps.
+    /// After a restart, when every member is back: ends what nothing keeps.
     pub(super) fn groups_recovered(&mut self, now: Now, fx: &mut Effects) {
         self.recovering = false;
         let slots: Vec<_> = self.groups.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
-            if self.groups.get(slot as usize).is_some_and(|home| home.group.members().is_empty()) {
-                self.forget_group(now, slot, fx);
-            } else {
+            let Some(home) = self.groups.get_mut(slot as usize) else { continue };
+            if !home.group.members().is_empty() {
                 self.keep_group(slot, fx);
+            } else if home.stays_empty() {
+                home.idle_since_ms = now.mono_ms;
+                self.enter_group(slot);
+            } else {
+                self.end_group(now, slot, fx);
             }
+            self.note_congestion(now, slot, fx);
+            self.arm_group(now, slot);
         }
     }
 
     fn enter_group(&self, slot: u32) {
-        let Some(home) = self.groups.get(slot as usize) else { return };
+        let Some(home) = self.groups.get(slot as usize).filter(|home| home.kind == GroupKind::Share) else {
+            // A queue is entered when it is made.
+            return;
+        };
         let group = GroupRef { key: Arc::clone(&home.key), home: self.id, number: home.number };
         self.shared.tree.join_group(&home.filter, group);
     }
 
     /// Tells the store and the tree when a group begins or ceases to be kept, or its members come or go.
-    fn keep_group(&mut self, slot: u32, fx: &mut Effects) {
+    pub(super) fn keep_group(&mut self, slot: u32, fx: &mut Effects) {
         if self.recovering {
             return;
         }
-        let shared = &self.shared;
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        match (home.number, home.group.is_durable()) {
+        match (home.number, home.is_kept()) {
             (None, true) => {
-                let session = shared.next_session();
+                let session = self.shared.next_session();
                 home.number = Some(session);
                 home.online = false;
-                let (group, filter) = (home.key.group.clone(), home.key.filter.clone());
-                fx.push(Effect::Store(
-                    Ticket::NONE,
-                    StoreOp::GroupKept { session, group, filter, options: Box::default() },
-                ));
+                fx.push(Effect::Store(Ticket::NONE, home.kept_op(session)));
                 self.enter_group(slot);
             }
             (Some(session), false) => {
@@ -206,7 +264,7 @@ impl Engine {
     }
 
     /// The group is done with a message that the store keeps for it.
-    fn group_settled(&self, slot: u32, record: u64, fx: &mut Effects) {
+    pub(super) fn group_settled(&self, slot: u32, record: u64, fx: &mut Effects) {
         if let Some(session) = self.groups.get(slot as usize).and_then(|home| home.number)
             && record != 0
         {
@@ -214,26 +272,36 @@ impl Engine {
         }
     }
 
-    /// A member leaves; with the last one the group ends.
+    /// A share keeps nothing that none of its members wants: they have changed.
+    fn drop_unwanted(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        if home.kind != GroupKind::Share {
+            return;
+        }
+        for gone in home.group.take_unwanted() {
+            self.group_settled(slot, gone.message.record(), fx);
+        }
+    }
+
+    /// A member leaves; with the last one the group ends, unless it is kept.
     pub(super) fn leave_here(&mut self, now: Now, key: &Arc<GroupKey>, session: SessionId, fx: &mut Effects) {
         let Some(&slot) = self.group_slots.get(key) else { return };
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        if !home.group.leave(session) {
-            self.groups_to_drain.push(slot);
-            return self.keep_group(slot, fx);
+        let before = home.group.members().len();
+        let is_empty = home.group.leave(session);
+        if before == 0 {
+            // Whoever it did not let in.
+            return;
         }
+        if is_empty && !home.stays_empty() {
+            return self.end_group(now, slot, fx);
+        }
+        if is_empty {
+            home.idle_since_ms = now.mono_ms;
+        }
+        self.drop_unwanted(slot, fx);
+        self.groups_to_drain.push(slot);
         self.keep_group(slot, fx);
-        let Some(home) = self.groups.get(slot as usize) else { return };
-        let waiting = home.group.backlog();
-        if home.congested {
-            self.shared.set_group_congested(key, false);
-        }
-        self.shared.tree.leave_group(&home.filter, &key.group);
-        self.groups.try_remove(slot as usize);
-        self.group_slots.remove(key);
-        for _ in 0..waiting {
-            self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
-        }
     }
 
     pub(super) fn presence_here(
@@ -261,42 +329,47 @@ impl Engine {
         number: Option<SessionNumber>,
         fx: &mut Effects,
     ) {
-        let limits = self.group_limits();
-        let strategy = self.policy.limits.share_strategy;
-        let known = self.group_slots.get(key).copied();
+        let known = self.group_slots.get(key).copied().or_else(|| self.opened_queue(now, key));
         let numbered = known.and_then(|slot| self.groups.get(slot as usize)?.number);
         if let Some(number) = number.filter(|&number| message.record() != 0 && numbered != Some(number)) {
             // The group it was stored for has ended meanwhile, and could not say so of a message that it did not have.
             acknowledged(number, message.record(), fx);
         }
         let Some(slot) = known else {
-            return self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
+            let is_share = GroupKind::of(key) == GroupKind::Share;
+            let reason = if is_share { DropReason::NoGroupMember } else { DropReason::QueueEnded };
+            return self.count_drop(now, reason, &key.filter, fx);
         };
-        let (own, credit) = (self.id, &self.credit);
-        let reachable = |worker| can_reach(own, credit, worker);
+        self.renew_terms(slot);
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        match home.group.offer(message, strategy, limits, &self.seed, reachable) {
-            Choice::Send(place, loan) => self.lend(now, slot, place, loan, Arc::clone(message), fx),
+        match home.group.offer(message, &around!(self, now, &home.terms)) {
+            Choice::Send(place, loan) => self.lend(now, slot, place, loan, Arc::clone(message), 0, fx),
             Choice::Kept => {}
             Choice::Displaced(messages) => {
-                for displaced in messages {
-                    self.count_drop(now, DropReason::QueueFull, &key.filter, fx);
-                    self.group_settled(slot, displaced.record(), fx);
+                for gone in messages {
+                    self.bury(now, slot, gone, Death::Overflow, fx);
                 }
             }
             Choice::Full => {
-                self.count_drop(now, DropReason::QueueFull, &key.filter, fx);
-                self.group_settled(slot, message.record(), fx);
+                let gone = Gone { message: Arc::clone(message), deliveries: 0 };
+                self.bury(now, slot, gone, Death::Overflow, fx);
             }
             Choice::Dropped => {
                 self.count_drop(now, DropReason::NoGroupMember, &key.filter, fx);
                 self.group_settled(slot, message.record(), fx);
             }
+            Choice::Unwanted => self.group_settled(slot, message.record(), fx),
+            Choice::Duplicate => {
+                self.count_drop(now, DropReason::Duplicate, &key.filter, fx);
+                self.group_settled(slot, message.record(), fx);
+            }
         }
-        self.note_congestion(slot);
+        self.note_congestion(now, slot, fx);
+        self.arm_group(now, slot);
     }
 
     /// Sends a message to the member that was chosen.
+    #[allow(clippy::too_many_arguments, reason = "what the group chose, taken apart once")]
     fn lend(
         &mut self,
         now: Now,
@@ -304,6 +377,7 @@ impl Engine {
         place: usize,
         loan: Option<u64>,
         message: Arc<Message>,
+        deliveries: u32,
         fx: &mut Effects,
     ) {
         let home = self.id;
@@ -319,10 +393,9 @@ impl Engine {
         let retain = message.retain() && member.retain_as_published;
         let (session, subscription_ids) = (member.session, member.subscription_ids.clone());
         if session.worker == home {
-            let extra = Extra { subscription_ids, lease, group, deliveries: 0 };
+            let extra = Extra { subscription_ids, lease, group, deliveries };
             self.lend_here(now, session, message, qos, retain, extra, fx);
         } else {
-            let deliveries = 0;
             let peer =
                 PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group, deliveries };
             self.send_peer(session.worker, peer, fx);
@@ -360,46 +433,60 @@ impl Engine {
         if lease.home != self.id {
             return self.send_peer(lease.home, PeerMsg::LeaseEnded(lease, outcome), fx);
         }
-        let record = self.groups.get_mut(lease.group as usize).and_then(|home| {
-            let record = home.group.settle(lease.number, outcome);
-            if home.group.backlog() > 0 {
-                self.groups_to_drain.push(lease.group);
+        self.renew_terms(lease.group);
+        let settled = match self.groups.get_mut(lease.group as usize) {
+            Some(home) => home.group.settle(lease.number, outcome, &home.terms),
+            None => Settled::Unknown,
+        };
+        match settled {
+            Settled::Unknown if matches!(outcome, Outcome::Returned | Outcome::Released) => {
+                // The group has ended meanwhile.
+                return self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
             }
-            record
-        });
-        if let Some(record) = record.filter(|_| outcome == Outcome::Finished) {
-            self.group_settled(lease.group, record, fx);
+            Settled::Late if matches!(outcome, Outcome::Finished | Outcome::Rejected) => {
+                self.stats.stray_acks += 1;
+            }
+            settled => self.loan_settled(now, lease.group, settled, fx),
         }
-        if record.is_none() && matches!(outcome, Outcome::Returned | Outcome::Released) {
-            // The last member has left meanwhile, and the group with it.
-            self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
+        if self.groups.get(lease.group as usize).is_some_and(|home| home.backlog() > 0) {
+            self.groups_to_drain.push(lease.group);
+        }
+    }
+
+    /// Does what follows from a loan's end.
+    pub(super) fn loan_settled(&mut self, now: Now, slot: u32, settled: Settled, fx: &mut Effects) {
+        match settled {
+            Settled::Unknown | Settled::Late | Settled::Back(_, None) => {}
+            Settled::Done(record) => self.group_settled(slot, record, fx),
+            Settled::Back(record, Some(deliveries)) => {
+                if let Some(session) = self.groups.get(slot as usize).and_then(|home| home.number)
+                    && record != 0
+                {
+                    let op = StoreOp::Released { session, record, deliveries };
+                    fx.push(Effect::Store(Ticket::NONE, op));
+                }
+            }
+            Settled::Dead(gone, death) => self.bury(now, slot, gone, death, fx),
         }
     }
 
     /// Hands out what waited in groups to which something has happened.
     pub(super) fn drain_groups(&mut self, now: Now, fx: &mut Effects) {
+        self.tell_store_of_groups(fx);
         while let Some(slot) = self.groups_to_drain.pop() {
-            let limits = self.group_limits();
-            let strategy = self.policy.limits.share_strategy;
-            loop {
-                let (own, credit) = (self.id, &self.credit);
-                let reachable = |worker| can_reach(own, credit, worker);
-                let Some(home) = self.groups.get_mut(slot as usize) else { break };
-                if let Some(expired) = home.group.pop_expired(now.mono_ms) {
-                    self.count_drop(now, DropReason::Expired, expired.topic().as_str(), fx);
-                    self.group_settled(slot, expired.record(), fx);
-                    continue;
+            self.renew_terms(slot);
+            while let Some(home) = self.groups.get_mut(slot as usize)
+                && let Some(next) = home.group.next(&around!(self, now, &home.terms))
+            {
+                match next {
+                    Next::Send { message, place, loan, deliveries } => {
+                        self.lend(now, slot, place, loan, message, deliveries, fx);
+                    }
+                    Next::Expired(gone) => self.bury(now, slot, gone, Death::Expired, fx),
                 }
-                let next = home.group.next_from_backlog(strategy, limits, &self.seed, reachable);
-                let Some((message, place, loan)) = next else { break };
-                self.lend(now, slot, place, loan, message, fx);
             }
-            self.note_congestion(slot);
+            self.note_congestion(now, slot, fx);
+            self.arm_group(now, slot);
         }
     }
-}
-
-/// Whether a worker can be sent data now.
-fn can_reach(own: WorkerId, credit: &[i64], worker: WorkerId) -> bool {
-    worker == own || credit.get(worker.index()).is_some_and(|&credit| credit > 0)
 }

@@ -23,6 +23,10 @@ pub struct Stats {
     pub wills: u64,
     /// Retained messages removed because they had expired.
     pub expired_retained: u64,
+    /// Messages that left a queue unconsumed and were published anew.
+    pub dead_letters: u64,
+    /// Queues and durable subscriptions of the whole broker.
+    pub queues: u64,
     /// Sessions, connected or not.
     pub sessions: u64,
     /// Sessions with a connection.

@@ -4,11 +4,38 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::hash::Seed;
+use crate::id::Now;
 use crate::message::{Fields, Publish};
+use crate::policy::ShareStrategy;
 use crate::topic::TopicName;
 
-const LIMITS: GroupLimits =
-    GroupLimits { max_messages: 3, max_bytes: 1 << 20, max_outstanding: 2, overflow: Overflow::DropNewest };
+/// A share's.
+const TERMS: Terms = Terms {
+    is_queue: false,
+    keeps: false,
+    strategy: ShareStrategy::RoundRobin,
+    max_messages: 3,
+    max_bytes: 1 << 20,
+    overflow: Overflow::DropNewest,
+    max_outstanding: 2,
+    max_window: 100,
+    max_lent_bytes: 1 << 20,
+    max_priority: 9,
+    message_ttl_ms: None,
+    max_deliveries: 3,
+    ack_deadline_ms: None,
+};
+
+fn seed() -> Seed {
+    Seed::new(7)
+}
+
+/// What a group is given at that time; every worker can be reached.
+fn around<T>(terms: &Terms, now_ms: u64, does: impl FnOnce(&Around<'_>) -> T) -> T {
+    let now = Now { mono_ms: now_ms, wall_ms: 1_000_000 + now_ms };
+    does(&Around { now, terms, seed: &seed(), own: WorkerId(0), credit: &[1, 1] })
+}
 
 fn session(slot: u32) -> SessionId {
     SessionId { worker: WorkerId((slot % 2) as u16), slot, incarnation: 1 }
@@ -31,7 +58,7 @@ fn member(slot: u32) -> Member {
 
 fn group(slots: std::ops::Range<u32>) -> Group {
     let mut group = Group::new(1);
-    slots.for_each(|slot| group.join(member(slot)));
+    slots.for_each(|slot| group.join(member(slot)).unwrap());
     group
 }
 
@@ -51,7 +78,7 @@ fn message(topic: &str, qos: Qos, expiry_s: Option<u32>) -> Arc<Message> {
 
 fn offer_as(group: &mut Group, strategy: ShareStrategy, topic: &str) -> Choice {
     let message = message(topic, Qos::AtLeastOnce, None);
-    group.offer(&message, strategy, LIMITS, &Seed::new(7), |_| true)
+    around(&Terms { strategy, ..TERMS }, 0, |around| group.offer(&message, around))
 }
 
 fn offer(group: &mut Group, topic: &str) -> Choice {
@@ -68,9 +95,12 @@ fn loan(choice: &Choice) -> u64 {
     *loan
 }
 
+fn settle(group: &mut Group, choice: &Choice) {
+    group.settle(loan(choice), Outcome::Finished, &TERMS);
+}
+
 fn next(group: &mut Group) -> Option<(String, u64)> {
-    let (message, _, loan) =
-        group.next_from_backlog(ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true)?;
+    let Next::Send { message, loan, .. } = around(&TERMS, 0, |around| group.next(around))? else { panic!() };
     Some((message.topic().as_str().to_owned(), loan.unwrap()))
 }
 
@@ -79,7 +109,7 @@ fn round_robin_goes_round_and_passes_over_the_absent() {
     let mut group = group(0..3);
     let turn = |group: &mut Group| {
         let choice = offer(group, "t");
-        group.settle(loan(&choice), Outcome::Finished);
+        settle(group, &choice);
         chosen(group, &choice)
     };
     // Sessions 0 and 2 are at home on worker 0.
@@ -96,11 +126,11 @@ fn least_inflight_prefers_whoever_has_least() {
     let first = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
     let second = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
     assert_ne!(chosen(&group, &first), chosen(&group, &second));
-    group.settle(loan(&second), Outcome::Finished);
+    settle(&mut group, &second);
     for _ in 0..2 {
         let third = offer_as(&mut group, ShareStrategy::LeastInflight, "t");
         assert_eq!(chosen(&group, &third), chosen(&group, &second));
-        group.settle(loan(&third), Outcome::Finished);
+        settle(&mut group, &third);
     }
 }
 
@@ -112,7 +142,7 @@ fn sticky_keeps_a_topic_and_a_leaving_member_moves_only_its_own() {
             .map(|number| {
                 let topic = format!("t/{number}");
                 let choice = offer_as(group, ShareStrategy::Sticky, &topic);
-                group.settle(loan(&choice), Outcome::Finished);
+                settle(group, &choice);
                 (topic, chosen(group, &choice))
             })
             .collect()
@@ -144,7 +174,7 @@ fn a_member_with_as_much_as_it_may_have_is_passed_over_and_waited_for() {
     offer(&mut group, "2");
     assert!(matches!(offer(&mut group, "3"), Choice::Kept));
     assert_eq!(next(&mut group), None);
-    assert_eq!(group.settle(loan(&first), Outcome::Finished), Some(0));
+    assert!(matches!(group.settle(loan(&first), Outcome::Finished, &TERMS), Settled::Done(0)));
     assert_eq!(next(&mut group).unwrap().0, "3");
 }
 
@@ -152,13 +182,9 @@ fn a_member_with_as_much_as_it_may_have_is_passed_over_and_waited_for() {
 fn a_worker_that_can_not_be_reached_is_passed_over() {
     let mut group = group(0..2);
     for _ in 0..2 {
-        let choice = group.offer(
-            &message("t", Qos::AtMostOnce, None),
-            ShareStrategy::RoundRobin,
-            LIMITS,
-            &Seed::new(7),
-            |worker| worker == WorkerId(1),
-        );
+        let (now, credit) = (Now::default(), [0, 1]);
+        let around = Around { now, terms: &TERMS, seed: &seed(), own: WorkerId(2), credit: &credit };
+        let choice = group.offer(&message("t", Qos::AtMostOnce, None), &around);
         assert_eq!(chosen(&group, &choice), 1);
         assert!(matches!(choice, Choice::Send(_, None)), "QoS 0 is not lent");
     }
@@ -171,12 +197,12 @@ fn without_anybody_online_only_a_durable_member_keeps_messages_within_bounds() {
     group.set_presence(session(1), false, false);
     assert!(matches!(offer(&mut group, "t"), Choice::Dropped));
     group.set_presence(session(1), false, true);
-    for _ in 0..LIMITS.max_messages {
+    for _ in 0..TERMS.max_messages {
         assert!(matches!(offer(&mut group, "t"), Choice::Kept));
     }
     assert!(matches!(offer(&mut group, "t"), Choice::Full), "one past the bound");
     let qos_0 = message("t", Qos::AtMostOnce, None);
-    let choice = group.offer(&qos_0, ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true);
+    let choice = around(&TERMS, 0, |around| group.offer(&qos_0, around));
     assert!(matches!(choice, Choice::Dropped), "QoS 0 is not kept");
 }
 
@@ -185,10 +211,10 @@ fn the_bound_on_bytes_holds_too() {
     let mut group = group(0..1);
     group.set_presence(session(0), false, true);
     let cost = message("t", Qos::AtLeastOnce, None).cost();
-    let tight = GroupLimits { max_bytes: 2 * cost, ..LIMITS };
+    let tight = Terms { max_bytes: 2 * cost, ..TERMS };
     let mut offer = || {
         let message = message("t", Qos::AtLeastOnce, None);
-        group.offer(&message, ShareStrategy::RoundRobin, tight, &Seed::new(7), |_| true)
+        around(&tight, 0, |around| group.offer(&message, around))
     };
     assert!(matches!((offer(), offer()), (Choice::Kept, Choice::Kept)));
     assert!(matches!(offer(), Choice::Full));
@@ -200,14 +226,14 @@ fn returned_loans_come_back_in_their_order_before_what_was_never_lent() {
     let loans = [offer(&mut group, "1"), offer(&mut group, "2")].map(|choice| loan(&choice));
     group.set_presence(session(0), false, true);
     assert!(matches!(offer(&mut group, "3"), Choice::Kept));
-    assert_eq!(group.settle(loans[1], Outcome::Returned), Some(0));
-    assert_eq!(group.settle(loans[0], Outcome::Returned), Some(0));
+    assert!(matches!(group.settle(loans[1], Outcome::Returned, &TERMS), Settled::Back(0, None)));
+    assert!(matches!(group.settle(loans[0], Outcome::Returned, &TERMS), Settled::Back(0, None)));
     assert_eq!(group.loans(), 0);
     group.set_presence(session(0), true, true);
     let (first, again) = next(&mut group).unwrap();
     assert_eq!((first.as_str(), next(&mut group).unwrap().0.as_str()), ("1", "2"));
     // Lent and returned once more, it is still the oldest.
-    assert_eq!(group.settle(again, Outcome::Returned), Some(0));
+    assert!(matches!(group.settle(again, Outcome::Returned, &TERMS), Settled::Back(0, None)));
     assert_eq!(next(&mut group).unwrap().0, "1");
 }
 
@@ -216,9 +242,9 @@ fn a_loan_ends_once_and_only_in_its_own_group() {
     let mut group = group(0..1);
     let number = loan(&offer(&mut group, "t"));
     assert_eq!(group.members()[0].outstanding, 1);
-    assert_eq!(Group::new(2).settle(number, Outcome::Returned), None);
-    assert_eq!(group.settle(number, Outcome::Finished), Some(0));
-    assert_eq!(group.settle(number, Outcome::Returned), None);
+    assert!(matches!(Group::new(2).settle(number, Outcome::Returned, &TERMS), Settled::Unknown));
+    assert!(matches!(group.settle(number, Outcome::Finished, &TERMS), Settled::Done(0)));
+    assert!(matches!(group.settle(number, Outcome::Returned, &TERMS), Settled::Unknown));
     assert_eq!((group.members()[0].outstanding, group.backlog()), (0, 0));
 }
 
@@ -228,18 +254,18 @@ fn who_leaves_and_joins_again_still_holds_its_loans() {
     let choice = offer(&mut group, "t");
     let who = chosen(&group, &choice);
     group.leave(session(who));
-    group.join(member(who));
+    group.join(member(who)).unwrap();
     let held = |group: &Group| {
         group.members().iter().find(|member| member.session == session(who)).unwrap().outstanding
     };
     assert_eq!(held(&group), 1);
     let again = Member { qos: Qos::AtLeastOnce, ..member(who) };
-    group.join(again);
+    group.join(again).unwrap();
     assert_eq!(group.members().len(), 2);
     assert_eq!(held(&group), 1, "new options forget nothing");
     group.leave(session(who));
-    assert_eq!(group.settle(loan(&choice), Outcome::Finished), Some(0));
-    group.join(member(who));
+    assert!(matches!(group.settle(loan(&choice), Outcome::Finished, &TERMS), Settled::Done(0)));
+    group.join(member(who)).unwrap();
     assert_eq!(held(&group), 0, "what was answered meanwhile is not held");
 }
 
@@ -247,16 +273,16 @@ fn who_leaves_and_joins_again_still_holds_its_loans() {
 #[allow(clippy::disallowed_methods, reason = "the test is about real time")]
 fn time_of_joins(loans: u32) -> Duration {
     let mut group = group(0..2);
-    let limits = GroupLimits { max_outstanding: loans, ..LIMITS };
+    let terms = Terms { max_outstanding: loans, ..TERMS };
     let message = message("t", Qos::AtLeastOnce, None);
     for _ in 0..loans {
-        group.offer(&message, ShareStrategy::RoundRobin, limits, &Seed::new(7), |_| true);
+        around(&terms, 0, |around| group.offer(&message, around));
     }
     let start = Instant::now();
     for _ in 0..10_000 {
-        group.join(member(0));
+        group.join(member(0)).unwrap();
         group.leave(session(0));
-        group.join(member(0));
+        group.join(member(0)).unwrap();
     }
     start.elapsed()
 }
@@ -273,8 +299,8 @@ fn what_has_expired_at_the_front_is_taken_out() {
     let mut group = group(0..1);
     group.set_presence(session(0), false, true);
     let short = message("short", Qos::AtLeastOnce, Some(1));
-    group.offer(&short, ShareStrategy::RoundRobin, LIMITS, &Seed::new(7), |_| true);
-    assert!(group.pop_expired(999).is_none());
-    assert!(group.pop_expired(1_000).is_some());
-    assert_eq!((group.backlog(), group.backlog_bytes), (0, 0));
+    around(&TERMS, 0, |around| group.offer(&short, around));
+    assert!(around(&TERMS, 999, |around| group.next(around)).is_none());
+    assert!(matches!(around(&TERMS, 1_000, |around| group.next(around)), Some(Next::Expired(_))));
+    assert_eq!((group.backlog(), group.backlog_bytes()), (0, 0));
 }

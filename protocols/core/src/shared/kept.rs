@@ -1,0 +1,191 @@
+//! The groups that are kept without a member, by their keys: queues and durable subscriptions. Whoever is first, a
+//! publisher or a consumer on any worker, makes one and gives it its number.
+//!
+//! The store must hear of a group before it hears of a message for it, and what two workers tell it comes in any order.
+//! So every worker tells it of every group, before anything else that it has to say: see [`KeptGroups::news`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::effects::JoinError;
+use crate::group::QueueOptions;
+use crate::hash::{Map, Seed};
+use crate::id::WorkerId;
+use crate::store::SessionNumber;
+use crate::topic::TopicFilter;
+use crate::trie::{GroupKey, GroupRef, Tree};
+
+/// A group that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// Its number in the store.
+    pub(crate) number: SessionNumber,
+    /// What was said of it.
+    pub(crate) options: Arc<QueueOptions>,
+    /// Rises with every change of the options.
+    pub(crate) version: u64,
+}
+
+/// Something that a worker has to tell the store.
+#[derive(Clone, Debug)]
+pub(crate) struct News {
+    /// The group.
+    pub(crate) key: Arc<GroupKey>,
+    /// The number that it has, or had.
+    pub(crate) number: SessionNumber,
+    /// What holds for it; `None` if it has ended.
+    pub(crate) kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Table {
+    groups: Map<Arc<GroupKey>, Kept>,
+    /// What has changed and not every worker knows, oldest first.
+    log: VecDeque<(Arc<GroupKey>, SessionNumber)>,
+    /// Changes before the first in the log.
+    forgotten: u64,
+    /// How many changes each worker knows of.
+    known: Box<[u64]>,
+}
+
+impl Table {
+    /// Into the tree as well, under the one lock: a group's end on one worker and its new beginning on another do not mix.
+    fn enter(
+        &mut self,
+        tree: &Tree,
+        (key, filter, home): (&Arc<GroupKey>, &TopicFilter, WorkerId),
+        kept: Kept,
+    ) {
+        tree.join_group(filter, GroupRef { key: Arc::clone(key), home, number: Some(kept.number) });
+        self.groups.insert(Arc::clone(key), kept);
+    }
+
+    fn note(&mut self, key: &Arc<GroupKey>, number: SessionNumber) -> u64 {
+        // One worker alone has nobody to tell.
+        if self.known.len() > 1 {
+            self.log.push_back((Arc::clone(key), number));
+        }
+        self.forgotten + self.log.len() as u64
+    }
+}
+
+/// See the module. Its lock is taken before the tree's, never the other way round.
+#[derive(Debug)]
+pub(crate) struct KeptGroups {
+    table: Mutex<Table>,
+    /// Changes so far.
+    changes: AtomicU64,
+}
+
+impl KeptGroups {
+    pub(crate) fn new(seed: Seed, workers: u16) -> Self {
+        let table = Table {
+            groups: Map::with_hasher(seed),
+            log: VecDeque::new(),
+            forgotten: 0,
+            known: vec![0; usize::from(workers)].into(),
+        };
+        Self { table: Mutex::new(table), changes: AtomicU64::new(0) }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table().groups.len()
+    }
+
+    /// What is known of a group.
+    pub(crate) fn get(&self, key: &GroupKey) -> Option<Kept> {
+        self.table().groups.get(key).cloned()
+    }
+
+    /// Enters a group into the table and the tree, unless it is there; `fresh` if it was not. At most `most` are.
+    pub(crate) fn ensure(
+        &self,
+        tree: &Tree,
+        (key, filter, home): (&Arc<GroupKey>, &TopicFilter, WorkerId),
+        most: usize,
+        number: impl FnOnce() -> SessionNumber,
+    ) -> Result<(Kept, bool), JoinError> {
+        let mut table = self.table();
+        if let Some(kept) = table.groups.get(key) {
+            return Ok((kept.clone(), false));
+        }
+        if table.groups.len() >= most {
+            return Err(JoinError::TooMany);
+        }
+        let kept = Kept { number: number(), options: Arc::default(), version: 0 };
+        table.enter(tree, (key, filter, home), kept.clone());
+        let changes = table.note(key, kept.number);
+        self.changes.store(changes, Ordering::Release);
+        Ok((kept, true))
+    }
+
+    /// Enters a group that the store has given back.
+    pub(crate) fn restore(
+        &self,
+        tree: &Tree,
+        group: (&Arc<GroupKey>, &TopicFilter, WorkerId),
+        number: SessionNumber,
+        options: Arc<QueueOptions>,
+    ) {
+        let kept = Kept { number, options, version: 0 };
+        self.table().enter(tree, group, kept);
+    }
+
+    /// Notes what holds for a group from now on; its new version.
+    pub(crate) fn set_options(&self, key: &Arc<GroupKey>, options: QueueOptions) -> Option<Kept> {
+        let mut table = self.table();
+        let kept = table.groups.get_mut(key)?;
+        kept.options = Arc::new(options);
+        kept.version += 1;
+        let kept = kept.clone();
+        let changes = table.note(key, kept.number);
+        self.changes.store(changes, Ordering::Release);
+        Some(kept)
+    }
+
+    /// Takes a group out of the table and the tree.
+    pub(crate) fn end(&self, tree: &Tree, key: &Arc<GroupKey>, filter: &TopicFilter) -> Option<Kept> {
+        let mut table = self.table();
+        let kept = table.groups.remove(key)?;
+        tree.leave_group(filter, &key.group);
+        let changes = table.note(key, kept.number);
+        self.changes.store(changes, Ordering::Release);
+        Some(kept)
+    }
+
+    /// What has changed since `known` changes were known to `worker`, and takes note that it knows now. Costs one load
+    /// when nothing has.
+    pub(crate) fn news(&self, worker: WorkerId, known: &mut u64) -> Vec<News> {
+        if self.changes.load(Ordering::Acquire) == *known {
+            return Vec::new();
+        }
+        let mut table = self.table();
+        let unknown = usize::try_from(known.saturating_sub(table.forgotten)).unwrap_or(usize::MAX);
+        let news = table.log.iter().skip(unknown).map(|(key, number)| News {
+            key: Arc::clone(key),
+            number: *number,
+            kept: table.groups.get(key).filter(|kept| kept.number == *number).cloned(),
+        });
+        let news = news.collect();
+        *known = table.forgotten + table.log.len() as u64;
+        if let Some(place) = table.known.get_mut(worker.index()) {
+            *place = *known;
+        }
+        let by_all = table.known.iter().copied().min().unwrap_or(*known);
+        while table.forgotten < by_all && table.log.pop_front().is_some() {
+            table.forgotten += 1;
+        }
+        news
+    }
+
+    /// Every group that is kept.
+    pub(crate) fn all(&self) -> Vec<(Arc<GroupKey>, Kept)> {
+        self.table().groups.iter().map(|(key, kept)| (Arc::clone(key), kept.clone())).collect()
+    }
+}
