@@ -19,6 +19,7 @@
 //! Where the specifications leave a choice, `framing.rs` says which was taken.
 
 mod address;
+pub mod client;
 mod command;
 mod dialect;
 mod encode;
