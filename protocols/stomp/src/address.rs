@@ -160,7 +160,7 @@ impl Grammar<'_> {
     /// # Errors
     /// What is wrong with the destination and how to mend it.
     pub fn to_core<'a>(&self, destination: &'a str, purpose: Purpose) -> Result<Cow<'a, str>, AddressError> {
-        let topic = self.read(destination, purpose)?;
+        let topic = self.read(destination)?;
         self.check(&topic, destination, purpose)?;
         Ok(topic)
     }
@@ -184,7 +184,7 @@ impl Grammar<'_> {
         }
     }
 
-    fn read<'a>(&self, destination: &'a str, purpose: Purpose) -> Result<Cow<'a, str>, AddressError> {
+    fn read<'a>(&self, destination: &'a str) -> Result<Cow<'a, str>, AddressError> {
         let Some(rest) = destination.strip_prefix('/') else { return self.queue(destination, destination) };
         let (kind, name) = match rest.split_once('/') {
             Some((kind, name)) => (kind, Some(name)),
@@ -203,12 +203,7 @@ impl Grammar<'_> {
                 None => Err(AddressError::Unknown(excerpt(destination))),
             },
             "temp-queue" | "temp-topic" => plain("$reply/", Some(self.token), name()?, destination),
-            "reply-queue" | "remote-temp-queue" => {
-                if purpose == Purpose::Subscribe && !self.is_own(name()?) {
-                    return Err(AddressError::Private(excerpt(destination)));
-                }
-                plain("$reply/", None, name()?, destination)
-            }
+            "reply-queue" | "remote-temp-queue" => plain("$reply/", None, name()?, destination),
             "stream" => Err(AddressError::Stream(excerpt(destination))),
             _ => Err(AddressError::Unknown(excerpt(destination))),
         }

@@ -327,3 +327,65 @@ fn nack_means_what_the_dialect_or_the_header_says() {
         assert!(world.last_asked().contains(&words), "{dialect:?}: {words} in {}", world.last_asked());
     }
 }
+
+#[test]
+fn a_queue_gives_each_message_to_one_consumer_and_again_after_nack() {
+    let mut world = World::new();
+    let (one, two) = (world.connect(Version::V12), world.connect(Version::V12));
+    world.send(one, "SEND\ndestination:/queue/q\nreceipt:stored\n\nwork\0");
+    let stored = world.take_one(one);
+    assert_eq!((stored.command, stored.header("receipt-id")), (Command::Receipt, "stored"));
+    world.send(two, "SUBSCRIBE\nid:w\ndestination:/queue/q\nack:client-individual\nreceipt:s\n\n\0");
+    let got = world.take(two);
+    let [receipt, first] = &got[..] else { panic!("not a receipt and a message: {got:#?}") };
+    assert_eq!(receipt.command, Command::Receipt);
+    assert_eq!((first.text(), first.header("destination")), ("work", "/queue/q"));
+    assert_eq!(first.get("redelivered"), None);
+    world.send(two, &format!("NACK\nid:{}\n\n\0", first.header("ack")));
+    let again = world.take_one(two);
+    assert_eq!(again.text(), "work");
+    assert_eq!((again.header("redelivered"), again.header("x-delivery-count")), ("true", "1"));
+    assert_ne!(again.header("ack"), first.header("ack"), "every delivery has a name of its own");
+    let done = world.frame(two, &format!("ACK\nid:{}\nreceipt:done", again.header("ack")));
+    assert_eq!(done[0].header("receipt-id"), "done");
+}
+
+#[test]
+fn a_lost_consumers_messages_go_to_the_next() {
+    let mut world = World::new();
+    let (one, two) = (world.connect(Version::V12), world.connect(Version::V12));
+    world.frame(one, "SUBSCRIBE\nid:w\ndestination:/queue/q\nack:client");
+    world.send(two, "SEND\ndestination:/queue/q\n\nwork\0");
+    assert_eq!(world.take_one(one).text(), "work");
+    world.lose(one);
+    let got = world.frame(two, "SUBSCRIBE\nid:w\ndestination:/queue/q\nack:client");
+    assert_eq!((got[0].text(), got[0].header("redelivered")), ("work", "true"));
+}
+
+#[test]
+fn a_browser_sees_everything_takes_nothing_and_is_told_when_it_has_seen_all() {
+    let mut world = World::new();
+    let client = world.connect(Version::V12);
+    world.send(client, "SEND\ndestination:/queue/q\n\none\0SEND\ndestination:/queue/q\n\ntwo\0");
+    let got = world.frame(client, "SUBSCRIBE\nid:b\ndestination:/queue/q\nbrowser:true\nack:client");
+    let bodies: Vec<_> = got.iter().map(|message| message.text()).collect();
+    assert_eq!(bodies, ["one", "two", ""]);
+    let end = got.last().unwrap();
+    assert_eq!((end.header("browser"), end.header("subscription")), ("end", "b"));
+    assert_eq!(world.frame(client, "UNSUBSCRIBE\nid:b\nreceipt:gone")[0].header("receipt-id"), "gone");
+    let taken = world.frame(client, "SUBSCRIBE\nid:c\ndestination:/queue/q");
+    assert_eq!(taken.len(), 2, "nothing was taken");
+}
+
+#[test]
+fn a_durable_subscription_keeps_what_came_meanwhile() {
+    let mut world = World::new();
+    let subscribe = "SUBSCRIBE\nid:d\ndestination:/topic/t\nack:client\nactivemq.subscriptionName:s";
+    let one = world.connect_with(Version::V12, "client-id:c\n");
+    world.frame(one, subscribe);
+    world.lose(one);
+    let other = world.connect(Version::V12);
+    world.send(other, "SEND\ndestination:/topic/t\npersistent:true\n\nmeanwhile\0");
+    let two = world.connect_with(Version::V12, "client-id:c\n");
+    assert_eq!(world.frame(two, subscribe)[0].text(), "meanwhile");
+}

@@ -2,7 +2,6 @@
 
 use noctule_core::consumer::{Request, Send};
 use noctule_core::effects::Input;
-use noctule_core::id::Qos;
 use noctule_core::message::{Fields, Publish};
 use noctule_core::refusal::Refusal;
 use noctule_core::topic::TopicName;
@@ -33,17 +32,13 @@ impl Turn<'_, '_> {
             self.consume_answers(reply_to, engine)?;
         }
         let payload = if sending.retain == Retain::Remove { &[] } else { frame.body };
-        // What is committed is stored, unless the client says that it need not be.
-        let unsaid = match sending.transaction {
-            Some(_) => Qos::AtLeastOnce.min(self.around.core.max_qos),
-            None => Qos::AtMostOnce,
-        };
         let send = Send {
             publish: Publish {
                 topic: TopicName::from_validated(&topic),
                 fields: Fields::from_validated([fields, &[], &[]]),
                 payload,
-                qos: sending.qos.unwrap_or(unsaid),
+                // The engine raises it where a queue or a transaction asks for more.
+                qos: sending.qos.unwrap_or_default(),
                 retain: sending.retain != Retain::No,
                 dup: false,
                 packet_id: None,

@@ -213,6 +213,17 @@ fn an_answer_that_nobody_asked_for_is_the_brokers_mistake() {
     assert_eq!(alone.reply(&Reply::Beat), "\n");
 }
 
+/// 1.2, "DISCONNECT": clients must not send any more after it.
+#[test]
+fn what_comes_after_disconnect_is_skipped_unread() {
+    let mut alone = Alone::new("1.2");
+    alone.send("DISCONNECT\n\n\0").unwrap();
+    let around = Surroundings { stomp: &alone.limits, core: &alone.core, now: alone.now };
+    let late = b"SEND\ndestination:/topic/a\n\n\0 nonsense";
+    assert!(matches!(alone.server.split(late, around), Ok(Split::Beats(len)) if len == late.len()));
+    assert!(matches!(alone.server.split(b"", around), Ok(Split::Incomplete)));
+}
+
 /// What every idle connection pays for: the slot, and what it holds beside with one subscription.
 #[test]
 fn an_idle_connection_with_one_subscription_takes_less_than_500_bytes() {
