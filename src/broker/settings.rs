@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use noctule_core::id::{Now, Qos};
-use noctule_core::policy::{self, DurabilityRules, Policy};
+use noctule_core::policy::{self, DurabilityRules, Policy, QueueDefaults};
 use noctule_core::retained::RetainedLimits;
 use noctule_core::topic::{TopicFilter, TopicLimits};
 use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
@@ -112,12 +112,7 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         max_keep_alive_s: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
         max_session_expiry_s: seconds_u32(limits.max_session_expiry),
         refuse_timeout_ms: config.delivery.refuse_timeout.as_millis(),
-        overflow: match config.delivery.overflow {
-            config::Overflow::DropOldest => policy::Overflow::DropOldest,
-            config::Overflow::DropNewest => policy::Overflow::DropNewest,
-            config::Overflow::Refuse => policy::Overflow::Refuse,
-            config::Overflow::Disconnect => policy::Overflow::Disconnect,
-        },
+        overflow: overflow(config.delivery.overflow),
         share_strategy: match config.delivery.share_strategy {
             config::ShareStrategy::RoundRobin => policy::ShareStrategy::RoundRobin,
             config::ShareStrategy::LeastInflight => policy::ShareStrategy::LeastInflight,
@@ -125,6 +120,28 @@ pub(super) fn core_limits(config: &Config) -> policy::Limits {
         },
         max_qos: Qos::ExactlyOnce,
         retain_available: limits.max_retained_messages > 0,
+        queues: queue_defaults(&config.queues),
+    }
+}
+
+fn overflow(configured: config::Overflow) -> policy::Overflow {
+    match configured {
+        config::Overflow::DropOldest => policy::Overflow::DropOldest,
+        config::Overflow::DropNewest => policy::Overflow::DropNewest,
+        config::Overflow::Refuse => policy::Overflow::Refuse,
+        config::Overflow::Disconnect => policy::Overflow::Disconnect,
+    }
+}
+
+fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
+    QueueDefaults {
+        max_queues: queues.max_queues as usize,
+        max_messages: queues.max_messages as usize,
+        max_bytes: queues.max_bytes.as_usize(),
+        overflow: overflow(queues.overflow),
+        max_deliveries: queues.max_deliveries,
+        ack_deadline_ms: queues.ack_deadline.as_millis(),
+        dead_letter_prefix: queues.dead_letter_prefix.as_str().into(),
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::mpsc::Sender;
 use bytes::BytesMut;
 use noctule_core::effects::{Effect, Effects, Input, PeerMsg, Reply};
 use noctule_core::engine::{Engine, Pulled};
-use noctule_core::id::{ConnId, Now, WorkerId};
+use noctule_core::id::{ConnId, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{Store, StoreEvent, Ticket};
 use noctule_stomp::server::{Scratch, Then};
