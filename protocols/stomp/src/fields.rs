@@ -373,7 +373,6 @@ fn put(fields: &mut Vec<u8>, id: u8, name: &str, value: &[u8]) -> Result<(), Hea
 }
 
 fn put_pair(fields: &mut Vec<u8>, name: &str, value: &str) -> Result<(), HeaderError> {
-    fields.reserve(5 + name.len() + value.len());
     fields.push(field::USER_PROPERTY);
     put_counted(fields, name, name.as_bytes())?;
     put_counted(fields, name, value.as_bytes())

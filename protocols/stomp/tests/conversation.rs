@@ -368,7 +368,7 @@ fn a_browser_sees_everything_takes_nothing_and_is_told_when_it_has_seen_all() {
     let client = world.connect(Version::V12);
     world.send(client, "SEND\ndestination:/queue/q\n\none\0SEND\ndestination:/queue/q\n\ntwo\0");
     let got = world.frame(client, "SUBSCRIBE\nid:b\ndestination:/queue/q\nbrowser:true\nack:client");
-    let bodies: Vec<_> = got.iter().map(|message| message.text()).collect();
+    let bodies: Vec<_> = got.iter().map(world::Got::text).collect();
     assert_eq!(bodies, ["one", "two", ""]);
     let end = got.last().unwrap();
     assert_eq!((end.header("browser"), end.header("subscription")), ("end", "b"));
