@@ -310,7 +310,7 @@ mod subscribing {
     fn an_unknown_subscription_cannot_be_unsubscribed() {
         let (mut world, client) = one();
         world.frame(client, "SUBSCRIBE\nid:1\ndestination:/topic/a");
-        assert_eq!(world.frame(client, "UNSUBSCRIBE\nid:1\nreceipt:1")[0].header("receipt-id"), "1");
+        assert_eq!(world.frame(client, "UNSUBSCRIBE\nid:1\nreceipt:1")[0].receipt(), "1");
         let frame = "UNSUBSCRIBE\nid:1\nreceipt:r\n\n\0";
         refused(&mut world, client, frame, &["subscription \"1\" is not there", "once"]);
         let (mut world, client) = one();
@@ -422,7 +422,7 @@ mod acknowledging {
         let (mut world, client) = one();
         let got = receive(&mut world, client, "a", "auto", 1);
         let receipt = world.frame(client, &format!("ACK\nid:{}\nreceipt:1", got[0].header("message-id")));
-        assert_eq!(receipt[0].header("receipt-id"), "1");
+        assert_eq!(receipt[0].receipt(), "1");
         world.frame(client, &format!("NACK\nid:{}", got[0].header("message-id")));
         assert!(world.asked.iter().all(|asked| !asked.contains("Settle")), "{:?}", world.asked);
         assert_eq!((world.closed(client), world.server(client).stray_acks()), (None, 0));
@@ -469,7 +469,7 @@ mod acknowledging {
         world.frame(client, &ack);
         world.frame(client, &ack);
         let receipt = world.frame(client, &format!("ACK\nid:{}\nreceipt:1", got[0].header("ack")));
-        assert_eq!(receipt[0].header("receipt-id"), "1");
+        assert_eq!(receipt[0].receipt(), "1");
         world.frame(client, "UNSUBSCRIBE\nid:a");
         world.frame(client, &ack);
         assert_eq!((world.closed(client), world.server(client).stray_acks()), (None, 3));
@@ -565,7 +565,7 @@ mod transactions {
         world.frame(client, &format!("ACK\nid:{}\ntransaction:x", got[1].header("ack")));
         assert_eq!(world.take(listener), []);
         let asked = world.asked.len();
-        assert_eq!(world.frame(client, "COMMIT\ntransaction:x\nreceipt:c")[0].header("receipt-id"), "c");
+        assert_eq!(world.frame(client, "COMMIT\ntransaction:x\nreceipt:c")[0].receipt(), "c");
         assert_eq!(world.asked.len(), asked + 1, "one request: {:?}", &world.asked[asked..]);
         assert_eq!(settled(world.last_asked()), (2, "Accept"));
         let got = world.take(listener);
@@ -585,12 +585,12 @@ mod transactions {
         world.frame(client, &format!("{ack}\ntransaction:x"));
         world.frame(client, &ack);
         assert_eq!(world.server(client).stray_acks(), 1, "it is the transaction's");
-        assert_eq!(world.frame(client, "ABORT\ntransaction:x\nreceipt:1")[0].header("receipt-id"), "1");
+        assert_eq!(world.frame(client, "ABORT\ntransaction:x\nreceipt:1")[0].receipt(), "1");
         world.frame(client, &ack);
         assert_eq!(settled(world.last_asked()), (2, "Accept"));
         assert!(world.asked.iter().all(|asked| !asked.contains("Commit(")), "{:?}", world.asked);
         // The name is free again.
-        assert_eq!(world.frame(client, "BEGIN\ntransaction:x\nreceipt:2")[0].header("receipt-id"), "2");
+        assert_eq!(world.frame(client, "BEGIN\ntransaction:x\nreceipt:2")[0].receipt(), "2");
     }
 
     #[test]
@@ -619,7 +619,7 @@ mod transactions {
         let got = receive(&mut world, client, "a", "client", 1);
         let mut receipt = |frame: &str| {
             world.send(client, &format!("{frame}\0"));
-            world.take_one(client).header("receipt-id").to_owned()
+            world.take_one(client).receipt().to_owned()
         };
         assert_eq!(receipt("BEGIN\ntransaction:x\nreceipt:1\n\n"), "1");
         assert_eq!(receipt("SEND\ndestination:/topic/t\ntransaction:x\nreceipt:2\n\nbody"), "2");
@@ -741,7 +741,7 @@ mod transactions {
         world.frame(client, "UNSUBSCRIBE\nid:a");
         world.frame(client, "COMMIT\ntransaction:x");
         let receipt = world.frame(client, "SUBSCRIBE\nid:b\ndestination:/topic/b\nreceipt:1");
-        assert_eq!(receipt[0].header("receipt-id"), "1", "the first subscription counts no longer");
+        assert_eq!(receipt[0].receipt(), "1", "the first subscription counts no longer");
     }
 
     #[test]
@@ -778,7 +778,7 @@ mod receipts {
             got.iter().all(|frame| frame.command == Command::Receipt && frame.body.is_empty()),
             "{got:?}"
         );
-        let texts: Vec<_> = got.iter().map(|frame| frame.header("receipt-id")).collect();
+        let texts: Vec<_> = got.iter().map(|frame| frame.receipt()).collect();
         assert_eq!(texts, ["sub", "send", "stored", "begin", "abort", "unsub", "bye"]);
         let mut world = World::new();
         let client = world.open();
@@ -791,7 +791,7 @@ mod receipts {
     fn a_receipt_id_is_what_was_asked_for() {
         let (mut world, client) = one();
         let got = world.frame(client, "BEGIN\ntransaction:t\nreceipt:a\\cb\\n\\\\ é");
-        assert_eq!(got[0].header("receipt-id"), "a:b\n\\ é");
+        assert_eq!(got[0].receipt(), "a:b\n\\ é");
     }
 
     /// 1.2, "DISCONNECT": clients must not send more after it, and nothing more is read.
@@ -801,7 +801,7 @@ mod receipts {
         let (client, listener) = (world.connect(Version::V12), world.connect(Version::V12));
         world.frame(listener, "SUBSCRIBE\nid:1\ndestination:/topic/t");
         world.send(client, "DISCONNECT\nreceipt:bye\n\n\0SEND\ndestination:/topic/t\n\nlate\0 nonsense");
-        assert_eq!(world.take_one(client).header("receipt-id"), "bye");
+        assert_eq!(world.take_one(client).receipt(), "bye");
         assert!(world.server(client).is_leaving() && !world.server(client).is_connected());
         assert_eq!(world.take(listener), []);
         assert!(world.asked.last().unwrap().contains("Leave"), "{:?}", world.asked);
@@ -812,7 +812,7 @@ mod receipts {
         let (mut world, client) = one();
         world.limits.max_receipt_bytes = 60;
         world.send(client, "BEGIN\ntransaction:t\nreceipt:short\n\n\0");
-        assert_eq!(world.take_one(client).header("receipt-id"), "short");
+        assert_eq!(world.take_one(client).receipt(), "short");
         let long = "r".repeat(61);
         world.send(client, &format!("BEGIN\ntransaction:u\nreceipt:{long}\n\n\0"));
         let error = world.error(client);

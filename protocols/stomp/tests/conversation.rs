@@ -27,7 +27,7 @@ fn a_message_to_a_topic_reaches_who_subscribed() {
     let (publisher, subscriber) = (world.connect(Version::V12), world.connect(Version::V12));
     let receipt = world.frame(subscriber, "SUBSCRIBE\nid:s1\ndestination:/topic/a/+\nreceipt:r1");
     assert_eq!(receipt[0].command, Command::Receipt);
-    assert_eq!(receipt[0].header("receipt-id"), "r1");
+    assert_eq!(receipt[0].receipt(), "r1");
     world.send(publisher, "SEND\ndestination:/topic/a/b\nx:1\nx:2\n\nhello\0");
     let message = world.take_one(subscriber);
     assert_eq!(message.command, Command::Message);
@@ -334,7 +334,7 @@ fn a_queue_gives_each_message_to_one_consumer_and_again_after_nack() {
     let (one, two) = (world.connect(Version::V12), world.connect(Version::V12));
     world.send(one, "SEND\ndestination:/queue/q\nreceipt:stored\n\nwork\0");
     let stored = world.take_one(one);
-    assert_eq!((stored.command, stored.header("receipt-id")), (Command::Receipt, "stored"));
+    assert_eq!((stored.command, stored.receipt()), (Command::Receipt, "stored"));
     world.send(two, "SUBSCRIBE\nid:w\ndestination:/queue/q\nack:client-individual\nreceipt:s\n\n\0");
     let got = world.take(two);
     let [receipt, first] = &got[..] else { panic!("not a receipt and a message: {got:#?}") };
@@ -347,7 +347,7 @@ fn a_queue_gives_each_message_to_one_consumer_and_again_after_nack() {
     assert_eq!((again.header("redelivered"), again.header("x-delivery-count")), ("true", "1"));
     assert_ne!(again.header("ack"), first.header("ack"), "every delivery has a name of its own");
     let done = world.frame(two, &format!("ACK\nid:{}\nreceipt:done", again.header("ack")));
-    assert_eq!(done[0].header("receipt-id"), "done");
+    assert_eq!(done[0].receipt(), "done");
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn a_browser_sees_everything_takes_nothing_and_is_told_when_it_has_seen_all() {
     assert_eq!(bodies, ["one", "two", ""]);
     let end = got.last().unwrap();
     assert_eq!((end.header("browser"), end.header("subscription")), ("end", "b"));
-    assert_eq!(world.frame(client, "UNSUBSCRIBE\nid:b\nreceipt:gone")[0].header("receipt-id"), "gone");
+    assert_eq!(world.frame(client, "UNSUBSCRIBE\nid:b\nreceipt:gone")[0].receipt(), "gone");
     let taken = world.frame(client, "SUBSCRIBE\nid:c\ndestination:/queue/q");
     assert_eq!(taken.len(), 2, "nothing was taken");
 }

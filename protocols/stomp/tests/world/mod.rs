@@ -44,6 +44,13 @@ impl Got {
         self.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
+    /// The `receipt-id` of a RECEIPT; an ERROR has one too, and is none.
+    #[track_caller]
+    pub(crate) fn receipt(&self) -> &str {
+        assert_eq!(self.command, Command::Receipt, "{self:?}");
+        self.header("receipt-id")
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
