@@ -732,19 +732,6 @@ mod transactions {
     }
 
     #[test]
-    fn a_committed_ack_leaves_nothing_behind() {
-        let mut world = World::of(Dialect::Native, Limits { max_subscriptions: 1, ..Limits::default() });
-        let client = world.connect(Version::V12);
-        let got = receive(&mut world, client, "a", "client", 2);
-        world.frame(client, "BEGIN\ntransaction:x");
-        world.frame(client, &format!("ACK\nid:{}\ntransaction:x", got[1].header("ack")));
-        world.frame(client, "UNSUBSCRIBE\nid:a");
-        world.frame(client, "COMMIT\ntransaction:x");
-        let receipt = world.frame(client, "SUBSCRIBE\nid:b\ndestination:/topic/b\nreceipt:1");
-        assert_eq!(receipt[0].receipt(), "1", "the first subscription counts no longer");
-    }
-
-    #[test]
     fn what_expires_in_a_transaction_does_so_from_its_send() {
         let (mut world, client) = one();
         world.frame(client, "BEGIN\ntransaction:x");

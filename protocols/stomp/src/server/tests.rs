@@ -213,6 +213,20 @@ fn an_answer_that_nobody_asked_for_is_the_brokers_mistake() {
     assert_eq!(alone.reply(&Reply::Beat), "\n");
 }
 
+#[test]
+fn a_committed_ack_leaves_nothing_of_a_cancelled_subscription_behind() {
+    let mut alone = Alone::new("1.2");
+    alone.send("SUBSCRIBE\nid:s\ndestination:/queue/q\nack:client\n\n\0").unwrap();
+    alone.deliver(Some(7), 0, 0);
+    alone.send("BEGIN\ntransaction:x\n\n\0").unwrap();
+    alone.send(&format!("ACK\nid:1-1@{}\ntransaction:x\n\n\0", token().as_str())).unwrap();
+    alone.send("UNSUBSCRIBE\nid:s\n\n\0").unwrap();
+    let left = |alone: &Alone| alone.server.conversation.as_ref().unwrap().consumers.len();
+    assert_eq!(left(&alone), 1, "ABORT would give the delivery back");
+    alone.send("COMMIT\ntransaction:x\n\n\0").unwrap();
+    assert_eq!(left(&alone), 0);
+}
+
 /// 1.2, "DISCONNECT": clients must not send any more after it.
 #[test]
 fn what_comes_after_disconnect_is_skipped_unread() {
