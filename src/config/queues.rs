@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Period, Size};
 use super::section::{Setting, section};
+use super::server::Overflow;
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -22,21 +23,24 @@ section! {
         /// for every message.
         max_queues: u32 [1..=1_000_000] = 10_000, Now;
 
-        /// Most messages waiting in one queue: 10,000. Past it senders wait, and are refused after
-        /// `delivery.refuse_timeout`: a queue is work to be done, so nothing of it gives way.
+        /// Most messages waiting in one queue: 10,000, an hour of a gateway's work. Past it `overflow` decides.
         max_messages: u32 [1..=10_000_000] = 10_000, Now;
 
         /// Most bytes waiting in one queue: 8 MiB, counted beside the messages because a thousand large ones are not a
         /// thousand small ones. At least `max_packet_size` and `max_body`.
         max_bytes: Size [KIB..=16 * GIB] = Size::from_mib(8), Now;
 
+        /// What a full queue does: `"refuse"`, because a queue is work to be done, of which nothing may give way. Senders
+        /// wait, and are refused after `delivery.refuse_timeout`. A queue of dead letters drops the oldest instead.
+        overflow: Overflow = Overflow::Refuse, Now;
+
         /// How often one message is delivered, at most, to consumers that give it back or vanish: 16. After that it is a
-        /// dead letter, because a message that breaks its consumers would go round for ever.
-        max_deliveries: u32 [1..=1_000_000] = 16, Now;
+        /// dead letter, because a message that breaks its consumers would go round for ever. 0 lets it.
+        max_deliveries: u32 [0..=1_000_000] = 16, Now;
 
         /// How long a consumer may keep a message without acknowledging it: 30 min. Then another one gets it, because a
-        /// consumer that hangs keeps its connection.
-        ack_deadline: Period [SECOND..=30 * DAY] = Period::from_secs(1_800), Now;
+        /// consumer that hangs keeps its connection. `"0s"` for ever; else at least 1 s.
+        ack_deadline: Period [0..=30 * DAY] = Period::from_secs(1_800), Now;
 
         /// What the name of a queue's dead-letter queue begins with: `"DLQ."`, so the dead letters of `orders` wait in
         /// `DLQ.orders`. Its own messages never become dead letters.

@@ -3,7 +3,7 @@
 use noctule_core::topic::{TopicFilter, TopicLimits, TopicName};
 
 use super::place::Path;
-use super::{Anonymous, Config, Dialect, Period, Protocol};
+use super::{Anonymous, Config, Dialect, Overflow, Period, Protocol};
 
 /// Most `[[durability]]`: each is compared with the topics of messages until one matches.
 const MAX_DURABILITY_RULES: usize = 64;
@@ -33,6 +33,7 @@ impl std::fmt::Display for Fault {
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     queues_hold_a_message(config, &mut faults);
+    queues_have_nobody_to_disconnect(config, &mut faults);
     dead_letters_have_a_name(config, &mut faults);
     prefetch_is_allowed(config, &mut faults);
     silences_are_long_enough(config, &mut faults);
@@ -69,6 +70,17 @@ fn queues_hold_a_message(config: &Config, faults: &mut Vec<Fault>) {
     }
 }
 
+fn queues_have_nobody_to_disconnect(config: &Config, faults: &mut Vec<Fault>) {
+    if config.queues.overflow == Overflow::Disconnect {
+        faults.push(Fault {
+            keys: vec![Path::key("queues", "overflow")],
+            message: "\"disconnect\" is for the queue of one client, and this one is everybody's; write \"refuse\", \
+                      \"drop-oldest\" or \"drop-newest\""
+                .to_owned(),
+        });
+    }
+}
+
 /// A queue and its dead letters must not be one, and the latter's name has to be one.
 fn dead_letters_have_a_name(config: &Config, faults: &mut Vec<Fault>) {
     let prefix = config.queues.dead_letter_prefix.as_str();
@@ -100,11 +112,14 @@ fn prefetch_is_allowed(config: &Config, faults: &mut Vec<Fault>) {
 }
 
 fn silences_are_long_enough(config: &Config, faults: &mut Vec<Fault>) {
-    let stomp = &config.stomp;
-    for (key, silence) in [("heart_beat", stomp.heart_beat), ("idle_timeout", stomp.idle_timeout)] {
+    for (section, key, silence) in [
+        ("stomp", "heart_beat", config.stomp.heart_beat),
+        ("stomp", "idle_timeout", config.stomp.idle_timeout),
+        ("queues", "ack_deadline", config.queues.ack_deadline),
+    ] {
         if silence != Period::default() && silence < LEAST_SILENCE {
             faults.push(Fault {
-                keys: vec![Path::key("stomp", key)],
+                keys: vec![Path::key(section, key)],
                 message: format!(
                     "\"{silence}\" is shorter than networks pause by themselves; write \"{LEAST_SILENCE}\" or more, or \
                      \"0s\" for none"

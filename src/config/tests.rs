@@ -59,6 +59,7 @@ fn every_key_is_read_into_its_place() {
         max_queues = 3
         max_messages = 4
         max_bytes = "2MiB"
+        overflow = "drop-newest"
         max_deliveries = 5
         ack_deadline = "1m"
         dead_letter_prefix = "dead/"
@@ -110,6 +111,7 @@ fn every_key_is_read_into_its_place() {
             max_queues: 3,
             max_messages: 4,
             max_bytes: Size::from_mib(2),
+            overflow: Overflow::DropNewest,
             max_deliveries: 5,
             ack_deadline: Period::from_secs(60),
             dead_letter_prefix: config.queues.dead_letter_prefix.clone(),

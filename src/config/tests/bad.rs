@@ -394,12 +394,12 @@ fn what_stomp_and_queues_may_have_is_kept_to_its_range() {
         ("stomp", "max_prefetch", "256", "65535", "1000"),
         ("queues", "max_queues", "1", "1000000", "10000"),
         ("queues", "max_messages", "1", "10000000", "10000"),
-        ("queues", "max_deliveries", "1", "1000000", "16"),
+        ("queues", "max_deliveries", "0", "1000000", "16"),
         ("stomp", "max_header_line", "\"256B\"", "\"65535B\"", "\"8KiB\""),
         ("stomp", "max_body", "\"1KiB\"", "\"8MiB\"", "\"1MiB\""),
         ("stomp", "max_transaction_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
         ("queues", "max_bytes", "\"1MiB\"", "\"16GiB\"", "\"8MiB\""),
-        ("queues", "ack_deadline", "\"1s\"", "\"30d\"", "\"30m\""),
+        ("queues", "ack_deadline", "\"0s\"", "\"30d\"", "\"30m\""),
         ("stomp", "heart_beat", "\"0s\"", "\"1h\"", "\"10s\""),
         ("stomp", "idle_timeout", "\"0s\"", "\"1d\"", "\"1m\""),
     ] {
@@ -442,15 +442,17 @@ fn a_subscription_may_have_what_it_gets_by_default() {
 
 #[test]
 fn silences_are_none_or_long_enough() {
-    for (key, column) in [("heart_beat", 14), ("idle_timeout", 16)] {
+    for (section, key, column) in
+        [("stomp", "heart_beat", 14), ("stomp", "idle_timeout", 16), ("queues", "ack_deadline", 16)]
+    {
         says(
-            &format!("[stomp]\n{key} = \"999ms\"\n"),
+            &format!("[{section}]\n{key} = \"999ms\"\n"),
             &format!(
-                "2:{column}: stomp.{key}: \"999ms\" is shorter than networks pause by themselves; write \"1s\" or more, \
+                "2:{column}: {section}.{key}: \"999ms\" is shorter than networks pause by themselves; write \"1s\" or more, \
                  or \"0s\" for none"
             ),
         );
-        assert_eq!(complaints(&format!("[stomp]\n{key} = \"1s\"\n")), [""; 0]);
+        assert_eq!(complaints(&format!("[{section}]\n{key} = \"1s\"\n")), [""; 0]);
     }
 }
 
@@ -466,6 +468,18 @@ fn a_dialect_is_for_stomp() {
         );
         let right = format!("[[listener]]\nprotocol = \"stomp\"\ndialect = \"{dialect}\"\n");
         assert_eq!(complaints(&right), [""; 0]);
+    }
+}
+
+#[test]
+fn a_queue_disconnects_nobody() {
+    says(
+        "[queues]\noverflow = \"disconnect\"\n",
+        "2:12: queues.overflow: \"disconnect\" is for the queue of one client, and this one is everybody's; write \
+         \"refuse\", \"drop-oldest\" or \"drop-newest\"",
+    );
+    for good in ["refuse", "drop-oldest", "drop-newest"] {
+        assert_eq!(complaints(&format!("[queues]\noverflow = \"{good}\"\n")), [""; 0]);
     }
 }
 
