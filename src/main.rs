@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
         Command::Pub(arguments) => noctule::client::publish(&arguments),
         Command::Sub(arguments) => noctule::client::subscribe(&arguments),
+        Command::Stomp(arguments) => noctule::client::stomp(&arguments),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -1,4 +1,5 @@
-//! `noctule pub` and `noctule sub` as a user runs them: real processes against a broker in this one.
+//! The commands that talk to a broker, as a user runs them: real processes against a broker in this one. `noctule stomp`
+//! has a room of its own.
 //!
 //! `NOCTULE_TEST_WORKERS` chooses the broker's number of workers. What the protocol machines do by themselves is
 //! tested beside them.
@@ -12,6 +13,8 @@
 
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/stomp.rs"]
+mod stomp;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -1,14 +1,16 @@
-//! `mqtt://user:password@host:port`, the one-word way to name a broker.
+//! `mqtt://user:password@host:port` and `stomp://…`, the one-word ways to name a broker.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::config::Protocol;
 
 /// Where a client connects to, and as whom.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl {
     /// Host name or IP address, without brackets.
     pub host: String,
-    /// Port; 1883 if the URL has none.
+    /// Port; the protocol's own if the URL has none.
     pub port: u16,
     /// User name, if the URL has one.
     pub user: Option<String>,
@@ -32,13 +34,33 @@ impl FromStr for BrokerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("mqtts://") {
-            return Err("TLS is not supported yet; write mqtt://host:port".to_owned());
+        Self::parse(text, Protocol::Mqtt)
+    }
+}
+
+impl BrokerUrl {
+    /// Reads a URL whose scheme is `protocol`'s name.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub fn parse(text: &str, protocol: Protocol) -> Result<Self, String> {
+        let scheme = protocol.as_str();
+        let form = format!("write {scheme}://host:port");
+        let secure = match protocol {
+            Protocol::Mqtt => "mqtts://",
+            Protocol::Stomp => "stomp+ssl://",
+        };
+        if text.starts_with(secure) {
+            return Err(format!("TLS is not supported yet; {form}"));
         }
-        let rest = text.strip_prefix("mqtt://").ok_or("write mqtt://host:port")?;
+        let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")).ok_or(form)?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
-            return Err("nothing may follow the port; topics go to --topic".to_owned());
+            let place = match protocol {
+                Protocol::Mqtt => "topics go to --topic",
+                Protocol::Stomp => "the destination is an argument of its own",
+            };
+            return Err(format!("nothing may follow the port; {place}"));
         }
         let (credentials, place) = match rest.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
@@ -49,12 +71,12 @@ impl FromStr for BrokerUrl {
             Some((user, "")) => (Some(decoded(user)?), None),
             Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
         };
-        let (host, port) = host_and_port(place)?;
+        let (host, port) = host_and_port(place, protocol)?;
         Ok(Self { host, port, user, password })
     }
 }
 
-fn host_and_port(place: &str) -> Result<(String, u16), String> {
+fn host_and_port(place: &str, protocol: Protocol) -> Result<(String, u16), String> {
     let (host, port) = if let Some(bracketed) = place.strip_prefix('[') {
         let (host, after) =
             bracketed.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
@@ -69,10 +91,10 @@ fn host_and_port(place: &str) -> Result<(String, u16), String> {
         }
     };
     if host.is_empty() {
-        return Err("the host is missing; write mqtt://host:port".to_owned());
+        return Err(format!("the host is missing; write {}://host:port", protocol.as_str()));
     }
     let port = match port {
-        None => super::client::MQTT_PORT,
+        None => protocol.port(),
         Some(port) => {
             port.parse().ok().filter(|port| *port != 0).ok_or("the port is a number from 1 to 65535")?
         }
@@ -137,6 +159,23 @@ mod tests {
             ("mqtt://%ff@b", "the percent-encoded text is not UTF-8"),
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap_err(), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn stomp_has_a_scheme_and_a_port_of_its_own() {
+        let stomp = |text| BrokerUrl::parse(text, Protocol::Stomp);
+        let full = stomp("stomp://anna:x@gateway").unwrap();
+        assert_eq!((full.host.as_str(), full.port, full.user.as_deref()), ("gateway", 61_613, Some("anna")));
+        assert_eq!(stomp("stomp://[::1]:5").unwrap().port, 5);
+        for (text, said) in [
+            ("mqtt://a", "write stomp://host:port"),
+            ("stomp:a", "write stomp://host:port"),
+            ("stomp+ssl://a", "TLS is not supported yet; write stomp://host:port"),
+            ("stomp://", "the host is missing; write stomp://host:port"),
+            ("stomp://a/queue/b", "nothing may follow the port; the destination is an argument of its own"),
+        ] {
+            assert_eq!(stomp(text).unwrap_err(), said, "{text}");
         }
     }
 

@@ -8,10 +8,7 @@ use noctule_core::id::Qos;
 
 use super::address::BrokerUrl;
 use super::topic;
-use crate::config::Period;
-
-/// The port registered for MQTT without TLS.
-pub(super) const MQTT_PORT: u16 = 1_883;
+use crate::config::{Period, Protocol};
 
 /// How to connect to a broker.
 #[derive(Clone, Debug, Args)]
@@ -26,7 +23,7 @@ pub struct ConnectArgs {
     pub host: String,
 
     /// Broker's port
-    #[arg(short, long, default_value_t = MQTT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, default_value_t = Protocol::Mqtt.port(), value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
     /// Client id; without one the broker or this program makes one up
@@ -201,5 +198,8 @@ pub(super) fn check_version(
     if flags.is_empty() {
         return Ok(());
     }
-    Err(super::usage(command, format!("{} can be said in MQTT 5 only; use --protocol 5", flags.join(", "))))
+    Err(super::usage(
+        &[command],
+        format!("{} can be said in MQTT 5 only; use --protocol 5", flags.join(", ")),
+    ))
 }

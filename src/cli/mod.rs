@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod publish;
 mod run;
+mod stomp;
 mod subscribe;
 mod topic;
 
@@ -18,6 +19,9 @@ pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
 pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
 pub use run::{RunArgs, RunError};
+pub use stomp::{
+    Ack, Header, StompArgs, StompCommand, StompConnectArgs, StompFormat, StompSendArgs, StompSubscribeArgs,
+};
 pub use subscribe::{RetainHandling, SubArgs};
 
 /// What the process tells its caller when it ends.
@@ -30,7 +34,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line was wrong, or a file it names cannot be read.
     Usage = 2,
-    /// `sub --timeout` passed before `--count` messages had come.
+    /// `--timeout` of `sub` or `stomp subscribe` passed before `--count` messages had come.
     Timeout = 3,
 }
 
@@ -47,8 +51,10 @@ Examples:
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
+  noctule stomp send /queue/jobs -m 17      send one message over STOMP
+  noctule stomp subscribe /queue/jobs -n 1  take one
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub).";
+Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe).";
 
 /// MQTT and STOMP edge broker for IoT gateways
 ///
@@ -77,6 +83,8 @@ pub enum Command {
     Pub(Box<PubArgs>),
     /// Subscribe to topics and print what comes
     Sub(Box<SubArgs>),
+    /// Send and receive over STOMP, with this broker or another
+    Stomp(StompArgs),
 }
 
 impl Cli {
@@ -94,6 +102,7 @@ impl Cli {
         match &cli.command {
             Some(Command::Pub(publish)) => publish.check()?,
             Some(Command::Sub(subscribe)) => subscribe.check()?,
+            Some(Command::Stomp(stomp)) => stomp.check()?,
             Some(Command::Run(_) | Command::Check(_)) | None => {}
         }
         Ok(cli)
@@ -107,14 +116,17 @@ impl Cli {
 }
 
 /// A usage error worded like clap's own, for what only several flags together make wrong.
-fn usage(command: &str, message: String) -> clap::Error {
+fn usage(command: &[&str], message: String) -> clap::Error {
     use clap::CommandFactory;
-    let mut whole = Cli::command();
-    whole.build();
-    match whole.find_subcommand_mut(command) {
-        Some(part) => part.error(clap::error::ErrorKind::ArgumentConflict, message),
-        None => whole.error(clap::error::ErrorKind::ArgumentConflict, message),
+    let mut part = Cli::command();
+    part.build();
+    for name in command {
+        match part.find_subcommand(name).cloned() {
+            Some(next) => part = next,
+            None => break,
+        }
     }
+    part.error(clap::error::ErrorKind::ArgumentConflict, message)
 }
 
 #[cfg(test)]

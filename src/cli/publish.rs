@@ -114,17 +114,24 @@ pub enum PayloadFormat {
     Utf8,
 }
 
+impl PayloadArgs {
+    /// What to publish.
+    pub(super) fn payload(&self) -> Payload<'_> {
+        match self {
+            Self { lines: true, .. } => Payload::Lines,
+            Self { message: Some(text), .. } => Payload::Text(text),
+            Self { file: Some(file), .. } if file.as_os_str() == "-" => Payload::Input,
+            Self { file: Some(file), .. } => Payload::File(file),
+            Self { .. } => Payload::Text(""),
+        }
+    }
+}
+
 impl PubArgs {
     /// What to publish.
     #[must_use]
     pub fn payload(&self) -> Payload<'_> {
-        match &self.payload {
-            PayloadArgs { lines: true, .. } => Payload::Lines,
-            PayloadArgs { message: Some(text), .. } => Payload::Text(text),
-            PayloadArgs { file: Some(file), .. } if file.as_os_str() == "-" => Payload::Input,
-            PayloadArgs { file: Some(file), .. } => Payload::File(file),
-            PayloadArgs { .. } => Payload::Text(""),
-        }
+        self.payload.payload()
     }
 
     pub(super) fn check(&self) -> Result<(), clap::Error> {

@@ -114,7 +114,7 @@ impl SubArgs {
         match shared {
             // [MQTT-3.8.3-4]
             Some(filter) if self.no_local => Err(super::usage(
-                "sub",
+                &["sub"],
                 format!("--no-local is not possible on the shared subscription {filter}"),
             )),
             _ => Ok(()),

@@ -1,5 +1,7 @@
 //! Command lines, right and wrong.
 
+mod stomp;
+
 use std::fs;
 
 use super::*;
@@ -270,12 +272,26 @@ fn subscribing_takes_several_filters() {
 
 #[test]
 fn help_is_h_everywhere() {
-    for line in ["noctule -h", "noctule run -h", "noctule check -h", "noctule pub -h", "noctule sub -h"] {
+    for line in [
+        "noctule -h",
+        "noctule run -h",
+        "noctule check -h",
+        "noctule pub -h",
+        "noctule sub -h",
+        "noctule stomp -h",
+        "noctule stomp send -h",
+        "noctule stomp subscribe -h",
+    ] {
         let shown = read(line).expect_err(line);
         assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayHelp, "{line}");
         assert_eq!(shown.exit_code(), 0);
     }
-    assert!(read("noctule pub -h").unwrap_err().to_string().contains("Exit codes:"));
+    for command in ["", "run", "pub", "sub", "stomp send", "stomp subscribe"] {
+        let help = read(&format!("noctule {command} -h")).unwrap_err().to_string();
+        assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{command}: {help}");
+    }
+    let help = read("noctule run -h").unwrap_err().to_string();
+    assert!(help.contains("with only one of them, only that protocol is served"), "{help}");
 }
 
 /// Runs `noctule check` over `text` and gives the exit code and both outputs, without the file's name.

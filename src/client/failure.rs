@@ -1,4 +1,4 @@
-//! What goes wrong in `pub` and `sub`, in words that say what to do about it.
+//! What goes wrong in the commands that talk to a broker, in words that say what to do about it.
 
 use std::fmt;
 use std::io;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use noctule_core::id::Qos;
 use noctule_mqtt::client::{ClientError, RequestError};
 use noctule_mqtt::{EncodeError, Reason, Version};
+use noctule_stomp::client as stomp;
 use thiserror::Error;
 
 use super::words;
@@ -18,8 +19,16 @@ use super::words;
 pub(super) struct Place {
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) version: Version,
+    pub(super) speaks: Speaks,
     pub(super) has_user: bool,
+}
+
+/// What the broker is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Mqtt(Version),
+    /// A version if only that one is offered.
+    Stomp(Option<noctule_stomp::Version>),
 }
 
 impl Place {
@@ -40,15 +49,33 @@ impl fmt::Display for Place {
     }
 }
 
+/// Why a connection is over, by one side's word.
+#[derive(Debug, Error)]
+pub(super) enum Ending {
+    #[error(transparent)]
+    Mqtt(ClientError),
+    #[error(transparent)]
+    Stomp(stomp::ClientError),
+}
+
+/// What a protocol cannot say.
+#[derive(Debug, Error)]
+pub(super) enum Impossible {
+    #[error(transparent)]
+    Mqtt(EncodeError),
+    #[error(transparent)]
+    Stomp(stomp::RequestError),
+}
+
 /// Why a command fails.
 #[derive(Debug, Error)]
 pub(super) enum Failure {
     /// A file that the command line names.
     #[error("{flag} {}: cannot be read: {error}", .file.display())]
     Unreadable { flag: &'static str, file: PathBuf, error: io::Error },
-    /// The command line asks for what MQTT cannot say.
+    /// The command line asks for what the protocol cannot say.
     #[error("the command line asks for something impossible: {0}")]
-    Impossible(EncodeError),
+    Impossible(Impossible),
     #[error("can't find the host {:?}: {error}; is the name right?", .place.host)]
     NoSuchHost { place: Place, error: io::Error },
     #[error("{}", unreachable(.place, .error))]
@@ -57,7 +84,7 @@ pub(super) enum Failure {
     ConnectTimeout { place: Place, after: Duration },
     /// The broker said no, or one side broke the rules.
     #[error("{}", ended(.place, .error))]
-    Ended { place: Place, error: ClientError },
+    Ended { place: Place, error: Ending },
     /// It closed the connection instead of an answer to CONNECT.
     #[error("{place} closed the connection without an answer{}", another_version(.place))]
     NoAnswer { place: Place },
@@ -67,6 +94,12 @@ pub(super) enum Failure {
     /// A request that could not be sent.
     #[error("{what}: {error}")]
     Request { what: &'static str, error: RequestError },
+    /// The same in STOMP.
+    #[error("{what}: {error}")]
+    StompRequest { what: &'static str, error: stomp::RequestError },
+    /// Some were sent without a receipt, and the broker never said that it has everything.
+    #[error("{place} did not say that it has everything: {}; some of it may be lost", .error)]
+    NoFarewell { place: Place, error: io::Error },
     /// Not one filter was granted.
     #[error("the broker grants none of the subscriptions")]
     NothingGranted,
@@ -74,6 +107,8 @@ pub(super) enum Failure {
     NotTaken { refused: u64, published: u64 },
     #[error("stopped with {published} messages published, {waiting} of them not acknowledged")]
     Stopped { waiting: usize, published: u64 },
+    #[error("stopped before the transaction of {sent} messages was committed, so none of them is sent")]
+    Uncommitted { sent: u64 },
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
     #[error("standard output cannot be written: {0}")]
@@ -96,7 +131,8 @@ impl Failure {
             | Self::ConnectTimeout { .. }
             | Self::NoAnswer { .. }
             | Self::Lost { .. } => true,
-            Self::Ended { error, .. } => match error.verdict() {
+            Self::Ended { error: Ending::Stomp(error), .. } => stomp_may_pass(error),
+            Self::Ended { error: Ending::Mqtt(error), .. } => match error.verdict() {
                 Some(verdict) => matches!(
                     verdict.reason,
                     // A DISCONNECT with 0x00 ends it without a complaint.
@@ -136,18 +172,70 @@ fn unreachable(place: &Place, error: &io::Error) -> String {
     format!("can't connect to {place}: {error}{what}")
 }
 
+/// Words of an ERROR that comes of the server's state, whoever wrote the server.
+const PASSING: [&str; 4] = ["shutting down", "shutdown", "busy", "unavailable"];
+
+/// ERROR has no codes, so only its words tell. What stays would come again at once: it does not pass.
+fn stomp_may_pass(error: &stomp::ClientError) -> bool {
+    match error {
+        stomp::ClientError::NoAnswer(_) | stomp::ClientError::Silent(_) => true,
+        _ => error.verdict().and_then(|verdict| verdict.message.as_deref()).is_some_and(|message| {
+            let message = message.to_lowercase();
+            PASSING.iter().any(|words| message.contains(words))
+        }),
+    }
+}
+
 fn another_version(place: &Place) -> &'static str {
-    match place.version {
-        Version::V5 => {
+    match place.speaks {
+        Speaks::Mqtt(Version::V5) => {
             "; if it does not know MQTT 5, try --protocol 3.1.1; or it takes no more connections, or not from this address"
         }
-        Version::V31 | Version::V311 => {
+        Speaks::Mqtt(Version::V31 | Version::V311) => {
             "; does it speak MQTT on this port? or it takes no more connections, or not from this address"
+        }
+        Speaks::Stomp(_) => {
+            "; does it speak STOMP on this port? or it takes no more connections, or not from this address"
         }
     }
 }
 
-fn ended(place: &Place, error: &ClientError) -> String {
+fn ended(place: &Place, ending: &Ending) -> String {
+    match ending {
+        Ending::Mqtt(error) => mqtt_ended(place, error),
+        Ending::Stomp(error) => stomp_ended(place, error),
+    }
+}
+
+fn stomp_ended(place: &Place, error: &stomp::ClientError) -> String {
+    let verdict = match error {
+        stomp::ClientError::Refused(verdict) => verdict,
+        stomp::ClientError::Ended(verdict) => {
+            return format!("{place} ended the connection: {}", words::stomp_verdict(verdict));
+        }
+        stomp::ClientError::Malformed(fault) => {
+            // How to mend it is meant for whoever wrote the server.
+            let words = fault.to_string();
+            let wrong = words.split("; ").next().unwrap_or_default();
+            return format!("{place} sent what is no STOMP: {wrong}; does it speak STOMP on this port?");
+        }
+        _ => return format!("{place}: {error}"),
+    };
+    let offered = match place.speaks {
+        Speaks::Stomp(Some(version)) => Some(version.as_str()),
+        Speaks::Stomp(None) | Speaks::Mqtt(_) => None,
+    };
+    let hint = match (offered, verdict.versions.as_deref()) {
+        (Some(offered), Some(spoken)) if !spoken.split(',').any(|version| version.trim() == offered) => {
+            "; leave out --protocol, or try another one"
+        }
+        _ if place.has_user => "; are --login, --passcode-file and --vhost right?",
+        _ => "; if it wants to know who you are, say it with --login and --passcode-file",
+    };
+    format!("{place} refuses the connection: {}{hint}", words::stomp_verdict(verdict))
+}
+
+fn mqtt_ended(place: &Place, error: &ClientError) -> String {
     let ClientError::Refused(verdict) = error else {
         return match error.verdict() {
             Some(verdict) => format!("{place} ended the connection: {}", words::verdict(verdict)),

@@ -18,13 +18,15 @@ const MAX_LINE: u64 = 1 << 28;
 /// Where payloads come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    One(Option<Bytes>),
+    /// The same one so many times.
+    One(Bytes, u64),
     Lines(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl Source {
-    /// Reads what can be read at once, and starts reading lines if that is what is asked for.
-    pub(super) fn open(payload: &Payload<'_>) -> Result<Self, Failure> {
+    /// Reads what can be read at once, and starts reading lines if that is what is asked for. What is no lines comes so
+    /// many `times`.
+    pub(super) fn open(payload: &Payload<'_>, times: u64) -> Result<Self, Failure> {
         let one = match payload {
             Payload::Text(text) => text.as_bytes().to_vec(),
             Payload::File(file) => std::fs::read(file).map_err(|error| Failure::Unreadable {
@@ -48,13 +50,17 @@ impl Source {
                 return Ok(Self::Lines(lines));
             }
         };
-        Ok(Self::One(Some(one.into())))
+        Ok(Self::One(one.into(), times))
     }
 
     /// The next payload; `None` at the end.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         match self {
-            Self::One(payload) => Poll::Ready(payload.take().map(Ok)),
+            Self::One(_, 0) => Poll::Ready(None),
+            Self::One(payload, left) => {
+                *left -= 1;
+                Poll::Ready(Some(Ok(payload.clone())))
+            }
             Self::Lines(lines) => lines.poll_recv(cx),
         }
     }

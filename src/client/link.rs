@@ -1,4 +1,5 @@
-//! A client machine on a socket: bytes in, bytes out, timers. What the events mean is the commands' to know.
+//! A client machine on a socket: bytes in, bytes out, timers. What the events mean is the commands' to know, and how a
+//! connection is begun and ended the protocol's: see [`Machine`].
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -6,20 +7,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
-use noctule_mqtt::Reason;
-use noctule_mqtt::client::{Client, ClientError, Event};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::failure::{Failure, Place};
+use super::failure::{Ending, Failure, Place};
+use super::input::Source;
 
 /// How long name look-up and TCP's handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the broker may take to read our last words and close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -27,10 +27,50 @@ const READ_BYTES: usize = 64 * 1024;
 /// Output that may wait before no more is made.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
+/// The client's end of a protocol, without its socket.
+pub(super) trait Machine: Sized {
+    type Event;
+
+    /// Begins a connection, or says that what it asks for cannot be said.
+    fn connect(&mut self, now_ms: u64) -> Result<(), Failure>;
+
+    /// Bytes for the broker.
+    fn output(&mut self) -> &mut BytesMut;
+
+    /// What has happened.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+
+    /// Takes the first packet of `bytes`: its length, or 0 if it is not whole.
+    fn take(&mut self, now_ms: u64, bytes: &[u8]) -> Result<usize, Ending>;
+
+    /// Whether the broker has let us in.
+    fn is_connected(&self) -> bool;
+
+    /// When [`Machine::handle_timeout`] is next needed, ms.
+    fn next_wake_ms(&self) -> Option<u64>;
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, now_ms: u64) -> Result<(), Ending>;
+
+    /// Says good-bye in the protocol's way, and waits until the broker has everything.
+    async fn close(link: Link<'_, Self>) -> Result<(), Failure>;
+}
+
+/// What a turn of a link that looks for payloads has come to.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Something has come, or a timer was due.
+    Turned,
+    /// A payload, and room for it.
+    Payload(Bytes),
+    /// There are no more payloads.
+    End,
+}
+
 /// A connection to a broker.
 #[derive(Debug)]
-pub(super) struct Link<'a> {
-    client: &'a mut Client,
+pub(super) struct Link<'a, M> {
+    client: &'a mut M,
     place: &'a Place,
     stream: TcpStream,
     started: Instant,
@@ -38,26 +78,22 @@ pub(super) struct Link<'a> {
     unread: BytesMut,
     scratch: Box<[u8]>,
     timer: Pin<Box<Sleep>>,
-    /// Whether CONNACK has come.
+    /// Whether the broker has let us in.
     welcomed: bool,
 }
 
-impl<'a> Link<'a> {
-    /// Opens a connection and sends CONNECT. `started` is where the machine's time begins.
-    pub(super) async fn open(
-        client: &'a mut Client,
-        place: &'a Place,
-        started: Instant,
-    ) -> Result<Self, Failure> {
+impl<'a, M: Machine> Link<'a, M> {
+    /// Opens a connection and asks to be let in. `started` is where the machine's time begins.
+    pub(super) async fn open(client: &'a mut M, place: &'a Place, started: Instant) -> Result<Self, Failure> {
         // What cannot be said at all is found before anybody is called.
-        client.connect(0).map_err(Failure::Impossible)?;
+        client.connect(0)?;
         let stream = match timeout(CONNECT_TIMEOUT, dial(place)).await {
             Ok(stream) => stream?,
             Err(_) => return Err(Failure::ConnectTimeout { place: place.clone(), after: CONNECT_TIMEOUT }),
         };
         // Without it a small packet waits for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        client.connect(started.elapsed().as_millis() as u64).map_err(Failure::Impossible)?;
+        client.connect(started.elapsed().as_millis() as u64)?;
         Ok(Self {
             client,
             place,
@@ -71,7 +107,7 @@ impl<'a> Link<'a> {
     }
 
     /// The machine, for requests.
-    pub(super) fn client(&mut self) -> &mut Client {
+    pub(super) fn client(&mut self) -> &mut M {
         self.client
     }
 
@@ -87,14 +123,15 @@ impl<'a> Link<'a> {
 
     /// The next event out of what has been read. Packets are looked at one by one: none is acknowledged before the
     /// events of those before it have been taken.
-    pub(super) fn next_event(&mut self) -> Result<Option<Event>, Failure> {
+    pub(super) fn next_event(&mut self) -> Result<Option<M::Event>, Failure> {
         loop {
             if let Some(event) = self.client.poll_event() {
-                self.welcomed |= matches!(event, Event::Connected(_));
                 return Ok(Some(event));
             }
             let now_ms = self.now_ms();
-            match self.client.handle_packet(now_ms, &self.unread) {
+            let taken = self.client.take(now_ms, &self.unread);
+            self.welcomed |= self.client.is_connected();
+            match taken {
                 Ok(0) => return Ok(None),
                 Ok(len) => self.unread.advance(len),
                 Err(error) => {
@@ -105,11 +142,11 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn ended(&self, error: ClientError) -> Failure {
+    pub(super) fn ended(&self, error: Ending) -> Failure {
         Failure::Ended { place: self.place.clone(), error }
     }
 
-    fn lost(&self, error: Option<io::Error>) -> Failure {
+    pub(super) fn lost(&self, error: Option<io::Error>) -> Failure {
         let place = self.place.clone();
         if self.welcomed { Failure::Lost { place, error } } else { Failure::NoAnswer { place } }
     }
@@ -141,6 +178,37 @@ impl<'a> Link<'a> {
         self.poll_timer(cx)
     }
 
+    /// As [`Link::turn`], with an eye on `source` whenever one is given and there is room for what it may have.
+    pub(super) async fn turn_with(
+        &mut self,
+        mut source: Option<&mut Source>,
+        has_room: impl Fn(&mut Self) -> bool,
+    ) -> Result<Next, Failure> {
+        poll_fn(|cx| {
+            loop {
+                let wanted = source.is_some() && has_room(self);
+                if wanted
+                    && let Some(source) = &mut source
+                    && let Poll::Ready(payload) = source.poll_next(cx)
+                {
+                    return Poll::Ready(match payload {
+                        None => Ok(Next::End),
+                        Some(payload) => payload.map(Next::Payload).map_err(Failure::Input),
+                    });
+                }
+                if let Poll::Ready(turned) = self.poll_turn(cx) {
+                    return Poll::Ready(turned.map(|()| Next::Turned));
+                }
+                // Writing may have made the room that was missing. Nobody would wake us for the next payload then:
+                // the source tells of one only after it has been asked.
+                if wanted || source.is_none() || !has_room(self) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(due_ms) = self.client.next_wake_ms() else { return Poll::Pending };
         self.timer.as_mut().reset((self.started + Duration::from_millis(due_ms)).into());
@@ -164,13 +232,10 @@ impl<'a> Link<'a> {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Says good-bye, and waits until the broker has read everything: closing with unread bytes in our buffer would
-    /// make the system reset the connection, and the broker could lose what it has not read yet.
-    pub(super) async fn close(mut self) -> Result<(), Failure> {
-        let now_ms = self.now_ms();
-        if self.client.disconnect(now_ms, Reason::SUCCESS, None).is_err() {
-            return Ok(());
-        }
+    /// Writes what waits, says that nothing will follow, and reads until the broker closes: closing with unread bytes in
+    /// our buffer would make the system reset the connection, and the broker could lose what it has not read yet.
+    /// The outer error is that it takes too long.
+    pub(super) async fn shut_down(&mut self) -> Result<io::Result<()>, tokio::time::error::Elapsed> {
         let closing = async {
             poll_fn(|cx| {
                 // What still comes must be read, or a broker that cannot write would not read either.
@@ -184,21 +249,12 @@ impl<'a> Link<'a> {
             while poll_fn(|cx| self.poll_read(cx)).await? > 0 {}
             io::Result::Ok(())
         };
-        let closed = timeout(CLOSE_TIMEOUT, closing).await;
-        // Messages are ignored now; a DISCONNECT says that something sent before was not taken.
-        match self.client.handle_bytes(now_ms, &self.unread) {
-            Err(error) if error.verdict().is_some_and(|verdict| verdict.reason.is_failure()) => {
-                return Err(self.ended(error));
-            }
-            _ => {}
-        }
-        match closed {
-            Ok(Err(error)) => Err(self.lost(Some(error))),
-            Err(_) if !self.client.output().is_empty() => {
-                Err(self.lost(Some(io::Error::new(io::ErrorKind::TimedOut, "it reads no more"))))
-            }
-            _ => Ok(()),
-        }
+        timeout(CLOSE_TIMEOUT, closing).await
+    }
+
+    /// The machine, with what it has not taken yet.
+    pub(super) fn client_and_unread(&mut self) -> (&mut M, &[u8]) {
+        (self.client, &self.unread)
     }
 }
 

@@ -1,13 +1,17 @@
-//! `noctule pub` and `noctule sub`: the two commands that talk to a broker, ours or another.
+//! `noctule pub`, `noctule sub` and `noctule stomp`: the commands that talk to a broker, ours or another.
 //!
-//! The MQTT is `noctule_mqtt::client`'s; here are the socket, standard input and output, signals, and the words.
+//! The protocols are `noctule_mqtt::client`'s and `noctule_stomp::client`'s; here are the socket, standard input and
+//! output, signals, and the words.
 
 mod failure;
 mod input;
 mod link;
+mod listen;
+mod mqtt;
 mod print;
 mod publish;
 mod request;
+mod stomp;
 mod stop;
 mod subscribe;
 mod words;
@@ -15,7 +19,7 @@ mod words;
 use std::future::Future;
 use std::io::Write;
 
-use crate::cli::{Exit, PubArgs, SubArgs};
+use crate::cli::{Exit, PubArgs, StompArgs, StompCommand, SubArgs};
 use failure::Failure;
 
 /// Runs `noctule pub`.
@@ -32,6 +36,17 @@ pub fn publish(arguments: &PubArgs) -> anyhow::Result<Exit> {
 /// When the broker can't be reached or refuses.
 pub fn subscribe(arguments: &SubArgs) -> anyhow::Result<Exit> {
     run(subscribe::run(arguments))
+}
+
+/// Runs `noctule stomp`.
+///
+/// # Errors
+/// As [`publish`] and [`subscribe`].
+pub fn stomp(arguments: &StompArgs) -> anyhow::Result<Exit> {
+    match &arguments.command {
+        StompCommand::Send(arguments) => run(stomp::send::run(arguments)),
+        StompCommand::Subscribe(arguments) => run(stomp::subscribe::run(arguments)),
+    }
 }
 
 fn run(command: impl Future<Output = Result<Exit, Failure>>) -> anyhow::Result<Exit> {

@@ -8,36 +8,100 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use noctule_mqtt::client::Message;
+use noctule_stomp::client::Message as StompMessage;
 use serde::Serialize;
 
 use super::failure::Failure;
 
 /// How messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// The payload's bytes, after the topic if `topic`; for a terminal what is no plain text is escaped.
-    Payload { topic: bool, terminal: bool },
-    /// One object per line.
+pub(super) enum Form {
+    /// The payload's bytes.
+    Payload,
+    /// The topic or destination, a blank, the payload.
+    Address,
+    /// Each header on a line of its own, an empty line, the payload.
+    Headers,
+    /// One object per line, with everything that came along.
     Json,
+}
+
+/// What can be printed.
+pub(super) trait Shown {
+    /// The topic or destination.
+    fn address(&self) -> &str;
+
+    /// The payload.
+    fn payload(&self) -> &[u8];
+
+    /// What [`Form::Headers`] shows.
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)>;
+
+    /// As one JSON object, received at `time`.
+    fn json(&self, time: SystemTime) -> impl Serialize;
+}
+
+impl Shown for Message {
+    fn address(&self) -> &str {
+        &self.topic
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        std::iter::once(("topic", &*self.topic))
+    }
+
+    fn json(&self, time: SystemTime) -> impl Serialize {
+        Json::new(self, time)
+    }
+}
+
+impl Shown for StompMessage {
+    fn address(&self) -> &str {
+        self.destination()
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    fn json(&self, time: SystemTime) -> impl Serialize {
+        StompJson {
+            time: rfc3339(time),
+            destination: self.destination(),
+            body: match std::str::from_utf8(&self.body) {
+                Ok(text) => Body::Text(text),
+                Err(_) => Body::Binary(BASE64.encode(&self.body)),
+            },
+            headers: Shown::headers(self).map(|(name, value)| Named { name, value }).collect(),
+        }
+    }
 }
 
 /// Standard output, buffered.
 pub(super) struct Printer {
     form: Form,
+    /// What is no plain text is escaped, unless a program asks for it.
+    terminal: bool,
     out: BufWriter<io::Stdout>,
 }
 
 impl Printer {
-    pub(super) fn new(topic: bool, json: bool) -> Self {
+    pub(super) fn new(form: Form) -> Self {
         let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
-        let form = if json { Form::Json } else { Form::Payload { topic, terminal } };
-        Self { form, out: BufWriter::new(stdout) }
+        Self { form, terminal: stdout.is_terminal(), out: BufWriter::new(stdout) }
     }
 
     /// Prints a message; false if nobody reads any more.
-    pub(super) fn print(&mut self, message: &Message) -> Result<bool, Failure> {
-        read_on(write(self.form, message, SystemTime::now(), &mut self.out))
+    pub(super) fn print(&mut self, message: &impl Shown) -> Result<bool, Failure> {
+        read_on(write(self.form, self.terminal, message, SystemTime::now(), &mut self.out))
     }
 
     /// Lets everything printed out; false if nobody reads any more.
@@ -54,20 +118,33 @@ fn read_on(written: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
-fn write(form: Form, message: &Message, time: SystemTime, out: &mut impl Write) -> io::Result<()> {
+fn write(
+    form: Form,
+    terminal: bool,
+    message: &impl Shown,
+    time: SystemTime,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let shown = |bytes| if terminal { for_terminal(bytes) } else { Cow::Borrowed(bytes) };
     match form {
         Form::Json => {
-            serde_json::to_writer(&mut *out, &Json::new(message, time))?;
+            serde_json::to_writer(&mut *out, &message.json(time))?;
+            return out.write_all(b"\n");
         }
-        Form::Payload { topic, terminal } => {
-            let shown = |bytes| if terminal { for_terminal(bytes) } else { Cow::Borrowed(bytes) };
-            if topic {
-                out.write_all(&shown(message.topic.as_bytes()))?;
-                out.write_all(b" ")?;
+        Form::Payload => {}
+        Form::Address => {
+            out.write_all(&shown(message.address().as_bytes()))?;
+            out.write_all(b" ")?;
+        }
+        Form::Headers => {
+            for (name, value) in message.headers() {
+                // One line each, whatever is in them.
+                writeln!(out, "{}: {}", name.escape_debug(), value.escape_debug())?;
             }
-            out.write_all(&shown(&message.payload))?;
+            out.write_all(b"\n")?;
         }
     }
+    out.write_all(&shown(message.payload()))?;
     out.write_all(b"\n")
 }
 
@@ -117,7 +194,7 @@ struct Json<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscription_ids: Vec<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    user_properties: Vec<UserProperty<'a>>,
+    user_properties: Vec<Named<'a>>,
 }
 
 #[derive(Serialize)]
@@ -136,10 +213,29 @@ enum Correlation<'a> {
     Binary(String),
 }
 
+/// A user property, or a header of STOMP. A list of these keeps order and repetitions, as an object would not.
 #[derive(Serialize)]
-struct UserProperty<'a> {
+struct Named<'a> {
     name: &'a str,
     value: &'a str,
+}
+
+/// A message of STOMP. All headers are listed, the destination once more, because it is nearly always wanted.
+#[derive(Serialize)]
+struct StompJson<'a> {
+    time: String,
+    destination: &'a str,
+    #[serde(flatten)]
+    body: Body<'a>,
+    headers: Vec<Named<'a>>,
+}
+
+#[derive(Serialize)]
+enum Body<'a> {
+    #[serde(rename = "body")]
+    Text(&'a str),
+    #[serde(rename = "body_base64")]
+    Binary(String),
 }
 
 impl<'a> Json<'a> {
@@ -171,7 +267,7 @@ impl<'a> Json<'a> {
                 .map(|properties| properties.user_properties.as_slice())
                 .unwrap_or_default()
                 .iter()
-                .map(|(name, value)| UserProperty { name, value })
+                .map(|(name, value)| Named { name, value })
                 .collect(),
         }
     }

@@ -1,16 +1,14 @@
 //! `noctule pub`: publishes what the source gives, within the broker's window, and waits for the acknowledgements.
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
 use noctule_core::id::Qos;
 use noctule_mqtt::client::{Client, Event, Outgoing, Properties, RequestError};
 
-use super::failure::Failure;
+use super::failure::{Failure, Impossible};
 use super::input::Source;
-use super::link::Link;
+use super::link::{Link, Machine, Next};
 use super::stop::{Stop, Stops};
 use super::{note, request, words};
 use crate::cli::{Exit, Payload, PayloadFormat, PubArgs};
@@ -44,7 +42,7 @@ pub(super) async fn run(arguments: &PubArgs) -> Result<Exit, Failure> {
         options.aliases_out = 1;
     }
     let template = template(arguments)?;
-    let mut source = Source::open(&payload)?;
+    let mut source = Source::open(&payload, 1)?;
     let mut stops = Stops::watch(None)?;
     let mut client = Client::new(options);
     let mut tally = Tally::default();
@@ -61,7 +59,7 @@ pub(super) async fn run(arguments: &PubArgs) -> Result<Exit, Failure> {
     let waiting = link.client().unacknowledged();
     let unfinished = stopped && (waiting > 0 || tally.published == 0);
     // A first signal changes nothing about an end that is being made anyway; a second one does not wait for it.
-    let closed = if stopped { stops.or(link.close()).await } else { Ok(link.close().await) };
+    let closed = if stopped { stops.or(Client::close(link)).await } else { Ok(Client::close(link).await) };
     match closed {
         Ok(closed) => closed?,
         Err(_) => return Err(Failure::Stopped { waiting, published: tally.published }),
@@ -88,7 +86,7 @@ fn template(arguments: &PubArgs) -> Result<Outgoing, Failure> {
     let mut message = Outgoing::new(arguments.topic.as_str(), Bytes::new())
         .at(arguments.qos)
         .with_properties(&properties)
-        .map_err(Failure::Impossible)?;
+        .map_err(|error| Failure::Impossible(Impossible::Mqtt(error)))?;
     message.retain = arguments.retain;
     message.expiry_s = arguments.expiry.map(|expiry| expiry.as_secs().try_into().unwrap_or(u32::MAX));
     Ok(message)
@@ -96,7 +94,7 @@ fn template(arguments: &PubArgs) -> Result<Outgoing, Failure> {
 
 /// Returns when the source has ended and everything is acknowledged.
 async fn publish_all(
-    link: &mut Link<'_>,
+    link: &mut Link<'_, Client>,
     source: &mut Source,
     template: &Outgoing,
     tally: &mut Tally,
@@ -117,38 +115,22 @@ async fn publish_all(
         if ended && link.client().unacknowledged() == 0 {
             return Ok(());
         }
-        let payload = poll_fn(|cx| {
-            loop {
-                let wanted = !ended && has_room(link, template.qos);
-                if wanted && let Poll::Ready(payload) = source.poll_next(cx) {
-                    return Poll::Ready(Ok(Some(payload)));
-                }
-                if let Poll::Ready(turned) = link.poll_turn(cx) {
-                    return Poll::Ready(turned.map(|()| None));
-                }
-                // Writing may have made the room that was missing. Nobody would wake us for the next payload then:
-                // the source tells of one only after it has been asked.
-                if wanted || ended || !has_room(link, template.qos) {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await?;
-        match payload {
-            None => {}
-            Some(None) => ended = true,
-            Some(Some(payload)) => publish_one(link, template, payload.map_err(Failure::Input)?, tally)?,
+        let source = if ended { None } else { Some(&mut *source) };
+        match link.turn_with(source, |link| has_room(link, template.qos)).await? {
+            Next::Turned => {}
+            Next::End => ended = true,
+            Next::Payload(payload) => publish_one(link, template, payload, tally)?,
         }
     }
 }
 
-fn has_room(link: &mut Link<'_>, qos: Qos) -> bool {
+fn has_room(link: &mut Link<'_, Client>, qos: Qos) -> bool {
     let free = if qos == Qos::AtMostOnce { link.client().is_connected() } else { link.client().has_room() };
     free && link.takes_output()
 }
 
 fn publish_one(
-    link: &mut Link<'_>,
+    link: &mut Link<'_, Client>,
     template: &Outgoing,
     payload: Bytes,
     tally: &mut Tally,

@@ -1,4 +1,4 @@
-//! What the command line asks of a connection, as the client machine's options.
+//! What the command line asks of an MQTT connection, as the client machine's options.
 
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use noctule_core::id::Qos;
 use noctule_mqtt::Version;
 use noctule_mqtt::client::{Options, Properties, Will};
 
-use super::failure::{Failure, Place};
+use super::failure::{Failure, Place, Speaks};
 use crate::cli::{ConnectArgs, MqttVersion, UserProperty};
 
 /// Longest line that is taken for a password, bytes: what MQTT can carry.
@@ -21,7 +21,7 @@ pub(super) fn place(arguments: &ConnectArgs) -> Place {
     Place {
         host: host.to_owned(),
         port,
-        version: version(arguments),
+        speaks: Speaks::Mqtt(version(arguments)),
         has_user: arguments.user_name().is_some(),
     }
 }
@@ -67,13 +67,14 @@ fn password(arguments: &ConnectArgs) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(Some(password.clone().into_bytes()));
     }
     if let Some(file) = &arguments.password_file {
-        return first_line(file).map(Some);
+        return first_line("--password-file", file).map(Some);
     }
     Ok(arguments.url.as_ref().and_then(|url| url.password.clone()).map(String::into_bytes))
 }
 
-fn first_line(file: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error| Failure::Unreadable { flag: "--password-file", file: file.to_owned(), error };
+/// The first line of a file that holds a password; `flag` named it.
+pub(super) fn first_line(flag: &'static str, file: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error| Failure::Unreadable { flag, file: file.to_owned(), error };
     let opened = std::fs::File::open(file).map_err(unreadable)?;
     let mut line = Vec::new();
     BufReader::new(opened.take(MAX_PASSWORD + 2)).read_until(b'\n', &mut line).map_err(unreadable)?;

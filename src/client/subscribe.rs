@@ -1,25 +1,17 @@
-//! `noctule sub`: subscribes, prints what comes, and comes back when the broker does.
+//! `noctule sub`: subscribes and prints what comes. Coming back after a lost connection is in `listen`.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
 
 use noctule_core::id::Qos;
 use noctule_mqtt::client::{Client, Event, Message, Welcome};
 use noctule_mqtt::{RetainHandling, Subscription};
-use tokio::time::sleep;
 
 use super::failure::{Failure, Place, grant_in_words};
 use super::link::Link;
-use super::print::Printer;
-use super::stop::{Stop, Stops};
+use super::listen::{End, Listen, Standing, keep_listening};
+use super::print::{Form, Printer};
 use super::{note, request, words};
 use crate::cli::{self, Exit, SubArgs};
-
-/// Time before the first attempt to come back; doubled with each that fails.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-
-/// Longest time between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Topic aliases that the broker may use.
 const ALIASES: u16 = 16;
@@ -35,61 +27,8 @@ pub(super) async fn run(arguments: &SubArgs) -> Result<Exit, Failure> {
         options.session_expiry_s = Some(u32::MAX);
     }
     let mut client = Client::new(options);
-    let mut stops = Stops::watch(arguments.timeout.map(crate::config::Period::as_duration))?;
     let mut listening = Listening::new(arguments, &place);
-    let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        listening.subscribed = false;
-        let ended = match stops.or(Link::open(&mut client, &place, started)).await {
-            Ok(Ok(mut link)) => match stops.or(listening.listen(&mut link)).await {
-                Ok(Ok(End::Counted)) => {
-                    // The messages are printed; a broker that goes away now takes nothing from them.
-                    let _ = stops.or(link.close()).await;
-                    return Ok(Exit::Done);
-                }
-                Ok(Ok(End::NobodyReads)) => return Ok(Exit::Done),
-                Ok(Err(failure)) => Ok(failure),
-                Err(stop) => {
-                    // A second signal does not wait for the good-bye.
-                    let _ = stops.or(link.close()).await;
-                    Err(stop)
-                }
-            },
-            Ok(Err(failure)) => Ok(failure),
-            Err(stop) => Err(stop),
-        };
-        let failure = match ended {
-            Ok(failure) => failure,
-            Err(stop) => return Ok(exit_of(stop)),
-        };
-        if !listening.was_subscribed || !failure.may_pass() {
-            return Err(failure);
-        }
-        if listening.subscribed {
-            pause = FIRST_PAUSE;
-            note(format_args!("{failure}; coming back as soon as the broker does"));
-        }
-        if let Err(stop) = stops.or(sleep(pause)).await {
-            return Ok(exit_of(stop));
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-fn exit_of(stop: Stop) -> Exit {
-    match stop {
-        Stop::Signal => Exit::Done,
-        Stop::Deadline => Exit::Timeout,
-    }
-}
-
-/// How listening ends well.
-enum End {
-    /// As many messages as were asked for have been printed.
-    Counted,
-    /// The reader of standard output is gone.
-    NobodyReads,
+    keep_listening(&mut client, &place, arguments.timeout, &mut listening).await
 }
 
 /// What is to be listened to, over as many connections as it takes.
@@ -98,19 +37,15 @@ struct Listening<'a> {
     place: &'a Place,
     printer: Printer,
     printed: u64,
-    /// Whether the subscriptions are in force on this connection.
-    subscribed: bool,
-    /// Whether they were on any.
-    was_subscribed: bool,
+    standing: Standing,
 }
 
-impl<'a> Listening<'a> {
-    fn new(arguments: &'a SubArgs, place: &'a Place) -> Self {
-        let printer = Printer::new(arguments.verbose, arguments.json);
-        Self { arguments, place, printer, printed: 0, subscribed: false, was_subscribed: false }
+impl Listen<Client> for Listening<'_> {
+    fn standing(&mut self) -> &mut Standing {
+        &mut self.standing
     }
 
-    async fn listen(&mut self, link: &mut Link<'_>) -> Result<End, Failure> {
+    async fn listen(&mut self, link: &mut Link<'_, Client>) -> Result<End, Failure> {
         loop {
             while let Some(event) = link.next_event()? {
                 match event {
@@ -140,6 +75,17 @@ impl<'a> Listening<'a> {
             link.turn().await?;
         }
     }
+}
+
+impl<'a> Listening<'a> {
+    fn new(arguments: &'a SubArgs, place: &'a Place) -> Self {
+        let form = match (arguments.verbose, arguments.json) {
+            (_, true) => Form::Json,
+            (true, false) => Form::Address,
+            (false, false) => Form::Payload,
+        };
+        Self { arguments, place, printer: Printer::new(form), printed: 0, standing: Standing::default() }
+    }
 
     /// Whether a message was retained before the subscription and is not wanted.
     fn is_old(&self, message: &Message) -> bool {
@@ -147,11 +93,11 @@ impl<'a> Listening<'a> {
         self.arguments.no_retained && message.retain && !self.arguments.retain_as_published
     }
 
-    fn connected(&mut self, link: &mut Link<'_>, welcome: &Welcome) -> Result<(), Failure> {
-        if self.was_subscribed {
+    fn connected(&mut self, link: &mut Link<'_, Client>, welcome: &Welcome) -> Result<(), Failure> {
+        if self.standing.ever {
             note(format_args!("connected to {} again", self.place));
             if welcome.session_present {
-                self.subscribed = true;
+                self.standing.subscribed();
                 return Ok(());
             }
         }
@@ -203,13 +149,12 @@ impl<'a> Listening<'a> {
         if granted.iter().all(Result::is_err) {
             return Err(Failure::NothingGranted);
         }
-        if !self.was_subscribed {
+        if !self.standing.ever {
             let taken = topics.iter().zip(granted).filter(|(_, granted)| granted.is_ok());
             let list: Vec<_> = taken.map(|(filter, _)| filter.as_str()).collect();
             note(format_args!("subscribed to {} at {}", list.join(", "), self.place));
         }
-        self.subscribed = true;
-        self.was_subscribed = true;
+        self.standing.subscribed();
         Ok(())
     }
 }

@@ -25,7 +25,18 @@ pub(super) fn plain(text: &str) -> String {
     shown
 }
 
-/// Why a broker refuses or ends a connection.
+/// Why a STOMP broker refuses or ends a connection.
+pub(super) fn stomp_verdict(verdict: &noctule_stomp::client::Verdict) -> String {
+    let (message, detail) = (verdict.message.as_deref().unwrap_or_default(), verdict.detail.as_str());
+    match (message.is_empty(), detail.is_empty()) {
+        (true, true) => "it gives no reason".to_owned(),
+        (true, false) => plain(detail),
+        (false, _) if detail.is_empty() || detail == message => plain(message),
+        (false, _) => format!("{}: {}", plain(message), plain(detail)),
+    }
+}
+
+/// Why an MQTT broker refuses or ends a connection.
 pub(super) fn verdict(verdict: &Verdict) -> String {
     let mut words = verdict.reason.to_string();
     if let Some(text) = verdict.reason_string.as_deref().filter(|text| !text.is_empty()) {
@@ -66,5 +77,22 @@ mod tests {
         assert_eq!(verdict(&said), "0x90 topic name invalid: topic \"a\" (it refers to b\\n)");
         (said.reason_string, said.server_reference) = (Some(String::new()), None);
         assert_eq!(verdict(&said), "0x90 topic name invalid");
+    }
+
+    #[test]
+    fn an_error_says_its_short_and_its_long_form_once() {
+        let said = |message: Option<&str>, detail: &str| {
+            stomp_verdict(&noctule_stomp::client::Verdict {
+                message: message.map(str::to_owned),
+                detail: detail.to_owned(),
+                versions: None,
+                receipt: None,
+            })
+        };
+        assert_eq!(said(Some("bad\x07"), "a\nb"), r"bad\u{7}: a\nb");
+        assert_eq!(said(Some("bad"), "bad"), "bad");
+        assert_eq!(said(Some("bad"), ""), "bad");
+        assert_eq!(said(None, "long"), "long");
+        assert_eq!(said(None, ""), "it gives no reason");
     }
 }

@@ -1,7 +1,7 @@
 //! A broker in this process, and `noctule` processes whose ends are bounded in time.
 
 #[path = "../kit/data_dir.rs"]
-mod data_dir;
+pub(crate) mod data_dir;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
