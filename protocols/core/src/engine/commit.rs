@@ -79,6 +79,7 @@ impl Engine {
                 settles.push(Settling { consumer, entry, verdict: settle.verdict });
             }
             self.window_opened(slot, fx);
+            self.end_if_idle(now, conn, slot, fx);
         }
         let place = self.reserve_answer(conn);
         let committing = Committing { place, receipt, sends, settles };

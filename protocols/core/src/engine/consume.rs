@@ -127,7 +127,7 @@ impl Engine {
         session.window_max = consume.window.get();
         session.selects = consume.selector.is_some() || consume.no_local;
         let qos = if consume.acknowledges { Qos::AtLeastOnce } else { Qos::AtMostOnce };
-        let options = SubscriptionOptions { qos, no_local: false, retain_as_published: true, id: None };
+        let options = SubscriptionOptions { qos, no_local: false, retain_as_published: false, id: None };
         let selector = consume.selector.clone();
         session.subscriptions.push(&self.seed, Subscription { filter, group, options, replay: 0, selector });
         session.consumer = Some(Box::new(Consumer {

@@ -291,6 +291,9 @@ impl Engine {
         let (qos, retain) = (source.qos(), source.retain());
         // The common message: QoS 0, not retained, nobody there. Nothing is copied for it.
         if qos == Qos::AtMostOnce && !retain && set.is_empty() {
+            if let (Some(conn), true) = (origin.conn, origin.answer != Answer::Never) {
+                self.answer_request_when_stored(conn, origin, None, fx);
+            }
             return;
         }
         if self.is_withheld(qos, origin)

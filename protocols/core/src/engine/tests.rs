@@ -8,6 +8,7 @@ mod consumers;
 mod groups;
 mod lifetime;
 mod peers;
+mod queues;
 mod recovery;
 mod resubmitted;
 mod routing;
@@ -51,6 +52,7 @@ enum Seen {
 struct Pipe {
     room: usize,
     largest: usize,
+    retained: bool,
     seen: Vec<Seen>,
 }
 
@@ -67,6 +69,7 @@ impl Outlet for Pipe {
         let text = String::from_utf8(body.to_vec()).unwrap();
         if delivery.consumer != ConsumerId(0) {
             let pid = delivery.packet_id.map(NonZeroU16::get);
+            self.retained = delivery.retain;
             self.seen.push(Seen::Consumed(delivery.consumer.0, text, pid, delivery.deliveries));
             return Sent::Written(body.len());
         }
@@ -101,6 +104,8 @@ struct Kit {
     /// Connections that are not read.
     paused: Vec<u32>,
     manual: bool,
+    /// Whether the last message to a consumer was marked as retained.
+    retained_last: bool,
     now: Now,
     largest: usize,
     seen: Vec<(u32, Seen)>,
@@ -180,7 +185,8 @@ impl Kit {
             Engine::new(WorkerId(0), shared, Arc::new(Policy { epoch: 1, limits, ..Policy::default() }), now);
         let (store, submitted, loads, seen) = (MemoryStore::default(), Vec::new(), Vec::new(), Vec::new());
         let (manual, largest, paused, told) = (false, usize::MAX, Vec::new(), Vec::new());
-        Self { engine, store, submitted, loads, paused, manual, now, largest, seen, told }
+        let retained_last = false;
+        Self { engine, store, submitted, loads, paused, manual, retained_last, now, largest, seen, told }
     }
 
     fn give(&mut self, input: Input<'_>) {
@@ -213,9 +219,10 @@ impl Kit {
     }
 
     fn pull(&mut self, to: ConnId, room: usize) -> Pulled {
-        let mut pipe = Pipe { room, largest: self.largest, seen: Vec::new() };
+        let mut pipe = Pipe { room, largest: self.largest, retained: self.retained_last, seen: Vec::new() };
         let mut fx = Effects::default();
         let pulled = self.engine.pull(self.now, to, &mut pipe, &mut fx);
+        self.retained_last = pipe.retained;
         self.seen.extend(pipe.seen.into_iter().map(|seen| (to.slot, seen)));
         self.carry_out(fx);
         pulled

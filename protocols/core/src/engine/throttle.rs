@@ -30,6 +30,12 @@ impl Throttled {
         }
     }
 
+    /// Whether nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_conn.is_empty() && self.by_queue.is_empty()
+    }
+
     /// False if it waits for that queue already.
     fn add(&mut self, conn: ConnId, key: &Arc<GroupKey>, until_ms: u64) -> bool {
         let seed = &self.seed;

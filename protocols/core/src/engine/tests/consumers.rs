@@ -158,6 +158,37 @@ fn who_consumes_no_more_may_still_settle_what_he_has() {
 }
 
 #[test]
+fn who_has_settled_the_last_by_a_transaction_ends_as_well() {
+    let mut kit = Kit::new();
+    kit.consumer(1, "t");
+    kit.connect(2, client("p"));
+    kit.publish(2, publish("t", "1", AtMostOnce));
+    kit.take(1);
+    kit.ask(1, Request::Cancel { consumer: ConsumerId(1), forgets: false }, 0);
+    let settles = [Settle { consumer: ConsumerId(1), packet_ids: &[id(1)], verdict: Accept }];
+    assert_eq!(kit.ask(1, Request::Commit(Commit { sends: &[], settles: &settles }), 1), [given(1)]);
+    assert_eq!(kit.engine.sessions.len(), 2);
+}
+
+#[test]
+fn a_message_for_nobody_is_receipted_and_a_live_one_is_not_called_retained() {
+    let mut kit = Kit::new();
+    kit.consumer(1, "t");
+    assert_eq!(kit.send(1, message("nobody", "x", AtMostOnce), 3), [given(3)]);
+    kit.connect(2, client("p"));
+    let retained = |kit: &mut Kit| match &kit.take(1)[..] {
+        [Seen::Consumed(..)] => kit.retained_last,
+        other => panic!("{other:?}"),
+    };
+    kit.publish(2, Publish { retain: true, ..publish("t", "live", AtMostOnce) });
+    assert!(!retained(&mut kit));
+    kit.ask(1, Request::Cancel { consumer: ConsumerId(1), forgets: false }, 0);
+    kit.give(Input::Request(conn(1), Request::Consume(consume(2, "t")), None));
+    kit.seen.retain(|(_, seen)| !matches!(seen, Seen::Reply(_)));
+    assert!(retained(&mut kit));
+}
+
+#[test]
 fn nothing_is_sent_before_the_receipt_of_the_subscription() {
     let mut kit = Kit::new();
     kit.connect(9, keeper("kept"));

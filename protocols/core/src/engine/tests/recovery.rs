@@ -13,21 +13,25 @@ use AckKind::{PubAck, PubComp, PubRec, PubRel};
 use Qos::{AtLeastOnce, ExactlyOnce};
 
 /// The time at which the new process starts.
-const START_MS: u64 = 5_000;
+pub(super) const START_MS: u64 = 5_000;
 
 /// The workers of one broker: mail is carried at once, every submission is settled at once, every session is at home.
-struct Broker {
-    engines: Vec<Engine>,
-    now: Now,
-    seen: Vec<(u32, Seen)>,
+pub(super) struct Broker {
+    pub(super) engines: Vec<Engine>,
+    pub(super) now: Now,
+    pub(super) seen: Vec<(u32, Seen)>,
     /// What the store was told, in words.
-    told: Vec<String>,
-    loads: Vec<LoadRequest>,
-    at: Vec<usize>,
+    pub(super) told: Vec<String>,
+    /// By whom, and what.
+    pub(super) ops: Vec<(usize, StoreOp)>,
+    pub(super) loads: Vec<LoadRequest>,
+    /// Connections that are not read.
+    pub(super) paused: Vec<u32>,
+    pub(super) at: Vec<usize>,
 }
 
 impl Broker {
-    fn restart(workers: u16, limits: Limits, recovered: Recovered) -> Self {
+    pub(super) fn restart(workers: u16, limits: Limits, recovered: Recovered) -> Self {
         let shared =
             Arc::new(Shared::new(&Seed::new(u64::from(workers)), workers, RetainedLimits::default()));
         let policy = Arc::new(Policy { epoch: 1, limits, ..Policy::default() });
@@ -36,7 +40,8 @@ impl Broker {
         let mut engines: Vec<_> = (0..workers).map(engine).collect();
         let effects = recover(&mut engines, recovered, now);
         let (seen, told, loads, at) = (Vec::new(), Vec::new(), Vec::new(), vec![0; 100]);
-        let mut broker = Self { engines, now, seen, told, loads, at };
+        let (ops, paused) = (Vec::new(), Vec::new());
+        let mut broker = Self { engines, now, seen, told, ops, loads, paused, at };
         for (worker, fx) in effects.into_iter().enumerate() {
             assert!(!fx.list.iter().any(|effect| matches!(effect, Effect::Peer(..))));
             let told = fx.list.iter().any(|effect| matches!(effect, Effect::Store(..)));
@@ -46,19 +51,20 @@ impl Broker {
         broker
     }
 
-    fn give(&mut self, worker: usize, input: Input<'_>) {
+    pub(super) fn give(&mut self, worker: usize, input: Input<'_>) {
         let mut fx = Effects::default();
         self.engines[worker].handle(self.now, input, &mut fx);
         self.carry_out(worker, fx);
     }
 
-    fn carry_out(&mut self, worker: usize, fx: Effects) {
+    pub(super) fn carry_out(&mut self, worker: usize, fx: Effects) {
         for effect in fx.list {
             match effect {
                 Effect::Reply(to, reply) => self.seen.push((to.slot, Seen::Reply(reply))),
                 Effect::Close(to, refusal) => self.seen.push((to.slot, Seen::Closed(refusal.kind))),
                 Effect::Store(ticket, op) => {
                     self.told.push(words(&op));
+                    self.ops.push((worker, op));
                     if ticket != Ticket::NONE {
                         self.give(worker, Input::Store(StoreEvent::Settled(ticket)));
                     }
@@ -67,11 +73,14 @@ impl Broker {
                 Effect::Peer(to, message) => {
                     self.give(to.index(), Input::Peer(WorkerId(worker as u16), message));
                 }
-                Effect::Log(_) | Effect::Pause(_) | Effect::Resume(_) => {}
+                Effect::Pause(to) => self.paused.push(to.slot),
+                Effect::Resume(to) => self.paused.retain(|&slot| slot != to.slot),
+                Effect::Log(_) => {}
             }
         }
         for to in fx.dirty {
-            let mut pipe = Pipe { room: usize::MAX, largest: usize::MAX, seen: Vec::new() };
+            let mut pipe =
+                Pipe { room: usize::MAX, largest: usize::MAX, retained: false, seen: Vec::new() };
             let mut fx = Effects::default();
             self.engines[worker].pull(self.now, to, &mut pipe, &mut fx);
             self.seen.extend(pipe.seen.into_iter().map(|seen| (to.slot, seen)));
@@ -80,35 +89,40 @@ impl Broker {
     }
 
     /// A connection at the home of its client.
-    fn connect(&mut self, number: u32, connect: Connect<'_>) -> Vec<Seen> {
+    pub(super) fn connect(&mut self, number: u32, connect: Connect<'_>) -> Vec<Seen> {
         let worker = self.engines[0].shared().home_of_client(connect.client_id).index();
+        self.connect_at(worker, number, connect)
+    }
+
+    pub(super) fn connect_at(&mut self, worker: usize, number: u32, connect: Connect<'_>) -> Vec<Seen> {
         self.at[number as usize] = worker;
         self.give(worker, Input::Opened(conn(number)));
         self.give(worker, Input::Connect(conn(number), connect));
         self.take(number)
     }
 
-    fn on(&mut self, number: u32, input: Input<'_>) -> Vec<Seen> {
+    pub(super) fn on(&mut self, number: u32, input: Input<'_>) -> Vec<Seen> {
         self.give(self.at[number as usize], input);
         self.take(number)
     }
 
-    fn ack(&mut self, number: u32, kind: AckKind, packet_id: u16) -> Vec<Seen> {
+    pub(super) fn ack(&mut self, number: u32, kind: AckKind, packet_id: u16) -> Vec<Seen> {
         self.on(number, Input::Ack { conn: conn(number), kind, packet_id: id(packet_id), failed: false })
     }
 
-    fn take(&mut self, number: u32) -> Vec<Seen> {
+    pub(super) fn take(&mut self, number: u32) -> Vec<Seen> {
         let (own, others) = std::mem::take(&mut self.seen).into_iter().partition(|(to, _)| *to == number);
         self.seen = others;
         let own: Vec<(u32, Seen)> = own;
         own.into_iter().map(|(_, seen)| seen).collect()
     }
 
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
+        self.ops.clear();
         std::mem::take(&mut self.told)
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         (0..self.engines.len()).for_each(|worker| self.give(worker, Input::Tick));
     }
@@ -163,7 +177,7 @@ fn kept_will(client_id: &str, body: &str) -> KeptWill {
     KeptWill { client_id: client_id.into(), user: None, message, delay_s: 0, expiry_s: None }
 }
 
-fn recovered(sessions: Vec<RecoveredSession>) -> Recovered {
+pub(super) fn recovered(sessions: Vec<RecoveredSession>) -> Recovered {
     Recovered { sessions, last_session: 50, last_record: 70, last_version: 90, ..Recovered::default() }
 }
 
@@ -184,7 +198,7 @@ fn kept(client_id: &str) -> Connect<'_> {
     Connect { expiry_s: u32::MAX, ..keeper(client_id) }
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { max_session_expiry_s: u32::MAX, ..Limits::default() }
 }
 
