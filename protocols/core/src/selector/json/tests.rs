@@ -1,3 +1,5 @@
+//! JSON paths: what is found in a payload, what is not, and what is no JSON.
+
 use super::*;
 
 #[track_caller]

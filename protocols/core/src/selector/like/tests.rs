@@ -1,3 +1,5 @@
+//! LIKE: what its patterns match, and that they do so in linear time.
+
 use super::*;
 
 #[track_caller]
