@@ -538,6 +538,56 @@ fn the_broker_commits_a_transaction_as_a_whole() {
 }
 
 #[test]
+fn a_queue_gives_each_message_once_and_takes_back_what_was_not_printed() {
+    let both = Both::start();
+    both.send(&["/queue/q", "-l", "--persistent"], b"1\n2\n3\n4\n").succeeds();
+    let browsed = noctule(&["stomp", "subscribe", "-p", &both.stomp, "/queue/q", "--browse", "-v"]).end();
+    assert_eq!(browsed.succeeds(), "/queue/q 1\n/queue/q 2\n/queue/q 3\n/queue/q 4\n");
+    for (count, ack, expected) in
+        [("1", "client", "1\n"), ("2", "client-individual", "2\n3\n"), ("1", "client", "4\n")]
+    {
+        let shown =
+            both.subscribe(&["/queue/q", "-n", count, "--ack", ack, "--format", "headers"]).end().succeeds();
+        assert!(!shown.contains("redelivered"), "nothing more was sent than was wanted: {shown}");
+        let bodies = shown.split("\n\n").skip(1).filter_map(|rest| rest.lines().next());
+        assert_eq!(bodies.map(|body| format!("{body}\n")).collect::<String>(), expected);
+    }
+    let ended = both.subscribe(&["/queue/q", "-n", "1", "-W", "200ms"]).end();
+    assert_eq!((ended.code, ended.out.as_str()), (3, ""));
+}
+
+#[test]
+fn a_queue_keeps_ten_thousand_messages_in_order() {
+    let both = Both::start();
+    let lines: String = (1..=10_000).map(|number| format!("{number}\n")).collect();
+    both.send(&["/queue/l", "-l"], lines.as_bytes()).succeeds();
+    let all = both.subscribe(&["/queue/l", "-n", "10000"]).end().succeeds();
+    assert!(all == lines, "lines are missing or out of order");
+}
+
+#[test]
+fn a_durable_subscription_has_what_came_meanwhile() {
+    let both = Both::start();
+    let durable = ["/topic/d", "--durable", "watch", "-i", "panel-1"];
+    assert_eq!(both.subscribe(&[&durable[..], &["-W", "100ms"]].concat()).end().code, 3);
+    both.send(&["/topic/d", "-m", "later", "--persistent"], b"").succeeds();
+    assert_eq!(both.subscribe(&[&durable[..], &["-n", "1"]].concat()).end().succeeds(), "later\n");
+}
+
+#[test]
+fn a_selector_chooses() {
+    let both = Both::start();
+    both.send(&["/queue/s", "-m", "low", "-H", "level:1"], b"").succeeds();
+    both.send(&["/queue/s", "-m", "high", "-H", "level:9"], b"").succeeds();
+    let chosen = both.subscribe(&["/queue/s", "--selector", "level > 3", "-n", "1"]).end();
+    assert_eq!(chosen.succeeds(), "high\n");
+    assert_eq!(both.subscribe(&["/queue/s", "-n", "1"]).end().succeeds(), "low\n");
+    let ended = noctule(&["stomp", "sub", "-p", &both.stomp, "/queue/s", "--selector", "level >"]).end();
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("selector"), "{}", ended.err);
+}
+
+#[test]
 fn the_broker_s_refusal_is_passed_on() {
     let both = Both::start();
     let ended = both.send(&["/topic/a/#", "-m", "x"], b"");
