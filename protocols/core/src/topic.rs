@@ -186,6 +186,23 @@ fn has_refused(text: &[u8]) -> bool {
     }
 }
 
+/// The topic that is a client's own to have answers sent to (Response Information; MQTT 5, section 4.10). It is subscribed and published to, so what has a meaning in
+/// filters or parts levels is written as `%2B`, and `%` too, lest two clients get the same.
+#[must_use]
+pub fn reply_topic(client_id: &str) -> Box<str> {
+    let mut topic = String::from("$reply/");
+    for letter in client_id.chars() {
+        match letter {
+            '+' => topic.push_str("%2B"),
+            '#' => topic.push_str("%23"),
+            '/' => topic.push_str("%2F"),
+            '%' => topic.push_str("%25"),
+            _ => topic.push(letter),
+        }
+    }
+    topic.into()
+}
+
 /// A validated topic name, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName<'a>(&'a str);

@@ -19,7 +19,7 @@ use noctule_core::message;
 use noctule_core::policy::Limits;
 use noctule_core::refusal::{Kind, Refusal};
 use noctule_core::selector::Selector;
-use noctule_core::topic::TopicName;
+use noctule_core::topic::{TopicName, reply_topic};
 
 use crate::connect::{Connect, decode_connect};
 use crate::error::{ConnectError, DecodeError};
@@ -257,7 +257,7 @@ impl Server {
             self.cold().user = user.map(Into::into);
         }
         if connect.request_response_information {
-            self.cold().response_information = Some(response_topic(client_id));
+            self.cold().response_information = Some(reply_topic(client_id));
         }
         let v5 = connect.version.is_v5();
         let expiry_s = match connect.session_expiry_s {
@@ -408,22 +408,6 @@ fn filter_request<'a>(subscription: subscribe::Subscription<'a>) -> FilterReques
             subscribe::RetainHandling::Never => effects::RetainHandling::Never,
         },
     }
-}
-
-/// A topic of this client's own to have answers sent to. It is subscribed and published to, so what has a meaning in
-/// filters or parts levels is written as `%2B`, and `%` too, lest two clients get the same.
-fn response_topic(client_id: &str) -> Box<str> {
-    let mut topic = String::from("$reply/");
-    for letter in client_id.chars() {
-        match letter {
-            '+' => topic.push_str("%2B"),
-            '#' => topic.push_str("%23"),
-            '/' => topic.push_str("%2F"),
-            '%' => topic.push_str("%25"),
-            _ => topic.push(letter),
-        }
-    }
-    topic.into()
 }
 
 #[inline]

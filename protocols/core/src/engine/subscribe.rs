@@ -12,7 +12,7 @@ use crate::policy::{Action, Identity};
 use crate::selector::Selector;
 use crate::session::{Session, Subscription, SubscriptionOptions};
 use crate::store::{SessionNumber, StoreOp, Ticket};
-use crate::topic::{Subscribed, TopicName};
+use crate::topic::{FilterKind, Subscribed, TopicFilter, TopicName, reply_topic};
 use crate::trie::{GroupKey, Subscriber};
 
 impl Engine {
@@ -126,7 +126,9 @@ impl Engine {
             return Err(Reason::UnspecifiedError);
         };
         let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
-        if !policy.allows(who, Action::Subscribe(filter.as_str())) {
+        if !policy.allows(who, Action::Subscribe(filter.as_str()))
+            || is_anothers_reply(&filter, who.client_id)
+        {
             return Err(Reason::NotAuthorized);
         }
         let options = SubscriptionOptions {
@@ -359,6 +361,17 @@ fn written(subscription: &Subscription) -> Box<str> {
         Some(group) if !group.is_empty() => format!("$share/{group}/{}", subscription.filter.as_str()).into(),
         _ => subscription.filter.as_str().into(),
     }
+}
+
+/// Whether a filter would listen in on answers that are meant for others: below `$reply` only what is the client's own
+/// can be subscribed to, and no wildcard.
+fn is_anothers_reply(filter: &TopicFilter, client_id: &str) -> bool {
+    if filter.first_level() != "$reply" {
+        return false;
+    }
+    let own = reply_topic(client_id);
+    let below = filter.as_str().strip_prefix(&*own);
+    filter.kind() != FilterKind::Exact || !below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What an MQTT client is told that a queue does not take as a consumer.

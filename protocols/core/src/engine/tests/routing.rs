@@ -438,3 +438,22 @@ fn qos_0_passes_a_groups_backlog_by() {
     assert_eq!(kit.bodies(1), ["1", "0"]);
     assert_eq!(kit.dropped(DropReason::NoGroupMember), 0);
 }
+
+#[test]
+fn nobody_listens_in_on_anothers_answers() {
+    let mut kit = Kit::new();
+    kit.connect(1, client("a/b"));
+    let asked = [
+        "$reply/a%2Fb",
+        "$reply/a%2Fb/x",
+        "$reply/a%2Fbc",
+        "$reply/+",
+        "$reply/#",
+        "$reply",
+        "$reply/a%2Fb/#",
+    ];
+    let filters: Vec<_> = asked.iter().map(|text| filter(text, AtLeastOnce)).collect();
+    let refused = Err(Reason::NotAuthorized);
+    let codes = vec![Ok(AtLeastOnce), Ok(AtLeastOnce), refused, refused, refused, refused, refused];
+    assert_eq!(kit.subscribe(1, &filters), [granted(&codes)]);
+}
