@@ -291,7 +291,8 @@ impl Group {
             return Choice::Send(place, self.lend(place, rank, item, around));
         }
         if !terms.is_queue {
-            if self.selecting == self.members.len() && !self.is_wanted(&mut item) {
+            let all_select = self.selecting > 0 && self.selecting == self.members.len();
+            if all_select && !self.is_wanted(&mut item) {
                 return Choice::Unwanted;
             }
             let kept = |member: &Member| member.qos > Qos::AtMostOnce && (member.durable || member.online);

@@ -1,5 +1,9 @@
 //! Who gets a shared message, what waits for whom, and how loans end.
 
+mod choosing;
+mod model;
+mod queues;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

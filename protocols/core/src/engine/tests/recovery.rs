@@ -79,8 +79,7 @@ impl Broker {
             }
         }
         for to in fx.dirty {
-            let mut pipe =
-                Pipe { room: usize::MAX, largest: usize::MAX, retained: false, seen: Vec::new() };
+            let mut pipe = Pipe { room: usize::MAX, largest: usize::MAX, retained: false, seen: Vec::new() };
             let mut fx = Effects::default();
             self.engines[worker].pull(self.now, to, &mut pipe, &mut fx);
             self.seen.extend(pipe.seen.into_iter().map(|seen| (to.slot, seen)));
