@@ -180,7 +180,14 @@ impl Engine {
         joined: Result<(), JoinError>,
         fx: &mut Effects,
     ) {
-        let Some(slot) = self.slot_of(session) else { return self.vacate(place, fx) };
+        let Some(slot) = self.slot_of(session) else {
+            // Cancelled before its home had answered: there is nothing to let in or to refuse, but its SUBSCRIBE has
+            // been dealt with, and the receipts behind it wait for its own.
+            return match receipt {
+                Some(receipt) => self.fill(place, Reply::Receipt(receipt), fx),
+                None => self.vacate(place, fx),
+            };
+        };
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let (Some(conn), Some(consumer)) = (session.conn, &session.consumer) else { return };
         match joined {
