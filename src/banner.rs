@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::{Anonymous, Config};
+use crate::config::{Anonymous, Config, Dialect, Protocol};
 
 /// Writes the block to `out`. `addresses` are those really bound, in the order of the configuration's listeners.
 ///
@@ -27,7 +27,13 @@ pub fn write(
             Anonymous::Loopback => "programs on this machine only, without credentials",
             Anonymous::Everybody => "everybody who can reach it, without credentials",
         };
-        writeln!(out, "  {:<14} {address}, MQTT 3.1, 3.1.1 and 5.0; {who}", listener.protocol.as_str())?;
+        let speaks = match (listener.protocol, listener.dialect) {
+            (Protocol::Mqtt, _) => "MQTT 3.1, 3.1.1 and 5.0",
+            (Protocol::Stomp, Dialect::Native) => "STOMP 1.0, 1.1 and 1.2",
+            (Protocol::Stomp, Dialect::Rabbitmq) => "STOMP 1.0, 1.1 and 1.2 as RabbitMQ's clients write it",
+            (Protocol::Stomp, Dialect::Activemq) => "STOMP 1.0, 1.1 and 1.2 as ActiveMQ's clients write it",
+        };
+        writeln!(out, "  {:<14} {address}, {speaks}; {who}", listener.protocol.as_str())?;
     }
     writeln!(out, "  workers        {}", config.server.workers)?;
     if config.is_stored() {
@@ -36,7 +42,7 @@ pub fn write(
         writeln!(out, "  storage        memory: retained messages and sessions end with the process")?;
     }
     if config.listener.iter().all(|listener| listener.anonymous == Anonymous::Loopback) {
-        let program = "noctule run --mqtt 0.0.0.0:1883 --anonymous";
+        let program = "noctule run --mqtt 0.0.0.0:1883 --stomp 0.0.0.0:61613 --anonymous";
         writeln!(out, "  to let other machines in: {program}")?;
         writeln!(
             out,

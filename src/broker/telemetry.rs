@@ -88,8 +88,8 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn report(&mut self, worker: u16, stats: Stats) {
-        let last = std::mem::replace(&mut self.last, stats);
+    pub(super) fn report(&mut self, worker: u16, stats: &Stats) {
+        let last = std::mem::replace(&mut self.last, *stats);
         for ((qos, now), before) in QOS.into_iter().zip(stats.messages_in).zip(last.messages_in) {
             counter!(MESSAGES_IN, "qos" => qos).increment(now - before);
         }

@@ -282,7 +282,7 @@ impl Worker {
         if now_ms >= self.reported_ms + REPORT_INTERVAL_MS {
             self.reported_ms = now_ms;
             if telemetry::is_recorded() {
-                self.reporter.report(self.engine.id().0, self.engine.stats());
+                self.reporter.report(self.engine.id().0, &self.engine.stats());
             }
             for (kind, left_out) in self.log.summaries(now_ms) {
                 warn!(kind, left_out, "lines left out of the log");
