@@ -1,8 +1,11 @@
-//! What real clients make of the broker: paho-mqtt, MQTT.js, rumqttc and Mosquitto's command line, each in 3.1.1 and 5.0.
+//! What real clients make of the broker: paho-mqtt, MQTT.js, rumqttc and Mosquitto's command line in MQTT 3.1.1 and 5.0,
+//! stomp.py, @stomp/stompjs and Net::Stomp in STOMP 1.0, 1.1 and 1.2, and some of the one with some of the other.
 //!
-//! Every client does the same: connect, every QoS both ways, retained messages, a will, a session with messages kept
-//! for it, and in 5.0 properties, topic aliases and shared subscriptions. A client that is not installed is skipped
-//! aloud; where CI is set it is a failure. `.ci/run clients` installs them.
+//! Every client of MQTT does the same: connect, every QoS both ways, retained messages, a will, a session with messages
+//! kept for it, and in 5.0 properties, topic aliases and shared subscriptions. Those of STOMP connect, acknowledge in
+//! every way, commit and abort, and send what is hard to write in a header or a body, as far as each of them can. A
+//! client that is not installed is skipped aloud; where CI is set it is a failure. `.ci/run packages clients` installs
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +21,7 @@ mod rumqttc_parts;
 mod rumqttc_v4;
 mod rumqttc_v5;
 mod scripts;
+mod stomp;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -25,7 +29,7 @@ use std::time::Duration;
 
 use data_dir::DataDir;
 use noctule::broker::Broker;
-use noctule::config::Config;
+use noctule::config::{Config, Listener, Period, Protocol};
 
 /// How long anything may take; generous, because interpreters start slowly on busy cores.
 const WAIT: Duration = Duration::from_secs(20);
@@ -33,7 +37,10 @@ const WAIT: Duration = Duration::from_secs(20);
 /// A running broker; it stops when the test ends.
 struct Served {
     broker: Option<Broker>,
+    /// Where it speaks MQTT.
     address: SocketAddr,
+    /// Where it speaks STOMP.
+    stomp: SocketAddr,
     /// Dropped when the broker has stopped.
     _data: DataDir,
 }
@@ -45,16 +52,23 @@ impl Served {
         config.server.data_dir = data.path().to_owned();
         config.server.workers =
             std::env::var("NOCTULE_TEST_WORKERS").map_or(1, |count| count.parse().expect("it is a number"));
+        config.listener = [Protocol::Mqtt, Protocol::Stomp].map(Listener::on_loopback).into();
         for listener in &mut config.listener {
             listener.address.set_port(0);
         }
+        // The shortest there is: a client that is silent for twice that is lost.
+        config.stomp.heart_beat = Period::from_secs(1);
         let broker = Broker::start(&config).expect("a broker on the loopback");
-        let address = broker.addresses()[0];
-        Self { broker: Some(broker), address, _data: data }
+        let &[address, stomp] = broker.addresses() else { panic!("{:?}", broker.addresses()) };
+        Self { broker: Some(broker), address, stomp, _data: data }
     }
 
     fn port(&self) -> String {
         self.address.port().to_string()
+    }
+
+    fn stomp_port(&self) -> String {
+        self.stomp.port().to_string()
     }
 }
 

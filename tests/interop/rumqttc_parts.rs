@@ -5,11 +5,13 @@ macro_rules! rumqttc_parts {
         use std::sync::Arc;
         use std::sync::atomic::{AtomicBool, Ordering};
         use std::sync::mpsc::{Receiver, channel};
+        use std::time::{Duration, Instant};
 
         use $qos;
         use $root::{Client, Event, Incoming, MqttOptions};
         use $will;
 
+        use crate::stomp::Consumer;
         use crate::{Served, WAIT};
 
         const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -183,6 +185,49 @@ macro_rules! rumqttc_parts {
             for number in 0..10 {
                 assert_eq!(back.take(), (QoS::ExactlyOnce, false, number.to_string()));
             }
+        }
+
+        #[test]
+        fn a_queue_that_stomp_py_consumes_as_well() {
+            let served = Served::start();
+            let Some(rival) = Consumer::start(&served, "/queue/jobs", "ack") else { return };
+            let member = Link::clean(&served, "member");
+            member.subscribe("$queue/jobs", QoS::AtLeastOnce);
+            let publisher = Link::clean(&served, "publisher");
+            let (first, second) = take_turns(&publisher, &member, &rival);
+            assert!(!first.is_empty() && !second.is_empty(), "{first:?} {second:?}");
+            drop(rival);
+            // What it held comes to the one who is left.
+            let Some(rival) = Consumer::start(&served, "/queue/jobs", "hold") else { return };
+            let (_, held) = take_turns(&publisher, &member, &rival);
+            assert!(!held.is_empty());
+            drop(rival);
+            let mut again: Vec<u32> = held.iter().map(|_| member.take().2.parse().unwrap()).collect();
+            again.sort_unstable();
+            assert_eq!(again, held);
+        }
+
+        /// What each of the two got of forty jobs, all of which have come to one of them.
+        fn take_turns(publisher: &Link, member: &Link, rival: &Consumer) -> (Vec<u32>, Vec<u32>) {
+            for number in 0..40 {
+                publisher.publish("$queue/jobs", QoS::AtLeastOnce, false, &number.to_string());
+            }
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            let begun = Instant::now();
+            while first.len() + second.len() < 40 {
+                assert!(begun.elapsed() < WAIT, "{first:?} {second:?}");
+                second.extend(rival.next(Duration::from_millis(10)));
+                while let Ok(packet) = member.incoming.try_recv() {
+                    if let Incoming::Publish(got) = packet {
+                        let number = String::from_utf8(got.payload.to_vec()).unwrap().parse();
+                        first.push(number.unwrap());
+                    }
+                }
+            }
+            let mut all = [first.clone(), second.clone()].concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..40).collect::<Vec<u32>>());
+            (first, second)
         }
     };
 }
