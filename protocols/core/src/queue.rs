@@ -33,6 +33,9 @@ pub struct Extra {
     pub group: Option<SessionNumber>,
     /// How often the group had delivered it before.
     pub deliveries: u32,
+    /// Whether the group is a queue or a durable subscription, whose message may be late but not lost: it gives way to
+    /// nothing. There are no more of them than the group lends at once.
+    pub is_owed: bool,
 }
 
 impl Extra {
@@ -75,6 +78,12 @@ impl Entry {
     #[must_use]
     pub fn cost(&self) -> usize {
         self.message.cost() + size_of::<Self>() + self.extra.as_ref().map_or(0, |extra| extra.cost())
+    }
+
+    /// See [`Extra::is_owed`].
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.is_owed)
     }
 
     /// The lease, if a group sent it.
@@ -216,6 +225,10 @@ impl Queue {
     ///
     /// QoS 0 never displaces anything: over the limit it is what is dropped first.
     pub fn offer(&mut self, entry: Entry, limits: &Limits, online: bool) -> Offered {
+        if entry.is_owed() {
+            self.push(entry);
+            return Offered::Queued;
+        }
         if !self.is_full_for(entry.cost(), limits) {
             self.admit(entry, limits, online);
             return Offered::Queued;
@@ -234,7 +247,11 @@ impl Queue {
             Overflow::DropOldest => {
                 let mut displaced = Vec::new();
                 while self.is_full_for(entry.cost(), limits) {
-                    let Some(oldest) = self.pop_item() else { return Offered::Rejected(entry) };
+                    let Some(oldest) = self.pop_unowed() else {
+                        // What has given way already stays given up: it was older than this one.
+                        displaced.push(Item::Held(entry));
+                        return Offered::Displaced(displaced);
+                    };
                     displaced.push(oldest);
                 }
                 self.admit(entry, limits, online);
@@ -266,6 +283,16 @@ impl Queue {
     /// Takes the oldest out, wherever it is.
     pub fn pop_item(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
+        self.bytes -= item.cost();
+        self.stubs -= usize::from(matches!(item, Item::Stub(_)));
+        Some(item)
+    }
+
+    /// Takes the oldest out that may give way to another.
+    fn pop_unowed(&mut self) -> Option<Item> {
+        let is_owed = |item: &Item| matches!(item, Item::Held(entry) if entry.is_owed());
+        let place = self.items.iter().position(|item| !is_owed(item))?;
+        let item = self.items.remove(place)?;
         self.bytes -= item.cost();
         self.stubs -= usize::from(matches!(item, Item::Stub(_)));
         Some(item)

@@ -275,6 +275,13 @@ pub enum Browsing {
 }
 
 impl Session {
+    /// Whether it consumes from a durable subscription.
+    #[must_use]
+    pub fn consumes_durably(&self) -> bool {
+        let group = self.subscriptions.get(0).and_then(|subscription| subscription.group.as_deref());
+        self.consumer.is_some() && group.is_some_and(|group| group.contains('/'))
+    }
+
     /// Whether it can be sent something.
     #[must_use]
     pub fn is_served(&self) -> bool {

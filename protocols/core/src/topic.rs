@@ -82,6 +82,12 @@ pub enum TopicError {
         /// The filter's beginning.
         topic: Excerpt,
     },
+    /// `$share` of a queue, whose consumers share it anyway.
+    #[error("{topic} shares a queue; its consumers do so anyway: subscribe to $queue/name")]
+    SharedQueue {
+        /// The filter's beginning.
+        topic: Excerpt,
+    },
     /// `$queue` without a usable name.
     #[error("{topic} names no queue; write $queue/name, the name without '+' and '#'")]
     Queue {
@@ -423,6 +429,9 @@ impl Subscribed {
         }
         match filter {
             None | Some("") => Err(TopicError::NoFilter { topic: Excerpt::of(text) }),
+            Some(filter) if split_level(filter).0 == "$queue" => {
+                Err(TopicError::SharedQueue { topic: Excerpt::of(text) })
+            }
             Some(filter) => {
                 Ok(Self::Shared { group: group.into(), filter: TopicFilter::parse(filter, limits)? })
             }

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use super::Engine;
 use super::answers::Waiting;
+use crate::consumer::Verdict;
 use crate::delivery::{AckKind, Acked, Stage};
 use crate::effects::{DropReason, Effect, Effects, Reason, Reply};
 use crate::group::Outcome;
@@ -39,6 +40,10 @@ impl Engine {
                     self.exchange_over(slot, packet_id, fx);
                 }
                 match entry {
+                    // Of a queue's message it is a refusal, as NACK is.
+                    Some(entry) if failed && entry.is_owed() => {
+                        self.conclude(now, slot, entry, Verdict::Reject, fx);
+                    }
                     Some(entry) if failed => {
                         self.drop_entry(now, slot, entry, DropReason::RefusedByClient, fx);
                     }

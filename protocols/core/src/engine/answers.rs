@@ -68,8 +68,8 @@ pub(super) enum Waiting {
     Release { session: SessionId, packet_id: NonZeroU16 },
     /// What a STOMP client does not want a receipt for is stored, or the connection ends.
     Unasked(Place),
-    /// A consumer is let into a group.
-    Joining { place: Place, session: SessionId, receipt: Option<Receipt> },
+    /// A consumer is let into a group; `paused` if its connection is not read until then.
+    Joining { place: Place, session: SessionId, receipt: Option<Receipt>, paused: bool },
     /// A transaction is carried out.
     Commit(Box<Committing>),
 }
@@ -280,8 +280,11 @@ impl Engine {
                 self.store_failed_request(now, place.conn, None, fx);
             }
             Some(Waiting::Unasked(place)) => self.vacate(place, fx),
-            Some(Waiting::Joining { place, session, receipt }) => {
+            Some(Waiting::Joining { place, session, receipt, paused }) => {
                 self.consumer_joined(now, place, session, receipt, Ok(()), fx);
+                if paused {
+                    self.resume_reads(now, place.conn, fx);
+                }
             }
             Some(Waiting::Commit(committing)) => self.committed(now, *committing, failed, fx),
             Some(Waiting::Hold(_)) | None => {}

@@ -40,8 +40,9 @@ impl Engine {
             && let Some(key) = key
         {
             let place = self.reserve_answer(conn);
-            let ticket = self.ticket(Waiting::Joining { place, session, receipt });
             let home = self.shared.home_of_group(&key.group, &key.filter);
+            let paused = home != self.id && self.pause_reads(conn, fx);
+            let ticket = self.ticket(Waiting::Joining { place, session, receipt, paused });
             if home == self.id {
                 let messages = self.browse_here(&key);
                 self.browsed(now, session, ticket, messages, fx);
@@ -58,7 +59,9 @@ impl Engine {
             }
         } else if let Some((home, key, member)) = self.remote_join(slot, 0) {
             let place = self.reserve_answer(conn);
-            let ticket = self.ticket(Waiting::Joining { place, session, receipt });
+            // Joins are control and need no credit: one frame's, and no more, may be on its way.
+            let paused = self.pause_reads(conn, fx);
+            let ticket = self.ticket(Waiting::Joining { place, session, receipt, paused });
             fx.push(Effect::Peer(home, PeerMsg::Join { key, member, options, ticket }));
         } else {
             self.enter_in_tree(slot, 0);
@@ -88,12 +91,29 @@ impl Engine {
                 format!("{:?} can't be browsed, only a queue can; subscribe without browser", consume.filter);
             return Err(Refusal::new(Kind::TopicFilterInvalid, detail));
         }
+        if consume.no_local && group.is_some() {
+            let detail = format!(
+                "no-local does not go with {:?}: a queue, a group or a durable subscription has its messages from \
+                 everybody; leave it out, or subscribe to the topic itself",
+                consume.filter
+            );
+            return Err(Refusal::new(Kind::ProtocolError, detail));
+        }
         let talk = self.conns.get(conn.slot as usize).and_then(|state| state.talk.as_ref());
         let (most, number) = (limits.max_subscriptions as usize, consume.id.0);
         if talk.is_some_and(|talk| talk.consumers.len() >= most) {
             let detail = format!(
                 "{most} subscriptions on one connection already (max_subscriptions); unsubscribe first"
             );
+            return Err(Refusal::new(Kind::QuotaExceeded, detail));
+        }
+        let browses = |(_, slot): &(ConsumerId, u32)| {
+            let session = self.sessions.get(*slot as usize).and_then(|session| session.consumer.as_ref());
+            session.is_some_and(|consumer| consumer.browsing != Browsing::No)
+        };
+        // What is shown is held in memory until it is read.
+        if consume.browses && talk.is_some_and(|talk| talk.consumers.iter().any(browses)) {
+            let detail = "this connection browses a queue already; read to browser:end first, or unsubscribe";
             return Err(Refusal::new(Kind::QuotaExceeded, detail));
         }
         if talk.is_some_and(|talk| talk.place(consume.id).is_ok()) {
@@ -105,6 +125,12 @@ impl Engine {
         let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
         if !self.policy.allows(who, Action::Subscribe(filter.as_str())) {
             let detail = format!("no right to subscribe to {:?}", filter.as_str());
+            return Err(Refusal::new(Kind::NotAuthorized, detail));
+        }
+        // Dead letters go out in the broker's name: whoever names where must be allowed to send there himself.
+        let letters = consume.options.dead_letter.as_deref().filter(|topic| !topic.is_empty());
+        if let Some(topic) = letters.filter(|topic| !self.policy.allows(who, Action::Publish(topic))) {
+            let detail = format!("no right to send dead letters to {topic:?}");
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }
         Ok((group, filter))
@@ -159,8 +185,11 @@ impl Engine {
         fx: &mut Effects,
     ) {
         if let Some(Waiting::Joining { .. }) = self.waiting.get(ticket.0 as usize) {
-            if let Some(Waiting::Joining { place, session, receipt }) = self.take_waiting(ticket) {
+            if let Some(Waiting::Joining { place, session, receipt, paused }) = self.take_waiting(ticket) {
                 self.consumer_joined(now, place, session, receipt, joined, fx);
+                if paused {
+                    self.resume_reads(now, place.conn, fx);
+                }
             }
             return;
         }
@@ -345,18 +374,9 @@ impl Engine {
             return self.give_receipt(conn, receipt, fx);
         }
         let place = self.reserve_answer(conn);
-        let ticket = match receipt {
-            Some(receipt) => self.ticket(Waiting::Answer {
-                place,
-                reply: Reply::Receipt(receipt),
-                left: 1,
-                failed: false,
-                paused: false,
-                undo: None,
-            }),
-            None => self.ticket(Waiting::Unasked(place)),
-        };
+        let ticket = self.receipt_ticket(place, receipt);
         fx.push(Effect::Peer(home, PeerMsg::Forget(key, ticket)));
+        self.bound_answers(conn, fx);
     }
 
     /// Takes back what a consumer was to be sent and was not. Of a plain topic that is nobody else's, and nobody misses

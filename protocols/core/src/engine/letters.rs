@@ -16,13 +16,13 @@ use crate::topic::{TopicLimits, TopicName};
 use crate::trie::GroupKey;
 
 /// Where the message was sent to.
-const ORIGINAL_DESTINATION: &str = "original-destination";
+pub(super) const ORIGINAL_DESTINATION: &str = "original-destination";
 
 /// How often it was delivered in vain.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// How often in a row it died without anybody having looked at it: of age, or because there was no room.
-const HOPS: &str = "x-death-hops";
+pub(super) const HOPS: &str = "x-death-hops";
 
 /// Deaths in a row that nobody has looked at, after which the message is gone: queues that send their dead letters to
 /// each other would do so for ever.
@@ -46,7 +46,7 @@ impl Engine {
         let key = Arc::clone(&home.key);
         let is_share = home.kind == GroupKind::Share;
         let hops = match death {
-            Death::Expired | Death::Overflow => hops_of(&gone.message) + 1,
+            Death::Expired | Death::Overflow => hops_of(&gone.message).saturating_add(1),
             Death::Rejected | Death::DeliveryLimit => 0,
         };
         let topic = if is_share { None } else { self.dead_letter_topic(slot, death) };
@@ -196,7 +196,7 @@ fn make_letter(letter: &Letter, record: u64) -> Arc<Message> {
     message
 }
 
-fn put_field(out: &mut Vec<u8>, of: Field<'_>) {
+pub(super) fn put_field(out: &mut Vec<u8>, of: Field<'_>) {
     match of {
         Field::PayloadFormat(format) => out.extend_from_slice(&[field::PAYLOAD_FORMAT, format]),
         Field::ContentType(text) => put_text(out, field::CONTENT_TYPE, &[text.as_bytes()]),

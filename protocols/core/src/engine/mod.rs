@@ -14,6 +14,7 @@ mod commit;
 mod connect;
 mod consume;
 mod deadlines;
+mod intake;
 mod letters;
 mod origin;
 mod outbound;
@@ -290,7 +291,8 @@ impl Engine {
                 as u64,
             in_flight: self.traffic().map(|traffic| traffic.window.len() as u64).sum(),
             loans: self.groups.iter().map(|(_, home)| home.loans() as u64).sum(),
-            queues: self.shared.kept_groups.len() as u64,
+            // The broker's, and so one worker's alone: these numbers are summed up.
+            queues: if self.id == WorkerId(0) { self.shared.kept_groups.len() as u64 } else { 0 },
             parked: self.parked.len() as u64,
             awaited: self.waiting.len() as u64,
             mail_out: self.credit.iter().map(|&credit| i64::from(self.shared.peer_window()) - credit).sum(),
@@ -500,7 +502,7 @@ impl Engine {
                 self.group_message(now, &key, &message, number, fx);
             }
             PeerMsg::Lend { session, message, qos, retain, subscription_ids, lease, group, deliveries } => {
-                let extra = Extra { subscription_ids, lease, group, deliveries };
+                let extra = Extra { subscription_ids, lease, group, deliveries, is_owed: false };
                 self.lend_here(now, session, message, qos, retain, extra, fx);
             }
             PeerMsg::LeaseEnded(lease, outcome) => self.lease_ended(now, lease, outcome, fx),

@@ -114,6 +114,13 @@ impl Engine {
         reason: DropReason,
         fx: &mut Effects,
     ) {
+        if reason == DropReason::TooLarge
+            && let Some(lease) = entry.lease().filter(|_| entry.is_owed())
+        {
+            // Not for this client; whoever looks after the dead letters may make something of it.
+            self.lease_ended(now, lease, Outcome::Rejected, fx);
+            return self.pool.give_back(entry.message);
+        }
         let client_id = self.session(slot).map(|session| session.client_id.clone()).unwrap_or_default();
         self.count_drop(now, reason, &client_id, fx);
         self.finish_entry(now, slot, entry, fx);

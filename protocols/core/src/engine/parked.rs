@@ -53,9 +53,19 @@ impl Engine {
     /// Sends on what was parked, oldest first, as far as there is room now.
     pub(super) fn unpark(&mut self, now: Now, fx: &mut Effects) {
         while let Some(parked) = self.parked.front() {
-            let set = match &parked.held {
-                Some(set) => Arc::clone(set),
-                None => Arc::clone(self.cache.lookup(&self.shared.tree, parked.message.topic())),
+            let (message, origin) = (Arc::clone(&parked.message), parked.origin);
+            let found = match &parked.held {
+                Some(set) => Some(Arc::clone(set)),
+                // Its queue may have ended meanwhile, and is made anew.
+                None => self.matches_of(now, &Source::Owned(message), origin, fx),
+            };
+            let Some(set) = found else {
+                // Its publisher has been told.
+                let paused = self.parked.pop_front().and_then(|parked| parked.paused);
+                if let Some(conn) = paused {
+                    self.resume_reads(now, conn, fx);
+                }
+                continue;
             };
             if !self.has_room_for(&set) {
                 return;

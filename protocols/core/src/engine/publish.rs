@@ -4,13 +4,14 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::answers::{Hold, pub_rec};
+use super::intake::for_queue;
 use super::origin::{Answer, Origin, Source};
 use super::{Engine, NO_SESSION, Timer};
 use crate::delivery::AckKind;
 use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::{MatchSet, Target};
-use crate::message::{Message, Publish};
+use crate::message::{Fields, Message, Publish};
 use crate::policy::{Action, Durability, Identity, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
@@ -54,7 +55,15 @@ impl Engine {
         };
         let packet_id = publish.packet_id;
         let origin = Origin { publisher, kept, conn: Some(conn), packet_id, durability, ..Origin::UNHELD };
-        self.take_in(now, Source::Borrowed(publish), origin, fx);
+        let own;
+        let mut publish = *publish;
+        if publish.topic.is_queue()
+            && let Some(fields) = for_queue(publish.fields, now)
+        {
+            own = fields;
+            publish.fields = Fields::from_validated([&own, &[], &[]]);
+        }
+        self.take_in(now, Source::Borrowed(&publish), origin, fx);
     }
 
     /// Flow control and exactly-once on the way in; false if the packet has been dealt with.
@@ -133,7 +142,7 @@ impl Engine {
 
     /// Whom the message is for. A queue that is not there yet is made; `None` if it can't be, and the publisher has been
     /// told.
-    fn matches_of(
+    pub(super) fn matches_of(
         &mut self,
         now: Now,
         source: &Source<'_>,

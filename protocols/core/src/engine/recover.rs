@@ -100,7 +100,8 @@ fn lent(
 ) -> Entry {
     let subscription_ids = member.and_then(|member| member.id).map(|id| Arc::from([id]));
     let retain = message.retain() && member.is_some_and(|member| member.retain_as_published);
-    let extra = Some(Box::new(Extra { subscription_ids, lease: None, group: Some(group), deliveries: 0 }));
+    let extra =
+        Some(Box::new(Extra { subscription_ids, lease: None, group: Some(group), ..Extra::default() }));
     Entry { message, extra, qos, retain, stored: false }
 }
 

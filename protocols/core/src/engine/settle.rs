@@ -22,13 +22,23 @@ impl Engine {
         receipt: Option<Receipt>,
         fx: &mut Effects,
     ) {
-        let mut ops = Vec::new();
-        if let Some(slot) = self.consumer_slot(conn, settle.consumer) {
-            for &packet_id in settle.packet_ids {
-                let Some(entry) = self.take_delivered(slot, packet_id, settle.verdict) else { continue };
-                if receipt.is_some() && settle.verdict == Verdict::Accept {
-                    ops.extend(self.settled_op(slot, &entry));
-                }
+        let slot = self.consumer_slot(conn, settle.consumer);
+        let mut entries = Vec::new();
+        if let Some(slot) = slot {
+            let ids = settle.packet_ids.iter();
+            entries.extend(ids.filter_map(|&id| self.take_delivered(slot, id, settle.verdict)));
+        }
+        if let Some(receipt) = receipt {
+            // "Consumed" is a promise as well: the receipt says that the message will not come again. Its operation is the
+            // first that the store hears of it, so that it may still cancel the message.
+            let accepts = settle.verdict == Verdict::Accept;
+            let ops = slot.filter(|_| accepts).map_or_else(Vec::new, |slot| {
+                entries.iter().filter_map(|entry| self.settled_op(slot, entry)).collect()
+            });
+            self.answer_when_stored(conn, None, Reply::Receipt(receipt), ops, fx);
+        }
+        if let Some(slot) = slot {
+            for entry in entries {
                 self.conclude(now, slot, entry, settle.verdict, fx);
             }
             self.window_opened(slot, fx);
@@ -36,9 +46,6 @@ impl Engine {
         } else {
             self.stats.stray_acks += settle.packet_ids.len() as u64;
         }
-        let Some(receipt) = receipt else { return };
-        // "Consumed" is a promise as well: the receipt says that the message will not come again.
-        self.answer_when_stored(conn, None, Reply::Receipt(receipt), ops, fx);
     }
 
     /// Takes a delivery that its consumer settles out of the window; counted if there is none (any more).

@@ -111,7 +111,7 @@ impl Engine {
     /// Lets the publishers know whether a group's backlog has room.
     pub(super) fn note_congestion(&mut self, now: Now, slot: u32, fx: &mut Effects) {
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        let congested = home.group.is_congested(&home.terms);
+        let congested = home.group.is_congested(&home.terms, home.congested);
         if std::mem::replace(&mut home.congested, congested) != congested {
             let key = Arc::clone(&home.key);
             self.shared.set_group_congested(&key, congested);
@@ -393,7 +393,7 @@ impl Engine {
         let retain = message.retain() && member.retain_as_published;
         let (session, subscription_ids) = (member.session, member.subscription_ids.clone());
         if session.worker == home {
-            let extra = Extra { subscription_ids, lease, group, deliveries };
+            let extra = Extra { subscription_ids, lease, group, deliveries, is_owed: false };
             self.lend_here(now, session, message, qos, retain, extra, fx);
         } else {
             let peer =
@@ -416,7 +416,10 @@ impl Engine {
     ) {
         let lease = extra.lease;
         let slot = self.slot_of(session);
-        let online = slot.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(Session::is_served);
+        let found = slot.and_then(|slot| self.sessions.get(slot as usize));
+        let online = found.is_some_and(Session::is_served);
+        extra.is_owed =
+            lease.is_some() && (message.topic().is_queue() || found.is_some_and(Session::consumes_durably));
         match (slot, lease) {
             (Some(slot), _) if online => {
                 extra.group = extra.group.filter(|_| lease.is_some());

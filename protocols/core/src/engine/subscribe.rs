@@ -137,12 +137,12 @@ impl Engine {
             retain_as_published: request.retain_as_published,
             id,
         };
-        session.selects |= selector.is_some();
         let present = session.subscriptions.find(seed, group.as_deref(), filter.as_str());
         let (index, is_new) = match present {
             Some(index) => {
                 // The same filter again replaces the old options and interrupts nothing [MQTT-3.8.4-3].
                 if let Some(known) = session.subscriptions.get_mut(index) {
+                    session.selects |= selector.is_some();
                     known.options = options;
                     known.selector = selector;
                 }
@@ -150,6 +150,7 @@ impl Engine {
             }
             None if session.subscriptions.len() >= max_subscriptions => return Err(Reason::QuotaExceeded),
             None => {
+                session.selects |= selector.is_some();
                 let subscription = Subscription { filter, group, options, replay: 0, selector };
                 (session.subscriptions.push(seed, subscription), true)
             }
@@ -312,6 +313,9 @@ impl Engine {
         };
         let session = self.sessions.get_mut(slot as usize)?;
         let subscription = session.subscriptions.take(&self.seed, group, filter)?;
+        if subscription.selector.is_some() {
+            session.selects = session.subscriptions.iter().any(|other| other.selector.is_some());
+        }
         if let Some(traffic) = session.traffic.as_mut().filter(|_| group.is_none()) {
             traffic.replays.end(&subscription);
         }

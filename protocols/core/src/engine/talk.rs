@@ -1,7 +1,7 @@
 //! STOMP: what a connection asks for, and what it publishes. Its consumers, what they settle, and transactions are next
 //! door.
 
-use super::answers::Waiting;
+use super::answers::{Place, Waiting};
 use super::origin::{Answer, Origin, Source};
 use super::{Engine, Talk, Timer};
 use crate::consumer::{Beats, Receipt, Request, Send};
@@ -188,17 +188,7 @@ impl Engine {
         match op {
             Some(op) if waits => {
                 let place = origin.place.unwrap_or_else(|| self.reserve_answer(conn));
-                let ticket = self.ticket(match receipt {
-                    Some(receipt) => Waiting::Answer {
-                        place,
-                        reply: Reply::Receipt(receipt),
-                        left: 1,
-                        failed: false,
-                        paused: false,
-                        undo: None,
-                    },
-                    None => Waiting::Unasked(place),
-                });
+                let ticket = self.receipt_ticket(place, receipt);
                 fx.push(Effect::Store(ticket, op));
                 self.bound_answers(conn, fx);
             }
@@ -211,6 +201,21 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// For what a receipt, if one is wanted, waits for; its failure ends the connection either way.
+    pub(super) fn receipt_ticket(&mut self, place: Place, receipt: Option<Receipt>) -> Ticket {
+        self.ticket(match receipt {
+            Some(receipt) => Waiting::Answer {
+                place,
+                reply: Reply::Receipt(receipt),
+                left: 1,
+                failed: false,
+                paused: false,
+                undo: None,
+            },
+            None => Waiting::Unasked(place),
+        })
     }
 
     /// Whoever sends to a full queue is not read until it has room.

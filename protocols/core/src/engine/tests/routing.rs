@@ -457,3 +457,57 @@ fn nobody_listens_in_on_anothers_answers() {
     let codes = vec![Ok(AtLeastOnce), Ok(AtLeastOnce), refused, refused, refused, refused, refused];
     assert_eq!(kit.subscribe(1, &filters), [granted(&codes)]);
 }
+
+#[test]
+fn what_a_queue_has_lent_gives_way_to_nothing() {
+    let limits = Limits { max_queued_messages: 4, ..Limits::default() };
+    let mut kit = Kit::with(limits);
+    kit.connect(9, client("p"));
+    kit.connect(1, Connect { receive_maximum: id(1), ..client("c") });
+    kit.subscribe(1, &[filter("$queue/jobs", AtLeastOnce), filter("flood", AtLeastOnce)]);
+    for job in ["1", "2", "3"] {
+        kit.publish(9, publish("$queue/jobs", job, AtLeastOnce));
+    }
+    for _ in 0..20 {
+        kit.publish(9, publish("flood", "x", AtLeastOnce));
+    }
+    assert!(kit.dropped(DropReason::QueueFull) >= 16);
+    let mut jobs = Vec::new();
+    let mut seen = kit.take(1);
+    loop {
+        let Some((body, pid)) = seen.iter().find_map(|seen| match seen {
+            Seen::Message { body, pid: Some(pid), .. } => Some((body.clone(), *pid)),
+            _ => None,
+        }) else {
+            break;
+        };
+        jobs.extend((body != "x").then_some(body));
+        seen = kit.ack(1, AckKind::PubAck, pid);
+    }
+    assert_eq!(jobs, ["1", "2", "3"]);
+}
+
+#[test]
+fn what_is_too_large_for_one_consumer_is_a_dead_letter() {
+    let mut kit = Kit::new();
+    kit.connect(9, client("p"));
+    kit.connect(1, client("c"));
+    kit.subscribe(1, &[filter("$queue/jobs", AtLeastOnce)]);
+    kit.largest = 3;
+    kit.publish(9, publish("$queue/jobs", "much", AtLeastOnce));
+    kit.largest = usize::MAX;
+    assert_eq!((kit.bodies(1).len(), kit.dropped(DropReason::TooLarge)), (0, 0));
+    assert_eq!(bodies(kit.subscribe(1, &[filter("$queue/DLQ.jobs", AtLeastOnce)])), ["much"]);
+}
+
+#[test]
+fn a_consumer_of_mqtt_refuses_a_queues_message_for_good() {
+    let mut kit = Kit::new();
+    kit.connect(9, client("p"));
+    kit.connect(1, client("c"));
+    kit.subscribe(1, &[filter("$queue/jobs", AtLeastOnce), filter("$queue/DLQ.jobs", AtMostOnce)]);
+    kit.publish(9, publish("$queue/jobs", "bad", AtLeastOnce));
+    assert_eq!(kit.bodies(1), ["bad"]);
+    kit.give(Input::Ack { conn: conn(1), kind: AckKind::PubAck, packet_id: id(1), failed: true });
+    assert_eq!((kit.bodies(1), kit.dropped(DropReason::RefusedByClient)), (vec!["bad".to_owned()], 0));
+}

@@ -1,6 +1,7 @@
 //! Messages that are given back, refused, forgotten about, late or too old, and where they end.
 
 use super::*;
+use crate::store::RecoveredGroup;
 
 #[test]
 fn a_message_that_is_given_back_is_counted_and_dies_in_the_end() {
@@ -71,27 +72,36 @@ fn what_was_never_sent_is_not_counted() {
 
 #[test]
 fn dead_letters_go_where_the_queue_says() {
-    let option = |topic: &str| QueueOptions { dead_letter: Some(topic.into()), ..QueueOptions::default() };
-    let reject = |options: &QueueOptions| {
-        let mut broker = broker(2, limits());
+    // As the store has it, so that the home alone stands between the topic and the broker's own.
+    let reject = |topic: &str| {
+        let options = QueueOptions { dead_letter: Some(topic.into()), ..QueueOptions::default() };
+        let group = RecoveredGroup {
+            number: SessionNumber(1),
+            group: Box::default(),
+            filter: Q.into(),
+            options,
+            queue: Vec::new(),
+        };
+        let mut broker =
+            Broker::restart(2, limits(), Recovered { groups: vec![group], ..Recovered::default() });
         broker.connect_at(1, 9, client("watch"));
         broker.subscribe(9, "dead/#");
-        broker.consumer_with(1, Q, options);
+        broker.consumer(0, 1, Q);
         broker.talk(0, 2);
         broker.send(2, Q, "x");
         broker.take(1);
         broker.settle(1, &[1], Reject);
         broker
     };
-    let mut to_topic = reject(&option("dead/letters"));
+    let mut to_topic = reject("dead/letters");
     assert_eq!(bodies(to_topic.take(9)), ["x"]);
     assert_eq!(to_topic.sum(|stats| stats.queued + stats.loans), 0);
     for nowhere in ["", "$SYS/dead", "dead/#", "$queue/"] {
-        let broker = reject(&option(nowhere));
+        let broker = reject(nowhere);
         let gone = broker.dropped(DropReason::DeadLetterLost);
         assert_eq!((gone, broker.sum(|stats| stats.queued)), (1, 0), "{nowhere:?}");
     }
-    let to_queue = reject(&option("$queue/morgue"));
+    let to_queue = reject("$queue/morgue");
     assert_eq!((to_queue.sum(|stats| stats.queued), to_queue.engines[0].stats().queues), (1, 2));
 }
 
@@ -208,4 +218,27 @@ fn delays_and_expiries_need_nobody_to_look() {
     assert_eq!(number, 3);
     assert_eq!(names(&broker.consumer(1, 4, "$queue/late")), ["dies"], "and does not expire again");
     assert_eq!(broker.dropped(DropReason::Expired), 1);
+}
+
+#[test]
+fn a_full_queue_takes_no_dead_letters_but_one_that_is_made_for_them_lets_the_oldest_go() {
+    let mut broker = broker(2, with(QueueDefaults { max_messages: 2, ..QueueDefaults::default() }));
+    let there = QueueOptions { dead_letter: Some("$queue/full".into()), ..QueueOptions::default() };
+    broker.talk(1, 9);
+    broker.consumer_with(1, Q, &there);
+    broker.consumer(0, 2, "$queue/r");
+    for queue in [Q, "$queue/r"] {
+        for body in ["1", "2", "3"] {
+            broker.send(9, queue, body);
+        }
+    }
+    for number in [1, 2] {
+        let seen = broker.take(number);
+        let pids: Vec<_> = consumed(&seen).into_iter().map(|(_, pid, _)| pid).collect();
+        assert_eq!(pids.len(), 3);
+        broker.settle(number, &pids, Reject);
+    }
+    assert_eq!((broker.dropped(DropReason::DeadLetterLost), broker.dropped(DropReason::QueueFull)), (1, 1));
+    assert_eq!(names(&broker.consumer(0, 3, "$queue/full")), ["1", "2"]);
+    assert_eq!(names(&broker.consumer(1, 4, "$queue/DLQ.r")), ["2", "3"]);
 }
