@@ -29,7 +29,8 @@ impl Place {
         let text = format!(
             "[server]\nworkers = {workers}\ndata_dir = {data:?}\n[store]\n{store}\
              [limits]\nmax_queued_messages = 10000000\nmax_queued_bytes = \"4GiB\"\n\
-             [log]\nformat = \"json\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n"
+             [log]\nformat = \"json\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [[listener]]\nprotocol = \"stomp\"\naddress = \"127.0.0.1:0\"\n"
         );
         std::fs::write(&place.config, text).unwrap();
         place
@@ -83,6 +84,13 @@ impl Broker {
             Err(RecvTimeoutError::Timeout) => panic!("no start within {START:?}; see {}", self.log.display()),
             Err(RecvTimeoutError::Disconnected) => panic!("it ended instead; see {}", self.log.display()),
         }
+    }
+
+    /// Waits until it serves; where STOMP is spoken. MQTT's port is told no more.
+    pub(crate) fn stomp_port(&self) -> u16 {
+        // In the order of the configuration.
+        self.port();
+        self.port()
     }
 
     /// SIGTERM, and waits for the end. Whether it was a good one.

@@ -27,6 +27,7 @@ mod payload;
 mod publisher;
 mod reader;
 mod rng;
+mod stomp;
 mod subscriber;
 mod world;
 
