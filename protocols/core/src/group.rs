@@ -38,6 +38,9 @@ pub use terms::{Around, Terms};
 pub(crate) use wishes::FIRST_DEATH;
 use wishes::Wishes;
 
+/// The part of a queue's limits that has to be free again before it takes more.
+const ROOM: usize = 8;
+
 /// A message lent to a member; the home worker, the group's slot there and the loan's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
@@ -369,10 +372,14 @@ impl Group {
             || (self.backlog() > 0 && self.backlog_bytes() + cost > terms.max_bytes)
     }
 
-    /// Whether publishers are to be refused until some of what waits has gone ([`Overflow::Refuse`]).
+    /// Whether publishers are to be refused until some of what waits has gone ([`Overflow::Refuse`]). A queue that they
+    /// were refused for (`was`) is to have some room before it takes more, or every message would stop and start them.
     #[must_use]
-    pub fn is_congested(&self, terms: &Terms) -> bool {
-        terms.overflow == Overflow::Refuse && self.is_full_for(0, terms)
+    pub fn is_congested(&self, terms: &Terms, was: bool) -> bool {
+        let room = |most: usize| if was && terms.is_queue { most - most / ROOM } else { most };
+        let (max_messages, max_bytes) = (room(terms.max_messages), room(terms.max_bytes));
+        terms.overflow == Overflow::Refuse
+            && self.is_full_for(0, &Terms { max_messages, max_bytes, ..*terms })
     }
 
     fn lend(&mut self, place: usize, rank: Rank, item: Item, around: &Around<'_>) -> Option<u64> {

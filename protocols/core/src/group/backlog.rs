@@ -110,6 +110,10 @@ impl Level {
 
     fn put(&mut self, rank: Rank, item: Item) {
         self.held += 1;
+        // Nearly always it is the last.
+        if self.places.back().is_none_or(|last| last.rank < rank) {
+            return self.places.push_back(Place { rank, item: Some(item) });
+        }
         match self.find(rank) {
             Ok(at) => {
                 if let Some(place) = self.places.get_mut(at) {
@@ -121,6 +125,13 @@ impl Level {
     }
 
     fn take(&mut self, rank: Rank) -> Option<Item> {
+        // Nearly always it is the first.
+        if self.places.front().is_some_and(|place| place.rank == rank) {
+            let item = self.places.pop_front()?.item?;
+            self.held -= 1;
+            self.tidy();
+            return Some(item);
+        }
         let at = self.find(rank).ok()?;
         let item = self.places.get_mut(at)?.item.take()?;
         self.held -= 1;
@@ -184,6 +195,11 @@ impl Backlog {
         self.bytes += item.message.cost();
         self.note_expiry(item.expires_ms);
         let number = rank.level();
+        if let [level] = &mut *self.levels
+            && level.level == number
+        {
+            return level.put(rank, item);
+        }
         let at = self.levels.partition_point(|level| level.level < number);
         if self.levels.get(at).is_none_or(|level| level.level != number) {
             self.levels.insert(at, Level { level: number, places: VecDeque::new(), held: 0 });
@@ -219,8 +235,9 @@ impl Backlog {
     }
 
     /// The first that waits.
-    pub(super) fn first(&self) -> Option<Rank> {
-        self.levels.iter().find_map(|level| level.places.front()).map(|place| place.rank)
+    pub(super) fn first_item(&self) -> Option<(Rank, &Item)> {
+        let place = self.levels.iter().find_map(|level| level.places.front())?;
+        Some((place.rank, place.item.as_ref()?))
     }
 
     /// The first that waits, from `rank` on.
@@ -270,5 +287,56 @@ impl Backlog {
         self.len -= gone.len();
         (self.bytes, self.next_expiry_ms) = (bytes, next_expiry_ms);
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::message::{Fields, Publish};
+    use crate::topic::TopicName;
+
+    fn item() -> Item {
+        let publish = Publish {
+            topic: TopicName::from_validated("t"),
+            fields: Fields::default(),
+            payload: b"",
+            qos: crate::id::Qos::AtLeastOnce,
+            retain: false,
+            dup: false,
+            packet_id: None,
+            expiry_s: None,
+        };
+        Item::new(Message::new(&publish, SessionId::NOBODY, 0), u64::MAX, 0)
+    }
+
+    #[test]
+    fn what_is_taken_out_of_the_middle_leaves_few_places_behind() {
+        let mut backlog = Backlog::default();
+        (0..10_000).for_each(|arrival| backlog.put(Rank::new(4, arrival), item()));
+        for arrival in 1..10_000 {
+            backlog.take(Rank::new(4, arrival)).unwrap();
+            let (held, places) = (backlog.len(), backlog.levels[0].places.len());
+            assert!(places <= 2 * held + VOID_IGNORED, "{places} places for {held}");
+        }
+    }
+
+    #[test]
+    fn an_empty_backlog_keeps_little_memory() {
+        let mut backlog = Backlog::default();
+        for priority in 0..10 {
+            (0..1_000).for_each(|arrival| backlog.put(Rank::new(priority, arrival), item()));
+        }
+        while let Some((rank, _)) = backlog.first_item() {
+            backlog.take(rank).unwrap();
+        }
+        let places: usize = backlog.levels.iter().map(|level| level.places.capacity()).sum();
+        assert!(backlog.levels.len() <= 1 && places <= ROOM_KEPT, "{places}");
+        // One message after the other, as usual: nothing is allocated anew.
+        backlog.put(Rank::new(4, 1), item());
+        let before = backlog.levels[0].places.capacity();
+        backlog.take(Rank::new(4, 1)).unwrap();
+        assert_eq!(backlog.levels[0].places.capacity(), before);
     }
 }

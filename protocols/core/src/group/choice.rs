@@ -139,50 +139,62 @@ impl Group {
 
     /// The member that gets a message, if one can take it now.
     pub(super) fn choose(&mut self, item: &mut Item, rank: Rank, around: &Around<'_>) -> Option<usize> {
+        if around.terms.strategy == ShareStrategy::Sticky {
+            return self.owner_of_topic(item, rank, around);
+        }
         let loan = around.terms.is_queue || item.message.qos() > Qos::AtMostOnce;
+        self.next_free(loan, around, |group, place| group.suits(place, item, rank))
+    }
+
+    /// The free member whose turn it is, of those that suit.
+    fn next_free(
+        &mut self,
+        wants_loan: bool,
+        around: &Around<'_>,
+        mut suits: impl FnMut(&mut Self, usize) -> bool,
+    ) -> Option<usize> {
         let (count, next) = (self.members.len(), self.next);
-        match around.terms.strategy {
-            ShareStrategy::RoundRobin => {
-                let place = (0..count)
-                    .map(|step| (next + step) % count)
-                    .find(|&place| self.is_free(place, loan, around) && self.suits(place, item, rank))?;
-                self.next = (place + 1) % count;
-                Some(place)
-            }
-            ShareStrategy::LeastInflight => {
-                let mut best: Option<(u32, usize)> = None;
-                for place in (0..count).map(|step| (next + step) % count) {
-                    let outstanding = self.members.get(place).map_or(0, |member| member.outstanding);
-                    if best.is_none_or(|(fewest, _)| outstanding < fewest)
-                        && self.is_free(place, loan, around)
-                        && self.suits(place, item, rank)
-                    {
-                        best = Some((outstanding, place));
-                    }
+        let mut best: Option<(u32, usize)> = None;
+        for place in (0..count).map(|step| (next + step) % count) {
+            let outstanding = self.members.get(place).map_or(0, |member| member.outstanding);
+            if best.is_none_or(|(fewest, _)| outstanding < fewest)
+                && self.is_free(place, wants_loan, around)
+                && suits(self, place)
+            {
+                best = Some((outstanding, place));
+                if around.terms.strategy == ShareStrategy::RoundRobin {
+                    break;
                 }
-                let (_, place) = best?;
-                self.next = (place + 1) % count;
-                Some(place)
-            }
-            // Rendezvous hashing over the online members that want it: one that comes or goes moves only its own topics.
-            // The chosen one is waited for when it is busy, otherwise "sticky" would not keep a topic's order.
-            ShareStrategy::Sticky => {
-                let message = Arc::clone(&item.message);
-                let topic = message.topic();
-                let mut best: Option<(u64, usize)> = None;
-                for place in 0..count {
-                    let Some(member) = self.members.get(place).filter(|member| member.online) else {
-                        continue;
-                    };
-                    let weight = around.seed.hash(&(topic.as_str(), member.session));
-                    if best.is_none_or(|(most, _)| weight >= most) && self.suits(place, item, rank) {
-                        best = Some((weight, place));
-                    }
-                }
-                let (_, place) = best?;
-                self.is_free(place, loan, around).then_some(place)
             }
         }
+        let (_, place) = best?;
+        self.next = (place + 1) % count;
+        Some(place)
+    }
+
+    /// Rendezvous hashing over the online members that want it: one that comes or goes moves only its own topics. The
+    /// chosen one is waited for when it is busy, otherwise "sticky" would not keep a topic's order.
+    fn owner_of_topic(&mut self, item: &mut Item, rank: Rank, around: &Around<'_>) -> Option<usize> {
+        let qos = item.message.qos();
+        let mut best: Option<(u64, usize)> = None;
+        if self.selecting == 0 {
+            let topic = item.message.topic();
+            let online = self.members.iter().enumerate().filter(|(_, member)| member.online);
+            let weight = |member: &Member| around.seed.hash(&(topic.as_str(), member.session));
+            best = online.map(|(place, member)| (weight(member), place)).max();
+        } else {
+            let message = Arc::clone(&item.message);
+            let topic = message.topic();
+            for place in 0..self.members.len() {
+                let Some(member) = self.members.get(place).filter(|member| member.online) else { continue };
+                let weight = around.seed.hash(&(topic.as_str(), member.session));
+                if best.is_none_or(|(most, _)| weight >= most) && self.suits(place, item, rank) {
+                    best = Some((weight, place));
+                }
+            }
+        }
+        let (_, place) = best?;
+        self.is_free(place, qos > Qos::AtMostOnce, around).then_some(place)
     }
 
     /// Whether something waits that goes before anything new: somebody can take it, or nobody was looked for yet.
@@ -241,25 +253,31 @@ impl Group {
     /// The next message that waited and the member that takes it now, or that has expired.
     pub fn next(&mut self, around: &Around<'_>) -> Option<Next> {
         let now_ms = around.now.mono_ms;
-        let first = self.backlog.first()?;
-        let is_expired = |group: &mut Self, rank| {
-            group.backlog.get_mut(rank).is_some_and(|item: &mut Item| now_ms >= item.expires_ms)
-        };
-        if is_expired(self, first) {
+        let (first, item) = self.backlog.first_item()?;
+        if now_ms >= item.expires_ms {
             return self.take(first).map(|item| Next::Expired(item.into()));
         }
-        let rank = if self.is_picky() { self.next_wanted(around)? } else { first };
-        if is_expired(self, rank) {
-            return self.take(rank).map(|item| Next::Expired(item.into()));
+        if !self.is_picky() && around.terms.strategy != ShareStrategy::Sticky {
+            // Whoever is free wants it: what waits at QoS 0 is a queue's, and lent as well.
+            let place = self.next_free(true, around, |_, _| true)?;
+            return self.take(first).map(|item| self.send(place, first, item, around));
         }
+        let rank = if self.picky { self.next_wanted(around)? } else { first };
         let mut item = self.take(rank)?;
+        if now_ms >= item.expires_ms {
+            return Some(Next::Expired(item.into()));
+        }
         let Some(place) = self.choose(&mut item, rank, around) else {
             self.put(rank, item);
             return None;
         };
+        Some(self.send(place, rank, item, around))
+    }
+
+    fn send(&mut self, place: usize, rank: Rank, item: Item, around: &Around<'_>) -> Next {
         let (message, deliveries) = (Arc::clone(&item.message), item.deliveries);
         let loan = self.lend(place, rank, item, around);
-        Some(Next::Send { message, place, loan, deliveries })
+        Next::Send { message, place, loan, deliveries }
     }
 
     /// Takes out what no member's selector wants any more: shares only keep what is for somebody.

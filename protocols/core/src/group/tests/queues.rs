@@ -273,20 +273,20 @@ fn a_full_queue_does_as_it_was_told() {
         let mut bench = Bench::of(Terms { overflow, max_messages: 3, ..QUEUE });
         bench.put("low", &[("priority", "1")]);
         bench.put("high", &[("priority", "9")]);
-        assert!(!bench.group.is_congested(&bench.terms));
+        assert!(!bench.group.is_congested(&bench.terms, false));
         bench.put("later", &[("AMQ_SCHEDULED_DELAY", "1")]);
         bench
     };
     let mut refusing = fill(Overflow::Refuse);
-    assert!(refusing.group.is_congested(&refusing.terms));
+    assert!(refusing.group.is_congested(&refusing.terms, false));
     assert!(matches!(refusing.put("more", &[]), Choice::Kept), "it was accepted before");
     let careless = made("0", &[], Qos::AtMostOnce, None);
     assert!(matches!(refusing.around(|group, around| group.offer(&careless, around)), Choice::Full));
     refusing.group.join(member(0)).unwrap();
     refusing.next();
-    assert!(refusing.group.is_congested(&refusing.terms));
+    assert!(refusing.group.is_congested(&refusing.terms, false));
     refusing.next();
-    assert!(!refusing.group.is_congested(&refusing.terms));
+    assert!(!refusing.group.is_congested(&refusing.terms, false));
 
     let mut oldest = fill(Overflow::DropOldest);
     let Choice::Displaced(gone) = oldest.put("more", &[]) else { panic!() };
@@ -408,4 +408,22 @@ fn a_member_gets_no_more_than_its_window_nor_than_its_memory() {
     assert_eq!(bench.next(), None, "it holds them still");
     bench.settle(loan(&first), Outcome::Finished);
     assert_eq!(bench.next_name().as_deref(), Some("3"));
+}
+
+#[test]
+fn a_queue_that_was_full_has_some_room_before_it_takes_more() {
+    let mut bench = Bench::with(Terms { max_messages: 16, max_outstanding: 100, ..QUEUE }, 0..1);
+    bench.group.set_presence(session(0), false, false);
+    for _ in 0..16 {
+        bench.put("x", &[]);
+    }
+    bench.group.set_presence(session(0), true, false);
+    let congested = |bench: &Bench, was| bench.group.is_congested(&bench.terms, was);
+    assert!(congested(&bench, false));
+    bench.next();
+    assert!(!congested(&bench, false) && congested(&bench, true));
+    bench.next();
+    assert!(congested(&bench, true));
+    bench.next();
+    assert!(!congested(&bench, true), "an eighth is free");
 }
