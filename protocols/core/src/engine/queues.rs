@@ -146,7 +146,7 @@ impl Engine {
 
     /// Makes a queue or durable subscription if it is not there, and tells the store first.
     fn ensure_kept(&mut self, key: &Arc<GroupKey>, fx: &mut Effects) -> Result<Kept, JoinError> {
-        // Nobody has a name so far that is none: it would be the one too many.
+        // It was checked when it was subscribed or published to.
         let filter = TopicFilter::parse(&key.filter, &TopicLimits::WIDEST).map_err(|_| JoinError::TooMany)?;
         let shared = &self.shared;
         let home = shared.home_of_group(&key.group, &key.filter);

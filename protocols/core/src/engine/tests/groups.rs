@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::policy::Overflow;
+use crate::selector::Selector;
 use AckKind::{PubAck, PubComp, PubRec};
 use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
@@ -175,4 +176,28 @@ fn qos_2_that_was_never_sent_returns_and_its_packet_id_is_free() {
     let told = kit.told_store();
     assert!(told.contains(&"sent 4/2 1 of 2!".into()), "{told:?}");
     assert_eq!(kit.bodies(2), ["x"]);
+}
+
+#[test]
+fn what_none_of_its_members_wants_is_not_kept_for_a_group() {
+    let mut kit = Kit::with(Limits { max_inflight: 1, ..Limits::default() });
+    kit.manual = true;
+    kit.connect(1, keeper("a"));
+    let filters = [filter(SHARE, AtLeastOnce)];
+    let ask = |kit: &mut Kit, wanted: &str| {
+        let selector = Some(Ok(Arc::new(Selector::parse(wanted).unwrap())));
+        kit.give(Input::Subscribe { conn: conn(1), packet_id: id(9), id: None, selector, filters: &filters });
+    };
+    ask(&mut kit, "JSON('$.n') < 9");
+    kit.connect(9, client("p"));
+    kit.told_store();
+    for body in ["{\"n\":1}", "{\"n\":2}"] {
+        assert_eq!(send(&mut kit, body, AtLeastOnce).len(), 1);
+    }
+    assert_eq!(send(&mut kit, "{\"n\":9}", AtLeastOnce).last().unwrap(), "2 done 3");
+    assert_eq!(kit.engine.stats().dropped.iter().sum::<u64>(), 0, "as if it had not been subscribed to");
+    // The first is with its client; the second waits, and then for nobody.
+    ask(&mut kit, "JSON('$.n') > 9");
+    assert!(kit.told_store().contains(&"2 done 2".into()));
+    assert_eq!((kit.engine.stats().queued, kit.engine.stats().loans), (0, 1));
 }
