@@ -70,6 +70,8 @@ pub(super) enum Waiting {
     Unasked(Place),
     /// A consumer is let into a group; `paused` if its connection is not read until then.
     Joining { place: Place, session: SessionId, receipt: Option<Receipt>, paused: bool },
+    /// A durable subscription is ended at its home; its number in the store.
+    Forgetting { place: Place, receipt: Option<Receipt>, number: Option<SessionNumber> },
     /// A transaction is carried out.
     Commit(Box<Committing>),
 }
@@ -287,6 +289,9 @@ impl Engine {
                 }
             }
             Some(Waiting::Commit(committing)) => self.committed(now, *committing, failed, fx),
+            Some(Waiting::Forgetting { place, receipt, number }) => {
+                self.forgotten(now, place, receipt, number, Ok(()), fx);
+            }
             Some(Waiting::Hold(_)) | None => {}
         }
     }
@@ -409,9 +414,13 @@ impl Engine {
         undo: Option<&Undo>,
         fx: &mut Effects,
     ) {
-        if let Reply::Receipt(receipt) = reply {
-            self.count_drop(now, DropReason::StoreFailed, "store", fx);
-            return self.store_failed_request(now, place.conn, Some(receipt), fx);
+        match reply {
+            Reply::Receipt(receipt) => {
+                self.count_drop(now, DropReason::StoreFailed, "store", fx);
+                return self.store_failed_request(now, place.conn, Some(receipt), fx);
+            }
+            Reply::Consuming(_, receipt) => return self.store_failed_request(now, place.conn, receipt, fx),
+            _ => {}
         }
         if let Reply::Ack { kind, packet_id, .. } = reply {
             self.count_drop(now, DropReason::StoreFailed, "store", fx);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::answers::{Place, Waiting};
+use super::queues::{GroupKind, kept_op};
 use super::{Engine, Pulled};
 use crate::consumer::{Consume, ConsumerId, Receipt};
 use crate::effects::{Effect, Effects, JoinError, Outlet, PeerMsg, Reply, RetainHandling};
@@ -13,7 +14,7 @@ use crate::policy::{Action, Identity};
 use crate::queue::{Entry, Item};
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Browsing, Consumer, Subscription, SubscriptionOptions};
-use crate::store::{StoreEvent, Ticket};
+use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
 use crate::topic::{Subscribed, TopicFilter};
 use crate::trie::GroupKey;
 
@@ -54,7 +55,7 @@ impl Engine {
         let options = (key.is_some()).then(|| Box::new(consume.options.clone()));
         if let Some((key, member)) = self.home_join(slot, 0) {
             match self.join_here(&key, member, options.as_deref(), fx) {
-                Ok(()) => self.answer(conn, Reply::Consuming(consume.id, receipt), fx),
+                Ok(()) => self.begin_consuming(conn, None, consume.id, receipt, &key, fx),
                 Err(error) => return Err(refused_join(error, consume.filter)),
             }
         } else if let Some((home, key, member)) = self.remote_join(slot, 0) {
@@ -193,6 +194,12 @@ impl Engine {
             }
             return;
         }
+        if let Some(Waiting::Forgetting { .. }) = self.waiting.get(ticket.0 as usize) {
+            if let Some(Waiting::Forgetting { place, receipt, number }) = self.take_waiting(ticket) {
+                self.forgotten(now, place, receipt, number, joined, fx);
+            }
+            return;
+        }
         let event = match joined {
             Ok(()) => StoreEvent::Settled(ticket),
             Err(_) => StoreEvent::Failed(ticket),
@@ -220,13 +227,36 @@ impl Engine {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let (Some(conn), Some(consumer)) = (session.conn, &session.consumer) else { return };
         match joined {
-            Ok(()) => self.fill(place, Reply::Consuming(consumer.id, receipt), fx),
+            Ok(()) => {
+                let id = consumer.id;
+                match session.subscriptions.get(0).and_then(group_key) {
+                    Some(key) => self.begin_consuming(conn, Some(place), id, receipt, &key, fx),
+                    None => self.fill(place, Reply::Consuming(id, receipt), fx),
+                }
+            }
             Err(error) => {
                 let filter = session.subscriptions.get(0).map_or("", |known| known.filter.as_str());
                 let refusal = refused_join(error, filter);
                 self.refuse_request(now, conn, receipt, refusal, fx);
             }
         }
+    }
+
+    /// A consumer is a member of its group. The receipt of a durable subscription says that it lasts: it waits for the
+    /// store.
+    fn begin_consuming(
+        &mut self,
+        conn: ConnId,
+        place: Option<Place>,
+        consumer: ConsumerId,
+        receipt: Option<Receipt>,
+        key: &GroupKey,
+        fx: &mut Effects,
+    ) {
+        let lasts = receipt.is_some() && GroupKind::of(key) == GroupKind::Durable;
+        let kept = if lasts { self.shared.kept_groups.get(key) } else { None };
+        let ops = kept.iter().map(|kept| kept_op(key, kept)).collect();
+        self.answer_when_stored(conn, place, Reply::Consuming(consumer, receipt), ops, fx);
     }
 
     /// What a queue's home has shown.
@@ -369,14 +399,35 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let home = self.shared.home_of_group(&key.group, &key.filter);
+        let number = self.shared.kept_groups.get(&key).map(|kept| kept.number);
+        let place = self.reserve_answer(conn);
         if home == self.id {
             self.forget_here(now, &key, fx);
-            return self.give_receipt(conn, receipt, fx);
+            return self.forgotten(now, place, receipt, number, Ok(()), fx);
         }
-        let place = self.reserve_answer(conn);
-        let ticket = self.receipt_ticket(place, receipt);
+        let ticket = self.ticket(Waiting::Forgetting { place, receipt, number });
         fx.push(Effect::Peer(home, PeerMsg::Forget(key, ticket)));
         self.bound_answers(conn, fx);
+    }
+
+    /// A durable subscription's home has ended it. The store has been told; the receipt waits until that is written, or a
+    /// crash would bring it back.
+    pub(super) fn forgotten(
+        &mut self,
+        now: Now,
+        place: Place,
+        receipt: Option<Receipt>,
+        number: Option<SessionNumber>,
+        forgotten: Result<(), JoinError>,
+        fx: &mut Effects,
+    ) {
+        if let Err(error) = forgotten {
+            return self.refuse_request(now, place.conn, receipt, refused_join(error, "it"), fx);
+        }
+        let Some(receipt) = receipt else { return self.vacate(place, fx) };
+        let ended = |session| StoreOp::GroupEnded { session, records: Box::default() };
+        let ops = number.map(ended).into_iter().collect();
+        self.answer_when_stored(place.conn, Some(place), Reply::Receipt(receipt), ops, fx);
     }
 
     /// Takes back what a consumer was to be sent and was not. Of a plain topic that is nobody else's, and nobody misses
@@ -439,6 +490,12 @@ impl Engine {
             self.end_session(now, slot, fx);
         }
     }
+}
+
+/// The group of which a subscription makes a member.
+fn group_key(subscription: &Subscription) -> Option<GroupKey> {
+    let group = subscription.group.clone()?;
+    Some(GroupKey { group, filter: subscription.filter.as_str().into() })
 }
 
 /// What a client is told whom a group does not let in.

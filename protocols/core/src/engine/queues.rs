@@ -108,7 +108,7 @@ fn merge(known: &QueueOptions, said: &QueueOptions) -> QueueOptions {
     }
 }
 
-fn kept_op(key: &GroupKey, kept: &Kept) -> StoreOp {
+pub(super) fn kept_op(key: &GroupKey, kept: &Kept) -> StoreOp {
     StoreOp::GroupKept {
         session: kept.number,
         group: key.group.clone(),
