@@ -162,7 +162,7 @@ impl Engine {
         Some(Arc::clone(self.cache.lookup(&self.shared.tree, topic)))
     }
 
-    /// Whether an older message of the same connection was refused without a word; see [`ConnState::withholding`].
+    /// Whether an older message of the same connection was refused without a word; see [`super::ConnState`]'s `withholding`.
     fn is_withheld(&mut self, qos: Qos, origin: Origin) -> bool {
         let state = origin.conn.filter(|_| qos > Qos::AtMostOnce).and_then(|conn| self.conn(conn));
         state.is_some_and(|state| state.withholding)

@@ -409,7 +409,11 @@ fn silence_ends_a_connection_that_promised_a_heart_beat_and_an_idle_one() {
     kit.connect(1, Connect { beats: Some(beats), ..talker("beats") });
     kit.pass(1_900);
     let beat = Seen::Reply(Reply::Beat);
-    assert_eq!(kit.take(1), [beat.clone()], "at 60 %, and once for the two that were due together");
+    assert_eq!(
+        kit.take(1),
+        std::slice::from_ref(&beat),
+        "at 60 %, and once for the two that were due together"
+    );
     kit.give(Input::Heard(conn(1)));
     kit.pass(1_500);
     assert_eq!(kit.take(1), [beat]);

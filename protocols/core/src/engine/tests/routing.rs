@@ -474,13 +474,13 @@ fn what_a_queue_has_lent_gives_way_to_nothing() {
     assert!(kit.dropped(DropReason::QueueFull) >= 16);
     let mut jobs = Vec::new();
     let mut seen = kit.take(1);
-    loop {
-        let Some((body, pid)) = seen.iter().find_map(|seen| match seen {
+    let next = |seen: &[Seen]| {
+        seen.iter().find_map(|seen| match seen {
             Seen::Message { body, pid: Some(pid), .. } => Some((body.clone(), *pid)),
             _ => None,
-        }) else {
-            break;
-        };
+        })
+    };
+    while let Some((body, pid)) = next(&seen) {
         jobs.extend((body != "x").then_some(body));
         seen = kit.ack(1, AckKind::PubAck, pid);
     }
