@@ -20,6 +20,7 @@ use crate::matches::MatchSet;
 use crate::message::Message;
 use crate::refusal::Kind;
 use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
+use crate::trie::GroupKey;
 
 /// Things that wait for which an engine at rest keeps room.
 const KEPT_WAITING: usize = 1024;
@@ -71,7 +72,7 @@ pub(super) enum Waiting {
     /// A consumer is let into a group; `paused` if its connection is not read until then.
     Joining { place: Place, session: SessionId, receipt: Option<Receipt>, paused: bool },
     /// A durable subscription is ended at its home; its number in the store.
-    Forgetting { place: Place, receipt: Option<Receipt>, number: Option<SessionNumber> },
+    Forgetting { place: Place, receipt: Option<Receipt>, key: Arc<GroupKey>, number: Option<SessionNumber> },
     /// A transaction is carried out.
     Commit(Box<Committing>),
 }
@@ -289,8 +290,8 @@ impl Engine {
                 }
             }
             Some(Waiting::Commit(committing)) => self.committed(now, *committing, failed, fx),
-            Some(Waiting::Forgetting { place, receipt, number }) => {
-                self.forgotten(now, place, receipt, number, Ok(()), fx);
+            Some(Waiting::Forgetting { place, receipt, key, number }) => {
+                self.forgotten(now, place, receipt, (&key, number), Ok(()), fx);
             }
             Some(Waiting::Hold(_)) | None => {}
         }

@@ -195,8 +195,8 @@ impl Engine {
             return;
         }
         if let Some(Waiting::Forgetting { .. }) = self.waiting.get(ticket.0 as usize) {
-            if let Some(Waiting::Forgetting { place, receipt, number }) = self.take_waiting(ticket) {
-                self.forgotten(now, place, receipt, number, joined, fx);
+            if let Some(Waiting::Forgetting { place, receipt, key, number }) = self.take_waiting(ticket) {
+                self.forgotten(now, place, receipt, (&key, number), joined, fx);
             }
             return;
         }
@@ -403,21 +403,21 @@ impl Engine {
         let place = self.reserve_answer(conn);
         if home == self.id {
             self.forget_here(now, &key, fx);
-            return self.forgotten(now, place, receipt, number, Ok(()), fx);
+            return self.forgotten(now, place, receipt, (&key, number), Ok(()), fx);
         }
-        let ticket = self.ticket(Waiting::Forgetting { place, receipt, number });
+        let ticket = self.ticket(Waiting::Forgetting { place, receipt, key: Arc::clone(&key), number });
         fx.push(Effect::Peer(home, PeerMsg::Forget(key, ticket)));
         self.bound_answers(conn, fx);
     }
 
-    /// A durable subscription's home has ended it. The store has been told; the receipt waits until that is written, or a
-    /// crash would bring it back.
+    /// A durable subscription's home has ended it, unless somebody consumes from it. The store has been told; the receipt
+    /// waits until that is written, or a crash would bring it back.
     pub(super) fn forgotten(
         &mut self,
         now: Now,
         place: Place,
         receipt: Option<Receipt>,
-        number: Option<SessionNumber>,
+        (key, number): (&GroupKey, Option<SessionNumber>),
         forgotten: Result<(), JoinError>,
         fx: &mut Effects,
     ) {
@@ -425,6 +425,9 @@ impl Engine {
             return self.refuse_request(now, place.conn, receipt, refused_join(error, "it"), fx);
         }
         let Some(receipt) = receipt else { return self.vacate(place, fx) };
+        // One that goes on is not to be ended in the store.
+        let goes_on = self.shared.kept_groups.get(key).map(|kept| kept.number);
+        let number = number.filter(|_| number != goes_on);
         let ended = |session| StoreOp::GroupEnded { session, records: Box::default() };
         let ops = number.map(ended).into_iter().collect();
         self.answer_when_stored(place.conn, Some(place), Reply::Receipt(receipt), ops, fx);
