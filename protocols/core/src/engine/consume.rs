@@ -366,8 +366,12 @@ impl Engine {
             key = subscription.group.map(|group| Arc::new(GroupKey { group, filter }));
         }
         self.withdraw(now, slot, fx);
-        if let Some(consumer) = self.session(slot).and_then(|session| session.consumer.as_mut()) {
-            consumer.cancelled = true;
+        if let Some(session) = self.session(slot) {
+            // What is on its way from other workers is not for it any more.
+            session.selects = true;
+            if let Some(consumer) = &mut session.consumer {
+                consumer.cancelled = true;
+            }
         }
         self.end_if_idle(now, conn, slot, fx);
         match key.filter(|_| forgets) {
