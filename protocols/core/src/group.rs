@@ -30,7 +30,7 @@ use crate::selector::Selector;
 use backlog::{Backlog, Item, Rank};
 use choice::Seat;
 pub use decision::{Choice, Death, Gone, Next, Settled};
-use due::{Delayed, Overdue};
+use due::{Delayed, Due, Overdue};
 pub use options::QueueOptions;
 use seen::Seen;
 use sticky::Sticky;
@@ -113,6 +113,8 @@ pub struct Group {
     selectors: Vec<Arc<Selector>>,
     /// Members that have one.
     selecting: usize,
+    /// Which messages the group as a whole keeps; the rest is nobody's.
+    filter: Option<Arc<Selector>>,
     /// Sessions that left with loans unanswered, how many and of how many bytes: who comes back still holds them.
     departed: BTreeMap<SessionId, (u32, usize)>,
     next: usize,
@@ -142,6 +144,7 @@ impl Group {
             seats: Vec::new(),
             selectors: Vec::new(),
             selecting: 0,
+            filter: None,
             departed: BTreeMap::new(),
             next: 0,
             backlog: Backlog::default(),
@@ -269,25 +272,50 @@ impl Group {
         }
     }
 
+    /// What the group keeps from now on; `None`: everything. What waits and is not wanted any more is for
+    /// [`Self::take_unwanted`], what is lent goes when it comes back.
+    pub fn set_filter(&mut self, filter: Option<Arc<Selector>>) {
+        self.filter = filter;
+    }
+
+    fn keeps(&self, message: &Message) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(message))
+    }
+
     /// Decides about a message.
     pub fn offer(&mut self, message: &Arc<Message>, around: &Around<'_>) -> Choice {
-        let terms = around.terms;
         let mut item = item_of(Arc::clone(message), 0, around);
-        let mut priority = 0;
-        if terms.is_queue {
-            let wishes = Wishes::of(message, around.now, around.seed);
-            if wishes.dedup.is_some_and(|id| self.has_seen(id, around.now.mono_ms)) {
-                return Choice::Duplicate;
-            }
-            (item.sticky, item.closes) = (wishes.sticky, wishes.closes);
-            priority = wishes.priority.min(terms.max_priority);
-            if let Some(due_ms) = wishes.due_ms {
-                return self.keep(item, Some((due_ms, priority)), Rank::FIRST, around);
-            }
+        if !around.terms.is_queue {
+            return self.offer_now(item, 0, around);
         }
+        if !self.keeps(message) {
+            return Choice::Unwanted;
+        }
+        let (wishes, now_ms) = (Wishes::of(message, around.now, around.seed), around.now.mono_ms);
+        if wishes.dedup.is_some_and(|id| self.seen.as_mut().is_some_and(|seen| seen.knows(id, now_ms))) {
+            return Choice::Duplicate;
+        }
+        (item.sticky, item.closes) = (wishes.sticky, wishes.closes);
+        let priority = wishes.priority.min(around.terms.max_priority);
+        let choice = match wishes.due {
+            Some(due) => self.keep(item, Some((due, priority)), Rank::FIRST, around),
+            None => self.offer_now(item, priority, around),
+        };
+        // What is not taken may come again.
+        if let Some(id) = wishes.dedup
+            && matches!(choice, Choice::Send(..) | Choice::Kept | Choice::Displaced(_))
+        {
+            self.seen.get_or_insert_default().note(id, now_ms);
+        }
+        choice
+    }
+
+    /// Decides about a message whose time has come.
+    fn offer_now(&mut self, mut item: Item, priority: u8, around: &Around<'_>) -> Choice {
+        let terms = around.terms;
         let rank = self.next_rank(priority);
         // What waits is older and goes first; in a share QoS 0 never waits, and has no order with the others.
-        let waits = terms.is_queue || message.qos() > Qos::AtMostOnce;
+        let waits = terms.is_queue || item.message.qos() > Qos::AtMostOnce;
         if (!waits || !self.has_next(around))
             && let Some(place) = self.choose(&mut item, rank, around)
         {
@@ -311,12 +339,8 @@ impl Group {
         Rank::new(priority, self.arrivals)
     }
 
-    fn has_seen(&mut self, id: u64, now_ms: u64) -> bool {
-        self.seen.get_or_insert_default().note(id, now_ms)
-    }
-
     /// Keeps what nobody can take now, or is to take before its time, as far as the limits let it.
-    fn keep(&mut self, item: Item, delay: Option<(u64, u8)>, rank: Rank, around: &Around<'_>) -> Choice {
+    fn keep(&mut self, item: Item, delay: Option<(Due, u8)>, rank: Rank, around: &Around<'_>) -> Choice {
         let terms = around.terms;
         let cost = item.message.cost();
         let mut displaced = Vec::new();
@@ -336,7 +360,7 @@ impl Group {
             Overflow::DropNewest | Overflow::Refuse => {}
         }
         match delay {
-            Some((due_ms, priority)) => self.delayed.put(due_ms, priority, item),
+            Some((due, priority)) => self.delayed.put(due, priority, item),
             None => self.put(rank, item),
         }
         if displaced.is_empty() { Choice::Kept } else { Choice::Displaced(displaced) }
@@ -420,6 +444,8 @@ impl Group {
         let record = item.message.record();
         match outcome {
             Outcome::Finished => Settled::Done(record),
+            // Nobody asks for it any more.
+            Outcome::Returned | Outcome::Released if !self.keeps(&item.message) => Settled::Done(record),
             Outcome::Rejected => Settled::Dead(item.into(), Death::Rejected),
             Outcome::Released if terms.is_queue => {
                 item.deliveries = item.deliveries.saturating_add(1);
@@ -444,12 +470,12 @@ impl Group {
         if around.terms.is_queue {
             let wishes = Wishes::of(&item.message, around.now, around.seed);
             if let Some(id) = wishes.dedup {
-                self.has_seen(id, around.now.mono_ms);
+                self.seen.get_or_insert_default().note(id, around.now.mono_ms);
             }
             (item.sticky, item.closes) = (wishes.sticky, wishes.closes);
             priority = wishes.priority.min(around.terms.max_priority);
-            if let Some(due_ms) = wishes.due_ms {
-                return self.delayed.put(due_ms, priority, item);
+            if let Some(due) = wishes.due {
+                return self.delayed.put(due, priority, item);
             }
         }
         let rank = self.next_rank(priority);

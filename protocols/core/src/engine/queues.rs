@@ -307,7 +307,7 @@ impl Engine {
         if home.idle_end_ms() <= now.mono_ms {
             return self.end_group(now, slot, fx);
         }
-        home.group.admit_due(now.mono_ms);
+        home.group.admit_due(now);
         for gone in home.group.take_expired(now.mono_ms) {
             self.bury(now, slot, gone, Death::Expired, fx);
         }

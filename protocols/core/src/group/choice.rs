@@ -280,8 +280,17 @@ impl Group {
         Next::Send { message, place, loan, deliveries }
     }
 
-    /// Takes out what no member's selector wants any more: shares only keep what is for somebody.
+    /// Takes out what the group's filter does not want any more or, where it has none, what no member's selector wants:
+    /// shares, for which this is, only keep what is for somebody.
     pub fn take_unwanted(&mut self) -> Vec<Gone> {
+        if let Some(filter) = self.filter.clone() {
+            let mut gone = self.backlog.take_where(|item| !filter.matches(&item.message));
+            if let Some(sticky) = &mut self.sticky {
+                gone.iter().for_each(|item| sticky.count(item.sticky, false));
+            }
+            gone.extend(self.delayed.take_where(|item| !filter.matches(&item.message)));
+            return gone.into_iter().map(Into::into).collect();
+        }
         if self.selecting < self.members.len() || self.members.is_empty() {
             return Vec::new();
         }

@@ -4,16 +4,39 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::backlog::{Item, Rank};
 use super::{Around, Gone, Group, Outcome, Settled, Terms};
-use crate::id::SessionId;
+use crate::id::{Now, SessionId};
 
 /// Between two searches for what has expired, ms.
 pub(super) const SEARCH_INTERVAL_MS: u64 = 1_000;
 
+/// Between two looks at the wall clock while something waits for what it shows, ms.
+pub(super) const CLOCK_INTERVAL_MS: u64 = 10_000;
+
+/// When a message is due: at whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Monotonic ms.
+    pub(super) mono_ms: u64,
+    /// Epoch ms, if its publisher named a time: a clock that is set brings it closer, and never moves it away.
+    pub(super) wall_ms: Option<u64>,
+}
+
+/// A message's place among the delayed: the monotonic ms at which it is due, then the order in which it came.
+type Key = (u64, u64);
+
+#[derive(Debug)]
+struct Waiting {
+    priority: u8,
+    wall_ms: Option<u64>,
+    item: Item,
+}
+
 /// Messages that nobody is to get before their time.
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
-    /// With their priorities, by the monotonic ms at which they are due, then in the order in which they came.
-    items: BTreeMap<(u64, u64), (u8, Item)>,
+    items: BTreeMap<Key, Waiting>,
+    /// Those that wait for a time of the wall clock, by that.
+    by_wall: BTreeSet<(u64, Key)>,
     bytes: usize,
     arrivals: u64,
     /// No later than the first expiry among them.
@@ -30,51 +53,66 @@ impl Delayed {
         self.bytes
     }
 
-    pub(super) fn put(&mut self, due_ms: u64, priority: u8, item: Item) {
+    pub(super) fn put(&mut self, due: Due, priority: u8, item: Item) {
         self.arrivals += 1;
         self.bytes += item.message.cost();
         self.next_expiry_ms = Some(self.next_expiry_ms().min(item.expires_ms));
-        self.items.insert((due_ms, self.arrivals), (priority, item));
+        let (key, wall_ms) = ((due.mono_ms, self.arrivals), due.wall_ms);
+        self.by_wall.extend(wall_ms.map(|wall_ms| (wall_ms, key)));
+        self.items.insert(key, Waiting { priority, wall_ms, item });
     }
 
     pub(super) fn pop_first(&mut self) -> Option<Item> {
-        self.pop().map(|(_, item)| item)
+        let (&key, _) = self.items.first_key_value()?;
+        self.remove(key).map(|(_, item)| item)
     }
 
-    fn pop(&mut self) -> Option<(u8, Item)> {
-        let (_, (priority, item)) = self.items.pop_first()?;
+    fn remove(&mut self, key: Key) -> Option<(u8, Item)> {
+        let Waiting { priority, wall_ms, item } = self.items.remove(&key)?;
+        if let Some(wall_ms) = wall_ms {
+            self.by_wall.remove(&(wall_ms, key));
+        }
         self.bytes -= item.message.cost();
         Some((priority, item))
     }
 
-    fn next_ms(&self) -> u64 {
-        self.items.first_key_value().map_or(u64::MAX, |((due_ms, _), _)| *due_ms)
+    /// The next that is due, with its priority.
+    fn pop_due(&mut self, now: Now) -> Option<(u8, Item)> {
+        let by_mono = self.items.keys().next().copied().filter(|(due_ms, _)| *due_ms <= now.mono_ms);
+        let by_wall = || self.by_wall.first().filter(|(wall_ms, _)| *wall_ms <= now.wall_ms);
+        let key = by_mono.or_else(|| by_wall().map(|(_, key)| *key))?;
+        self.remove(key)
+    }
+
+    /// When to look again, monotonic ms: a wall clock says nothing when it is set.
+    fn next_ms(&self, now_ms: u64) -> u64 {
+        let due_ms = self.items.first_key_value().map_or(u64::MAX, |((due_ms, _), _)| *due_ms);
+        if self.by_wall.is_empty() { due_ms } else { due_ms.min(now_ms.saturating_add(CLOCK_INTERVAL_MS)) }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Item> {
-        self.items.values().map(|(_, item)| item)
+        self.items.values().map(|waiting| &waiting.item)
     }
 
     pub(super) fn change(&mut self, mut change: impl FnMut(&mut Item)) {
         self.bytes = 0;
-        for (_, item) in self.items.values_mut() {
+        for Waiting { item, .. } in self.items.values_mut() {
             change(item);
             self.bytes += item.message.cost();
         }
     }
 
-    fn next_expiry_ms(&self) -> u64 {
-        self.next_expiry_ms.unwrap_or(u64::MAX)
-    }
-
-    fn take_expired(&mut self, now_ms: u64) -> Vec<Item> {
-        let expired = self.items.iter().filter(|(_, (_, item))| now_ms >= item.expires_ms);
-        let expired: Vec<_> = expired.map(|(key, _)| *key).collect();
-        let gone: Vec<_> =
-            expired.iter().filter_map(|key| self.items.remove(key)).map(|(_, item)| item).collect();
-        self.bytes -= gone.iter().map(|item| item.message.cost()).sum::<usize>();
+    /// Takes out, in order, those that `goes` says yes of. Looks at all of them.
+    pub(super) fn take_where(&mut self, goes: impl Fn(&Item) -> bool) -> Vec<Item> {
+        let going = self.items.iter().filter(|(_, waiting)| goes(&waiting.item));
+        let going: Vec<_> = going.map(|(key, _)| *key).collect();
+        let gone = going.into_iter().filter_map(|key| self.remove(key)).map(|(_, item)| item).collect();
         self.next_expiry_ms = self.iter().map(|item| item.expires_ms).min();
         gone
+    }
+
+    fn next_expiry_ms(&self) -> u64 {
+        self.next_expiry_ms.unwrap_or(u64::MAX)
     }
 }
 
@@ -121,11 +159,9 @@ impl Group {
     }
 
     /// Lets those take their places whose time has come; true if there were any.
-    pub fn admit_due(&mut self, now_ms: u64) -> bool {
+    pub fn admit_due(&mut self, now: Now) -> bool {
         let mut any = false;
-        while self.delayed.next_ms() <= now_ms
-            && let Some((priority, item)) = self.delayed.pop()
-        {
+        while let Some((priority, item)) = self.delayed.pop_due(now) {
             let rank = self.next_rank(priority);
             self.put(rank, item);
             any = true;
@@ -143,7 +179,7 @@ impl Group {
         if let Some(sticky) = &mut self.sticky {
             gone.iter().for_each(|item| sticky.count(item.sticky, false));
         }
-        gone.extend(self.delayed.take_expired(now_ms));
+        gone.extend(self.delayed.take_where(|item| now_ms >= item.expires_ms));
         gone.into_iter().map(Into::into).collect()
     }
 
@@ -159,6 +195,6 @@ impl Group {
         let loan_ms = self.loans.front().map_or(u64::MAX, |loan| loan.lent_ms.saturating_add(deadline_ms));
         let expires = self.backlog.next_expiry_ms().min(self.delayed.next_expiry_ms()) != u64::MAX;
         let search_ms = if expires { self.next_search_ms() } else { u64::MAX };
-        loan_ms.min(self.delayed.next_ms()).min(search_ms)
+        loan_ms.min(self.delayed.next_ms(around.now.mono_ms)).min(search_ms)
     }
 }

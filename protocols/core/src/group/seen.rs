@@ -17,19 +17,24 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Notes an id; true if it was known.
-    pub(super) fn note(&mut self, id: u64, now_ms: u64) -> bool {
+    /// Whether an id has been noted, and not too long ago.
+    pub(super) fn knows(&mut self, id: u64, now_ms: u64) -> bool {
         while self.order.front().is_some_and(|&(_, seen_ms)| now_ms >= seen_ms + MEMORY_MS) {
             self.forget_oldest();
         }
-        if !self.ids.insert(id) {
-            return true;
+        self.ids.contains(&id)
+    }
+
+    /// Notes an id, unless it is known.
+    pub(super) fn note(&mut self, id: u64, now_ms: u64) {
+        if self.knows(id, now_ms) {
+            return;
         }
         if self.order.len() == MAX_IDS {
             self.forget_oldest();
         }
+        self.ids.insert(id);
         self.order.push_back((id, now_ms));
-        false
     }
 
     fn forget_oldest(&mut self) {

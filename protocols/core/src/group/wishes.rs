@@ -1,6 +1,7 @@
 //! What a message says of how a queue is to treat it: user properties, read once when it arrives. The first of a name
 //! holds; what makes no sense is as if it were not said.
 
+use super::due::Due;
 use crate::hash::Seed;
 use crate::id::Now;
 use crate::message::{Field, Message};
@@ -22,12 +23,12 @@ pub(super) struct Wishes {
     pub(super) closes: bool,
     /// `x-dedup-id`, hashed.
     pub(super) dedup: Option<u64>,
-    /// Monotonic ms before which nobody is to get it.
-    pub(super) due_ms: Option<u64>,
+    /// Before which nobody is to get it.
+    pub(super) due: Option<Due>,
 }
 
 impl Wishes {
-    const NONE: Self = Self { priority: PRIORITY, sticky: 0, closes: false, dedup: None, due_ms: None };
+    const NONE: Self = Self { priority: PRIORITY, sticky: 0, closes: false, dedup: None, due: None };
 
     pub(super) fn of(message: &Message, now: Now, seed: &Seed) -> Self {
         if message.wire_fields().is_empty() {
@@ -53,19 +54,24 @@ impl Wishes {
             slot.get_or_insert(value);
         }
         let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u64>().ok());
-        // The wall clock is asked once: however it is set later, the wait is no longer than it is now.
-        let wait_ms = match number(deliver_at) {
-            Some(at_ms) => Some(at_ms.saturating_sub(now.wall_ms)),
-            // A dead letter has had its delay, and one that died twice is no duplicate.
-            None => number(delay).filter(|_| !died),
-        };
+        // A dead letter has had its delay, and one that died twice is no duplicate.
+        let (at_ms, delay_ms) = if died { (None, None) } else { (number(deliver_at), number(delay)) };
+        // A delay was made a time for the sake of restarts. No clock makes it longer; and the time may be that of a
+        // clock which was yet to be set, so only a time that stands alone is waited for as such.
+        let until_ms = at_ms.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.wall_ms));
+        let wait_ms = until_ms.min(delay_ms.unwrap_or(u64::MAX));
+        let waits = wait_ms > 0 && (at_ms.is_some() || delay_ms.is_some());
+        let due = waits.then(|| Due {
+            mono_ms: now.mono_ms.saturating_add(wait_ms),
+            wall_ms: at_ms.filter(|_| delay_ms.is_none()),
+        });
         Self {
             priority: number(priority).map_or(PRIORITY, |priority| priority.min(9) as u8),
             // 0 stands for none.
             sticky: group.filter(|id| !id.is_empty()).map_or(0, |id| seed.hash(id).max(1)),
             closes: sequence.is_some_and(|sequence| sequence.trim() == "-1"),
             dedup: dedup.filter(|_| !died).map(|id| seed.hash(id)),
-            due_ms: wait_ms.filter(|&ms| ms > 0).map(|ms| now.mono_ms.saturating_add(ms)),
+            due,
         }
     }
 }

@@ -259,7 +259,7 @@ impl Both {
         self.bench.now.mono_ms += ms;
         let now_ms = self.now_ms();
         let (bench, model) = (&mut self.bench, &mut self.model);
-        bench.group.admit_due(now_ms);
+        bench.group.admit_due(bench.now);
         while let Some(first) = model.delayed.first_entry().filter(|first| first.key().0 <= now_ms) {
             let known = first.remove();
             model.arrivals += 1;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::message::field;
+use crate::selector::Selector;
 
 /// A queue's, with as much room as a test needs.
 pub(super) const QUEUE: Terms = Terms {
@@ -160,24 +161,76 @@ fn what_is_delayed_takes_its_place_when_it_is_due() {
     let at = (bench.now.wall_ms + 2_000).to_string();
     assert!(matches!(bench.put("at", &[("x-deliver-at", &at), ("priority", "9")]), Choice::Kept));
     let both = [("AMQ_SCHEDULED_DELAY", "1000"), ("x-deliver-at", &*at)];
-    assert!(matches!(bench.put("both", &both), Choice::Kept), "the absolute one holds");
+    assert!(matches!(bench.put("both", &both), Choice::Kept), "the shorter one holds");
     assert!(matches!(bench.put("after", &[("AMQ_SCHEDULED_DELAY", "1000")]), Choice::Kept));
     assert!(matches!(bench.put("past", &[("x-deliver-at", "999999")]), Choice::Send(..)));
     assert!(matches!(bench.put("waits", &[]), Choice::Kept));
     assert_eq!((bench.group.backlog(), bench.group.waiting().len()), (4, 1), "it is not shown");
     assert_eq!(bench.next_due_ms(), bench.now.mono_ms + 1_000);
     bench.pass(999);
-    assert!(!bench.group.admit_due(bench.now.mono_ms));
+    assert!(!bench.group.admit_due(bench.now));
     bench.pass(1);
-    assert!(bench.group.admit_due(bench.now.mono_ms));
-    assert_eq!(bench.group.waiting().len(), 2);
+    assert!(bench.group.admit_due(bench.now));
+    assert_eq!(bench.group.waiting().len(), 3);
     // The wall clock is set back by a year: nobody waits longer for that.
     bench.now.wall_ms = 0;
     bench.now.mono_ms += 1_000;
-    assert!(bench.group.admit_due(bench.now.mono_ms));
+    assert!(bench.group.admit_due(bench.now));
     bench.terms.max_outstanding = 10;
-    assert_eq!(bench.names(), ["at", "waits", "after", "both"]);
+    assert_eq!(bench.names(), ["at", "waits", "both", "after"]);
     assert_eq!(bench.group.backlog_bytes(), 0);
+}
+
+#[test]
+fn a_clock_that_is_set_brings_a_time_closer_and_leaves_a_delay_alone() {
+    // A board without a clock of its own, before it has asked for the time.
+    let mut bench = Bench::with(Terms { max_outstanding: 9, ..QUEUE }, 0..1);
+    bench.now.wall_ms = 3_000;
+    let year_2026_ms = 1_767_225_600_000_u64;
+    let (sooner, later) = ((year_2026_ms + 1_000).to_string(), (year_2026_ms + 500_000).to_string());
+    // As the broker itself writes a delay: the time is the unset clock's.
+    let delay = [("AMQ_SCHEDULED_DELAY", "60000"), ("x-deliver-at", "63000")];
+    for (name, properties) in [
+        ("later", &[("x-deliver-at", &*later)][..]),
+        ("sooner", &[("x-deliver-at", &*sooner)]),
+        ("delayed", &delay),
+    ] {
+        assert!(matches!(bench.put(name, properties), Choice::Kept), "{name}");
+    }
+    let looks_ms = bench.now.mono_ms + due::CLOCK_INTERVAL_MS;
+    assert_eq!(bench.next_due_ms(), looks_ms, "the clock does not say that it has been set");
+    bench.pass(5_000);
+    bench.now.wall_ms = year_2026_ms + 2_000;
+    assert!(bench.group.admit_due(bench.now));
+    assert_eq!(bench.next_name().as_deref(), Some("sooner"));
+    assert_eq!(bench.next(), None);
+    bench.now.mono_ms += 54_999;
+    assert!(!bench.group.admit_due(bench.now));
+    bench.now.mono_ms += 1;
+    assert!(bench.group.admit_due(bench.now));
+    assert_eq!(bench.next_name().as_deref(), Some("delayed"));
+    // Nothing is left but what the clock decides.
+    bench.now.wall_ms = year_2026_ms + 499_999;
+    assert!(!bench.group.admit_due(bench.now));
+    bench.now.wall_ms += 1;
+    assert!(bench.group.admit_due(bench.now));
+    assert_eq!(bench.next_name().as_deref(), Some("later"));
+    // What is lent falls due next.
+    assert_eq!((bench.group.backlog_bytes(), bench.next_due_ms()), (0, 5_000 + 60_000));
+}
+
+#[test]
+fn no_restart_makes_a_delay_longer() {
+    let mut bench = Bench::with(QUEUE, 0..1);
+    // The clock was right when it came, and is not yet set after the restart.
+    let properties = [("AMQ_SCHEDULED_DELAY", "60000"), ("x-deliver-at", "1767225660000")];
+    let message = made("delayed", &properties, Qos::AtLeastOnce, None);
+    bench.now.wall_ms = 3_000;
+    bench.around(|group, around| group.restore(message, 0, around));
+    assert_eq!(bench.next_due_ms(), bench.now.mono_ms + 60_000);
+    // Nor does a dead letter wait again.
+    let died = [(FIRST_DEATH, "expired"), ("x-deliver-at", "1767225660000")];
+    assert!(matches!(bench.put("died", &died), Choice::Send(..)));
 }
 
 #[test]
@@ -199,6 +252,49 @@ fn the_same_id_is_taken_once() {
     assert!(put(&mut bench, "one more") && put(&mut bench, "a"));
     let died = [("x-dedup-id", "a"), (FIRST_DEATH, "rejected")];
     assert!(!matches!(bench.put("x", &died), Choice::Duplicate), "a dead letter may die twice");
+}
+
+#[test]
+fn what_was_not_taken_may_come_again() {
+    let mut bench = Bench::of(Terms { max_messages: 1, overflow: Overflow::DropNewest, ..QUEUE });
+    let (first, second) = ([("x-dedup-id", "a")], [("x-dedup-id", "b")]);
+    assert!(matches!(bench.put("1", &first), Choice::Kept));
+    assert!(matches!(bench.put("2", &second), Choice::Full));
+    assert!(matches!(bench.put("1", &first), Choice::Duplicate), "kept, full or not");
+    bench.group.join(member(0)).unwrap();
+    assert_eq!(bench.names(), ["1"]);
+    assert!(matches!(bench.put("2", &second), Choice::Send(..)));
+    assert!(matches!(bench.put("2", &second), Choice::Duplicate));
+}
+
+#[test]
+fn what_the_group_does_not_keep_leaves_it() {
+    let selector = |text| Some(Arc::new(Selector::parse(text).unwrap()));
+    let mut bench = Bench::with(Terms { max_outstanding: 1, ..QUEUE }, 0..1);
+    bench.group.set_filter(selector("kind < 3"));
+    let kind = |kind| [("kind", kind), (GROUP, "g")];
+    assert!(matches!(bench.put("3", &kind("3")), Choice::Unwanted));
+    let Choice::Send(_, Some(loan)) = bench.put("lent", &kind("2")) else { panic!() };
+    assert!(matches!(bench.put("1", &kind("1")), Choice::Kept));
+    assert!(matches!(bench.put("2", &kind("2")), Choice::Kept));
+    for (name, kind) in [("later 1", "1"), ("later 2", "2")] {
+        let delayed = [("kind", kind), ("AMQ_SCHEDULED_DELAY", "60000")];
+        assert!(matches!(bench.put(name, &delayed), Choice::Kept));
+    }
+    bench.group.set_filter(selector("kind = 1"));
+    let gone = bench.group.take_unwanted();
+    let gone: Vec<_> = gone.iter().map(|gone| gone.message.topic().as_str()).collect();
+    assert_eq!(gone, ["2", "later 2"]);
+    assert!(matches!(bench.settle(loan, Outcome::Released), Settled::Done(_)), "nobody asks for it");
+    assert_eq!(bench.names(), ["1"]);
+    bench.pass(60_000);
+    assert!(bench.group.admit_due(bench.now));
+    assert_eq!(bench.names(), ["later 1"]);
+    bench.group.leave(session(0));
+    assert!(bench.group.sticky.as_ref().is_some_and(|sticky| sticky.is_empty()));
+    bench.group.set_filter(None);
+    bench.group.join(member(0)).unwrap();
+    assert!(matches!(bench.put("3", &kind("3")), Choice::Send(..)));
 }
 
 #[test]
