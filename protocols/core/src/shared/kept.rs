@@ -41,6 +41,8 @@ pub(crate) struct News {
 #[derive(Debug)]
 struct Table {
     groups: Map<Arc<GroupKey>, Kept>,
+    /// Shares that stay without a member: as many more, of which only their homes know.
+    shares: usize,
     /// What has changed and not every worker knows, oldest first.
     log: VecDeque<(Arc<GroupKey>, SessionNumber)>,
     /// Changes before the first in the log.
@@ -50,7 +52,8 @@ struct Table {
 }
 
 impl Table {
-    /// Into the tree as well, under the one lock: a group's end on one worker and its new beginning on another do not mix.
+    /// Into the tree as well, under the one lock: a group's end on one worker and its new beginning on another do not
+    /// mix.
     fn enter(
         &mut self,
         tree: &Tree,
@@ -82,6 +85,7 @@ impl KeptGroups {
     pub(crate) fn new(seed: Seed, workers: u16) -> Self {
         let table = Table {
             groups: Map::with_hasher(seed),
+            shares: 0,
             log: VecDeque::new(),
             forgotten: 0,
             known: vec![0; usize::from(workers)].into(),
@@ -93,9 +97,10 @@ impl KeptGroups {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
+    /// How many there are, shares that stay without a member among them.
     pub(crate) fn len(&self) -> usize {
-        self.table().groups.len()
+        let table = self.table();
+        table.groups.len() + table.shares
     }
 
     /// What is known of a group.
@@ -115,14 +120,31 @@ impl KeptGroups {
         if let Some(kept) = table.groups.get(key) {
             return Ok((kept.clone(), false));
         }
-        if table.groups.len() >= most {
+        if table.groups.len() + table.shares >= most {
             return Err(JoinError::TooMany);
         }
         let kept = Kept { number: number(), options: Arc::default(), version: 0 };
-        table.enter(tree, (key, filter, home), kept.clone());
+        // Whoever finds it in the tree has to find the news of it as well.
         let changes = table.note(key, kept.number);
         self.changes.store(changes, Ordering::Release);
+        table.enter(tree, (key, filter, home), kept.clone());
         Ok((kept, true))
+    }
+
+    /// Counts a share that is to stay without a member; at most `most` groups are kept, those in the table included.
+    pub(crate) fn keep_share(&self, most: usize) -> Result<(), JoinError> {
+        let mut table = self.table();
+        if table.groups.len() + table.shares >= most {
+            return Err(JoinError::TooMany);
+        }
+        table.shares += 1;
+        Ok(())
+    }
+
+    /// One of those is not to stay any more, or has ended.
+    pub(crate) fn release_share(&self) {
+        let mut table = self.table();
+        table.shares = table.shares.saturating_sub(1);
     }
 
     /// Enters a group that the store has given back.
@@ -184,8 +206,97 @@ impl KeptGroups {
         news
     }
 
+    /// The durable subscriptions of that name, whatever they are subscribed to. Looks at all groups.
+    pub(crate) fn named(&self, group: &str) -> Vec<Arc<GroupKey>> {
+        self.table().groups.keys().filter(|key| *key.group == *group).map(Arc::clone).collect()
+    }
+
     /// Every group that is kept.
     pub(crate) fn all(&self) -> Vec<(Arc<GroupKey>, Kept)> {
         self.table().groups.iter().map(|(key, kept)| (Arc::clone(key), kept.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::topic::{TopicLimits, TopicName};
+
+    fn filter(text: &str) -> TopicFilter {
+        TopicFilter::parse(text, &TopicLimits::WIDEST).unwrap()
+    }
+
+    fn key(group: &str, filter: &str) -> Arc<GroupKey> {
+        Arc::new(GroupKey { group: group.into(), filter: filter.into() })
+    }
+
+    #[test]
+    fn whoever_finds_a_group_in_the_tree_finds_the_news_of_it() {
+        // As many tries as make it likely to look in between.
+        const ROUNDS: usize = 20_000;
+        let (groups, tree) = (KeptGroups::new(Seed::new(1), 2), Tree::new(Seed::new(2)));
+        let (begun, found) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut known = 0;
+                for round in 1..=ROUNDS {
+                    let topic = format!("$queue/{round}");
+                    let number = || SessionNumber(round as u64);
+                    begun.store(round, Ordering::Release);
+                    let group = (&key("", &topic), &filter(&topic), WorkerId(0));
+                    groups.ensure(&tree, group, usize::MAX, number).unwrap();
+                    groups.news(WorkerId(0), &mut known);
+                    while found.load(Ordering::Acquire) < round {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+            let (mut known, mut missed) = (0, 0);
+            for round in 1..=ROUNDS {
+                let topic = format!("$queue/{round}");
+                while begun.load(Ordering::Acquire) < round
+                    || tree.matches(&TopicName::from_validated(&topic)).groups().is_empty()
+                {
+                    std::hint::spin_loop();
+                }
+                missed += usize::from(groups.news(WorkerId(1), &mut known).is_empty());
+                found.store(round, Ordering::Release);
+            }
+            assert_eq!(missed, 0, "of {ROUNDS}");
+        });
+    }
+
+    #[test]
+    fn shares_that_stay_count_among_the_rest() {
+        let (groups, tree) = (KeptGroups::new(Seed::new(1), 1), Tree::new(Seed::new(2)));
+        let ensure = |text| {
+            groups
+                .ensure(&tree, (&key("", text), &filter(text), WorkerId(0)), 2, || SessionNumber(1))
+                .map(drop)
+        };
+        assert_eq!((groups.keep_share(2), ensure("$queue/1")), (Ok(()), Ok(())));
+        assert_eq!(groups.len(), 2);
+        assert_eq!(
+            (groups.keep_share(2), ensure("$queue/2")),
+            (Err(JoinError::TooMany), Err(JoinError::TooMany))
+        );
+        groups.release_share();
+        assert_eq!((ensure("$queue/2"), groups.keep_share(2)), (Ok(()), Err(JoinError::TooMany)));
+    }
+
+    #[test]
+    fn a_durable_subscription_is_found_by_its_name_alone() {
+        let (groups, tree) = (KeptGroups::new(Seed::new(1), 1), Tree::new(Seed::new(2)));
+        for (number, (group, text)) in
+            [("a/b", "t"), ("a/b", "u"), ("a/c", "t"), ("", "$queue/q")].iter().enumerate()
+        {
+            let group = (&key(group, text), &filter(text), WorkerId(0));
+            groups.ensure(&tree, group, 9, || SessionNumber(number as u64)).unwrap();
+        }
+        let mut found: Vec<_> = groups.named("a/b").iter().map(|key| key.filter.to_string()).collect();
+        found.sort();
+        assert_eq!(found, ["t", "u"]);
     }
 }
