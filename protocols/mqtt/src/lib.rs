@@ -62,7 +62,9 @@ pub use farewell::{Auth, Disconnect};
 pub use framing::{Frame, Framer, MAX_PACKET, MAX_REMAINING, Split};
 pub use packet::{Packet, decode, encode_pingreq, encode_pingresp};
 pub use property::{UserProperties, WireProperties};
-pub use publish::{DELIVERY_COUNT, Publish, PublishHead, TopicAlias, decode_publish, encode_publish_head, publish_len};
+pub use publish::{
+    DELIVERY_COUNT, Publish, PublishHead, TopicAlias, decode_publish, encode_publish_head, publish_len,
+};
 pub use reason::{Reason, ReasonList, WireReasons};
 pub use subscribe::{
     Filters, RetainHandling, SubAck, Subscribe, Subscription, Subscriptions, Unsubscribe, WireFilters,

@@ -209,7 +209,13 @@ impl World {
                 let sub_id = who.v5.then_some(SUBSCRIPTION_ID);
                 self.run(
                     worker,
-                    Input::Subscribe { conn: id, packet_id: pid, id: sub_id, selector: None, filters: &filters },
+                    Input::Subscribe {
+                        conn: id,
+                        packet_id: pid,
+                        id: sub_id,
+                        selector: None,
+                        filters: &filters,
+                    },
                 );
             }
             Up::Ping => self.run(worker, Input::Ping(id)),
