@@ -226,7 +226,6 @@ impl<'a> Sending<'a> {
                         put_pair(fields, DELIVER_AT, &now.wall_ms.saturating_add(delay_ms).to_string())?;
                     }
                 }
-                DELIVER_AT if headers.get("AMQ_SCHEDULED_DELAY").is_some() => {}
                 "timestamp" => put_pair(fields, &name, &timestamp_to_core(grammar.dialect, value))?,
                 name if is_ours(name) => {}
                 name => put_pair(fields, name, &value)?,
@@ -238,6 +237,12 @@ impl<'a> Sending<'a> {
 
 /// When a message that waits is to be delivered, epoch ms: a delay would begin anew after a restart.
 const DELIVER_AT: &str = "x-deliver-at";
+
+/// Where a dead letter was sent to, as a topic of the core's.
+const ORIGINAL_DESTINATION: &str = "original-destination";
+
+/// What a dead letter died of first.
+const FIRST_DEATH: &str = "x-first-death-reason";
 
 /// Which headers have been met, as bits: of repeated ones the first counts.
 #[derive(Clone, Copy, Default)]
@@ -287,6 +292,9 @@ fn is_ours(name: &str) -> bool {
             | "id"
             | "message-id"
             | "persistent"
+            | ORIGINAL_DESTINATION
+            | FIRST_DEATH
+            | DELIVER_AT
             | "receipt"
             | "redelivered"
             | "reply-to"
@@ -294,6 +302,7 @@ fn is_ours(name: &str) -> bool {
             | "selector"
             | "subscription"
             | "transaction"
+            | "x-death-hops"
             | "x-delivery-count"
             | "x-msg-id"
     )
@@ -391,7 +400,8 @@ fn put_counted(fields: &mut Vec<u8>, name: &str, bytes: &[u8]) -> Result<(), Hea
 /// "only the first header entry SHOULD be used" (1.2, "Repeated Header Entries"), and names of theirs are left out.
 ///
 /// What `version` cannot express of a name or a value is altered as [`FrameWriter::header`] says; correlation data that
-/// it cannot express goes as Base64, with `correlation-encoding:base64`.
+/// it cannot express goes as Base64, with `correlation-encoding:base64`. What a dead letter says of its death is taken for
+/// the broker's: who takes messages in keeps what publishers say of it out.
 pub fn write_fields(
     fields: Fields<'_>,
     version: Version,
@@ -423,6 +433,15 @@ pub fn write_fields(
             },
             Field::UserProperty("timestamp", value) => {
                 frame.header("timestamp", &timestamp_from_core(grammar.dialect, value));
+            }
+            // No publisher's: these come from the broker alone.
+            Field::UserProperty(ORIGINAL_DESTINATION, topic) => {
+                text.clear();
+                grammar.write_reply_to(topic, text);
+                frame.header(ORIGINAL_DESTINATION, text);
+            }
+            Field::UserProperty(FIRST_DEATH, reason) => {
+                frame.header(FIRST_DEATH, reason);
             }
             Field::UserProperty(name, _) if is_ours(name) => {}
             Field::UserProperty(name, value) => {

@@ -479,7 +479,7 @@ fn a_delay_is_kept_as_a_deadline_too() {
         fields("x-deliver-at:9\nAMQ_SCHEDULED_DELAY:0\n", b""),
         ["AMQ_SCHEDULED_DELAY=0", "x-deliver-at=1700000000000"]
     );
-    assert_eq!(fields("x-deliver-at:9\n", b""), ["x-deliver-at=9"]);
+    assert_eq!(fields("x-deliver-at:9\n", b""), [""; 0], "it is ours to say");
     refused("AMQ_SCHEDULED_DELAY:-1\n", &["header AMQ_SCHEDULED_DELAY", "\"-1\""]);
 }
 
@@ -523,7 +523,7 @@ fn timestamps_have_the_dialects_unit() {
 }
 
 /// Names that only the broker writes on a MESSAGE, or that mean something to one connection only.
-const OURS: [&str; 16] = [
+const OURS: [&str; 18] = [
     "receipt",
     "transaction",
     "message-id",
@@ -537,6 +537,8 @@ const OURS: [&str; 16] = [
     "retained",
     "x-delivery-count",
     "x-msg-id",
+    "x-death-hops",
+    "x-deliver-at",
     "expires",
     "expiration",
     "browser",
@@ -556,6 +558,29 @@ fn what_is_never_forwarded_is_neither_kept_nor_written() {
     for name in ["content-type", "reply-to", "correlation-id", "correlation-encoding", "persistent"] {
         let forged = property(name, "forged");
         assert_eq!(written(Dialect::Native, Version::V12, &forged), [""; 0], "{name} of an MQTT client");
+    }
+}
+
+/// What the broker says of a dead letter: a publisher cannot, and its reader is told in words that lead back.
+#[test]
+fn what_a_dead_letter_says_of_its_death_is_the_brokers() {
+    assert_eq!(fields("original-destination:/queue/a\nx-first-death-reason:expired\nb:1\n", b""), ["b=1"]);
+    for (dialect, topic, shown) in [
+        (Dialect::Native, "$queue/a", "/queue/a"),
+        (Dialect::Native, "a/b", "/topic/a/b"),
+        (Dialect::Rabbitmq, "a/b", "/topic/a.b"),
+        (Dialect::Activemq, "$queue/a.b", "/queue/a.b"),
+        (Dialect::Activemq, "$reply/me/x", "/reply-queue/me/x"),
+    ] {
+        let told = [
+            property("original-destination", topic),
+            property("x-first-death-reason", "rejected"),
+            property("x-death-hops", "1"),
+        ];
+        assert_eq!(
+            written(dialect, Version::V12, &told.concat()),
+            [&format!("original-destination:{shown}"), "x-first-death-reason:rejected"]
+        );
     }
 }
 
