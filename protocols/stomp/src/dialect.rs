@@ -15,7 +15,7 @@ pub enum Dialect {
     Native,
     /// As for RabbitMQ: `a.*.#`, NACK requeues, `timestamp` counts seconds.
     Rabbitmq,
-    /// As for ActiveMQ: `a.*.>`, NACK makes a dead letter, `expires:0` is never.
+    /// As for ActiveMQ: `a.*.>`, NACK makes a dead letter.
     Activemq,
 }
 
@@ -98,11 +98,6 @@ impl Dialect {
             Self::Rabbitmq => 1000,
             Self::Native | Self::Activemq => 1,
         }
-    }
-
-    /// Whether `expires:0` means that a message never expires, as JMS has it.
-    pub(crate) const fn zero_never_expires(self) -> bool {
-        matches!(self, Self::Activemq)
     }
 
     /// Letters that stand for many queues to a client of the dialect, and so may not be in a queue's name.

@@ -185,8 +185,8 @@ impl<'a> Sending<'a> {
                 "expires" if met.first(Met::EXPIRES) => {
                     let value = trimmed(version, value);
                     let until_ms = number("expires", &value)?;
-                    let never = until_ms == 0 && grammar.dialect.zero_never_expires();
-                    sending.expires_in_ms = (!never).then(|| until_ms.saturating_sub(now.wall_ms));
+                    // Never, as JMS has it: clients of every broker write it so.
+                    sending.expires_in_ms = (until_ms != 0).then(|| until_ms.saturating_sub(now.wall_ms));
                 }
                 "expiration" => {
                     let left = number("expiration", &trimmed(version, value))?;

@@ -405,9 +405,11 @@ fn expires_and_expiration_become_what_is_left() {
         ("", None),
         ("expires:1700000001500\n", Some(1_500)),
         ("expires:1699999999999\n", Some(0)),
-        ("expires:0\n", Some(0)),
+        ("expires:0\n", None),
         ("expiration:250\n", Some(250)),
         ("expiration:0\n", Some(0)),
+        ("expiration:250\nexpires:0\n", None),
+        ("expires:0\nexpiration:250\n", None),
         ("expiration:250\nexpires:1700000000001\n", Some(1)),
         ("expires:1700000000001\nexpiration:250\n", Some(1)),
         ("expires:1700000000001\nexpires:1700000000002\n", Some(1)),
@@ -416,8 +418,10 @@ fn expires_and_expiration_become_what_is_left() {
         assert_eq!(sent(head).expires_in_ms, left_ms, "{head}");
         assert_eq!(fields(head, b""), [""; 0], "made anew for each MESSAGE: {head}");
     }
-    let never = read(Dialect::Activemq, Version::V12, "expiration:9\nexpires:0\n", b"").unwrap().0;
-    assert_eq!(never.expires_in_ms, None, "as JMS has it");
+    for dialect in Dialect::ALL {
+        let never = read(dialect, Version::V12, "expires:0\n", b"").unwrap().0;
+        assert_eq!(never.expires_in_ms, None, "as JMS has it, {dialect:?}");
+    }
     for bad in ["-1", "", "1.5", "soon", "+5", "18446744073709551616"] {
         refused(&format!("expires:{bad}\n"), &["header expires", &format!("{bad:?}"), "a number from 0"]);
         refused(
