@@ -400,7 +400,8 @@ fn put_counted(fields: &mut Vec<u8>, name: &str, bytes: &[u8]) -> Result<(), Hea
 /// "only the first header entry SHOULD be used" (1.2, "Repeated Header Entries"), and names of theirs are left out.
 ///
 /// What `version` cannot express of a name or a value is altered as [`FrameWriter::header`] says; correlation data that
-/// it cannot express goes as Base64, with `correlation-encoding:base64`. What a dead letter says of its death is taken for
+/// it cannot express goes as Base64, with `correlation-encoding:base64`. A user property without a name, which MQTT 5
+/// allows, is left out: no header can be without one ([`FrameWriter::header`]). What a dead letter says of its death is taken for
 /// the broker's: who takes messages in keeps what publishers say of it out.
 pub fn write_fields(
     fields: Fields<'_>,

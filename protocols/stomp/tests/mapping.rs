@@ -513,6 +513,15 @@ fn all_else_is_kept_in_order_with_duplicates() {
     );
 }
 
+/// MQTT 5 allows a user property without a name; a header must have one (1.2, "Augmented BNF").
+#[test]
+fn a_property_without_a_name_is_left_out() {
+    let properties = [property("a", "1"), property("", "nameless"), property("b", "2")].concat();
+    for version in Version::ALL {
+        assert_eq!(written(Dialect::Native, version, &properties), ["a:1", "b:2"]);
+    }
+}
+
 #[test]
 fn timestamps_have_the_dialects_unit() {
     let rabbit = |head: &str| read(Dialect::Rabbitmq, Version::V12, head, b"").unwrap().1;
