@@ -442,8 +442,8 @@ impl Engine {
             None => Settled::Unknown,
         };
         match settled {
-            Settled::Unknown if matches!(outcome, Outcome::Returned | Outcome::Released) => {
-                // The group has ended meanwhile.
+            Settled::Unknown if outcome != Outcome::Finished => {
+                // The group has ended meanwhile, and its dead letters with it.
                 return self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
             }
             Settled::Late if matches!(outcome, Outcome::Finished | Outcome::Rejected) => {
