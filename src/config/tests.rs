@@ -184,27 +184,3 @@ fn a_file_with_listeners_gets_exactly_those_each_on_the_port_of_its_protocol() {
         [("stomp", "[::1]:1883".to_owned())]
     );
 }
-
-#[test]
-fn the_pure_crates_have_the_same_defaults_for_queues_and_stomp() {
-    let Config { queues, stomp, limits, .. } = Config::default();
-    let core = noctule_core::policy::QueueDefaults::default();
-    assert_eq!(core.max_queues, queues.max_queues as usize);
-    assert_eq!(core.max_messages, queues.max_messages as usize);
-    assert_eq!(core.max_bytes, queues.max_bytes.as_usize());
-    assert_eq!((core.overflow, queues.overflow), (noctule_core::policy::Overflow::Refuse, Overflow::Refuse));
-    assert_eq!(core.max_deliveries, queues.max_deliveries);
-    assert_eq!(core.ack_deadline_ms, queues.ack_deadline.as_millis());
-    assert_eq!(&*core.dead_letter_prefix, queues.dead_letter_prefix.as_str());
-    let machine = noctule_stomp::server::ServerLimits::default();
-    assert_eq!(machine.frames.max_headers, usize::from(stomp.max_headers));
-    assert_eq!(machine.frames.max_header_line, stomp.max_header_line.as_usize());
-    assert_eq!(machine.frames.max_body, stomp.max_body.as_usize());
-    assert_eq!(machine.frames.max_connect, limits.max_connect_size.as_usize());
-    assert_eq!(machine.max_transactions, usize::from(stomp.max_transactions));
-    assert_eq!(machine.max_transaction_actions, usize::from(stomp.max_transaction_actions));
-    assert_eq!(machine.max_transaction_bytes, stomp.max_transaction_bytes.as_usize());
-    assert_eq!(machine.default_prefetch, stomp.prefetch);
-    assert_eq!(u64::from(machine.heart_beat_ms.1), stomp.heart_beat.as_millis());
-    assert_eq!(u64::from(machine.idle_timeout_ms), stomp.idle_timeout.as_millis());
-}

@@ -75,7 +75,7 @@ impl Default for ServerLimits {
             max_transaction_actions: 1000,
             max_transaction_bytes: 1 << 20,
             max_receipt_bytes: 1 << 20,
-            max_prefetch: 4096,
+            max_prefetch: 1000,
             default_prefetch: 256,
             heart_beat_ms: (1_000, 10_000),
             idle_timeout_ms: 60_000,

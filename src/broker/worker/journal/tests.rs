@@ -133,6 +133,7 @@ fn the_pure_crates_have_the_configuration_s_defaults() {
     let mut config = Config::default();
     let settings = Settings::new(&config, AuthMethods::default());
     assert_eq!(settings.mqtt, ServerLimits::default());
+    assert_eq!(settings.stomp, noctule_stomp::server::ServerLimits::default());
     let held = (settings.policy.limits.max_held_messages, settings.policy.limits.max_held_messages_online);
     assert!(held.0 < held.1 && held.1 < usize::MAX, "the disk gives messages back");
     config.store.durability = Durability::Never;
