@@ -111,11 +111,12 @@ pub enum Request<'a> {
         /// Whether its durable subscription ends as well, with what waits there.
         forgets: bool,
     },
-    /// To end a durable subscription that this connection does not consume from. One that is not there is no error.
+    /// To end a durable subscription, or a share that stays without members, from which nobody consumes. One that is not
+    /// there is no error.
     Forget {
-        /// As in [`Consume::filter`].
+        /// As in [`Consume::filter`]; empty: every durable subscription of the name, whatever it is subscribed to.
         filter: &'a str,
-        /// As in [`Consume::durable`].
+        /// As in [`Consume::durable`]; of a share empty.
         durable: &'a str,
     },
     /// To settle deliveries; those that are not open (any more) are counted and otherwise ignored.

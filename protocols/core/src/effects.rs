@@ -215,6 +215,8 @@ pub enum PeerMsg {
     },
     /// A durable subscription, or a queue, is to end with all that waits there; answered by `Joined`.
     Forget(Arc<GroupKey>, Ticket),
+    /// Another consumer has taken over this one's durable subscription: its connection is to end.
+    Evict(SessionId),
     /// A queue that publishers had to wait for has room again.
     Uncongested(Arc<GroupKey>),
     /// A session leaves a group.

@@ -17,7 +17,7 @@ mod sticky;
 mod terms;
 mod wishes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ use wishes::Wishes;
 
 /// The part of a queue's limits that has to be free again before it takes more.
 const ROOM: usize = 8;
+
+/// Bits of a loan's number that count within its group; those above tell the group from others.
+const LOAN_BITS: u32 = 40;
 
 /// A message lent to a member; the home worker, the group's slot there and the loan's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,7 +156,7 @@ impl Group {
             overdue: None,
             sticky: None,
             seen: None,
-            last_loan: u64::from(incarnation) << 40,
+            last_loan: u64::from(incarnation) << LOAN_BITS,
             arrivals: 0,
             picky: false,
             searched_ms: 0,
@@ -181,6 +184,18 @@ impl Group {
     #[must_use]
     pub fn loans(&self) -> usize {
         self.loans.len()
+    }
+
+    /// The numbers of those loans.
+    #[must_use]
+    pub fn lent(&self) -> BTreeSet<u64> {
+        self.loans.iter().map(|loan| loan.number).collect()
+    }
+
+    /// What the loans of one group have in common, and nearly never those of two.
+    #[must_use]
+    pub fn mark_of(loan: u64) -> u64 {
+        loan >> LOAN_BITS
     }
 
     fn place_of(&self, session: SessionId) -> Result<usize, usize> {

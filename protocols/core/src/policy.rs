@@ -5,7 +5,8 @@
 use crate::id::Qos;
 use crate::topic::{TopicFilter, TopicLimits, TopicName, split_level};
 
-/// What to do when a session's outbound queue, or the backlog of a shared subscription's group, is full.
+/// What to do when a session's outbound queue, or what waits in a group (a share, a durable subscription, a queue), is
+/// full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Overflow {
     /// The oldest waiting message makes room; the default, because a gateway's newest reading is worth most.
@@ -13,7 +14,9 @@ pub enum Overflow {
     DropOldest,
     /// The message that does not fit is dropped.
     DropNewest,
-    /// A publisher at QoS 1 or 2 is told Quota exceeded (0x97) and nobody gets the message; QoS 0 is dropped.
+    /// A publisher at QoS 1 or 2 is told Quota exceeded (0x97) and nobody gets the message; one of MQTT 3 gets no
+    /// acknowledgement, and is disconnected after [`Limits::refuse_timeout_ms`]. One of STOMP is not read until a full
+    /// queue or group has room, as long as that takes at most; a full session it is told of at once. QoS 0 is dropped.
     Refuse,
     /// The slow consumer is disconnected (0x97); what its session holds stays for its return. A group's backlog has no
     /// one consumer: there the oldest makes room.
@@ -63,10 +66,13 @@ impl DurabilityRules {
     }
 }
 
-/// What holds for a queue (or durable subscription) of which nothing else was said.
+/// What holds for a queue of which nothing else was said, and the most that may be said: whoever subscribes can ask for
+/// less. A durable subscription of STOMP holds as much as a session ([`Limits::max_queued_messages`],
+/// [`Limits::max_queued_bytes`], [`Limits::overflow`]), and ends when nobody has consumed from it for
+/// [`Limits::max_session_expiry_s`]; the rest is as for queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDefaults {
-    /// Queues and durable subscriptions of the whole broker.
+    /// Queues, durable subscriptions, and shares that stay without members, of the whole broker.
     pub max_queues: usize,
     /// Messages that wait in one.
     pub max_messages: usize,

@@ -222,7 +222,8 @@ pub enum StoreOp {
     /// Several operations that are on stable storage all together or not at all; none of them is a transaction. Settled
     /// when all of them are.
     Transaction(Box<[StoreOp]>),
-    /// A group has lost its last member, or its last kept one.
+    /// A group is no recipient any more: a share has lost its last member, or its last kept one; a queue or a durable
+    /// subscription has ended. Whoever has said [`StoreOp::GroupKept`] of it says this as well.
     GroupEnded {
         /// The group's number.
         session: SessionNumber,

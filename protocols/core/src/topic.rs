@@ -192,8 +192,9 @@ fn has_refused(text: &[u8]) -> bool {
     }
 }
 
-/// The topic that is a client's own to have answers sent to (Response Information; MQTT 5, section 4.10). It is subscribed and published to, so what has a meaning in
-/// filters or parts levels is written as `%2B`, and `%` too, lest two clients get the same.
+/// The topic that is a client's own to have answers sent to (Response Information; MQTT 5, section 4.10). It is subscribed
+/// and published to, so what has a meaning in filters or parts levels is written as `%2B`, and `%` too, lest two clients
+/// get the same.
 #[must_use]
 pub fn reply_topic(client_id: &str) -> Box<str> {
     let mut topic = String::from("$reply/");

@@ -19,10 +19,18 @@ const MAX_DELIVERIES: u64 = 8;
 const ACK_DEADLINE: u64 = 9;
 const AUTO_DELETE: u64 = 10;
 const DURABLE: u64 = 11;
+const SELECTOR: u64 = 12;
 
 /// What gives way, by the byte on disk.
 const OVERFLOWS: [Overflow; 4] =
     [Overflow::DropOldest, Overflow::DropNewest, Overflow::Refuse, Overflow::Disconnect];
+
+fn put_text(out: &mut Vec<u8>, tag: u64, text: Option<&str>) {
+    if let Some(text) = text {
+        put_varint(out, tag);
+        put_blob(out, text.as_bytes());
+    }
+}
 
 fn put_number(out: &mut Vec<u8>, tag: u64, number: Option<u64>) {
     if let Some(number) = number {
@@ -47,6 +55,7 @@ pub(super) fn put(out: &mut Vec<u8>, options: &QueueOptions) {
         ack_deadline_ms,
         auto_delete,
         durable,
+        selector,
     } = options;
     put_number(out, MESSAGE_TTL, *message_ttl_ms);
     put_number(out, IDLE_EXPIRY, *idle_expiry_ms);
@@ -55,14 +64,12 @@ pub(super) fn put(out: &mut Vec<u8>, options: &QueueOptions) {
     let place = |overflow| OVERFLOWS.iter().position(|&known| known == overflow);
     put_number(out, OVERFLOW, overflow.and_then(place).map(|place| place as u64));
     put_number(out, MAX_PRIORITY, max_priority.map(u64::from));
-    if let Some(topic) = dead_letter {
-        put_varint(out, DEAD_LETTER);
-        put_blob(out, topic.as_bytes());
-    }
+    put_text(out, DEAD_LETTER, dead_letter.as_deref());
     put_number(out, MAX_DELIVERIES, max_deliveries.map(u64::from));
     put_number(out, ACK_DEADLINE, *ack_deadline_ms);
     put_number(out, AUTO_DELETE, auto_delete.map(u64::from));
     put_number(out, DURABLE, durable.map(u64::from));
+    put_text(out, SELECTOR, selector.as_deref());
 }
 
 /// Reads what was said, to the end of the row; of a value that a later version means otherwise nothing was.
@@ -91,6 +98,7 @@ pub(super) fn parse(reader: &mut Reader<'_>) -> Option<QueueOptions> {
             ACK_DEADLINE => options.ack_deadline_ms = number,
             AUTO_DELETE => options.auto_delete = choice,
             DURABLE => options.durable = choice,
+            SELECTOR => options.selector = std::str::from_utf8(value).ok().map(Into::into),
             _ => {}
         }
     }
@@ -114,6 +122,7 @@ mod tests {
             ack_deadline_ms: Some(number / 5),
             auto_delete: Some(choice),
             durable: Some(!choice),
+            selector: Some("größe > 2".into()),
         }
     }
 
@@ -157,6 +166,6 @@ mod tests {
         let row = bytes(&everything(Overflow::Refuse, true, u64::MAX));
         let whole: Vec<_> =
             (0..=row.len()).filter(|&len| parse(&mut Reader::new(&row[..len])).is_some()).collect();
-        assert_eq!(whole.len(), 12, "between the pairs and at both ends: {whole:?}");
+        assert_eq!(whole.len(), 13, "between the pairs and at both ends: {whole:?}");
     }
 }

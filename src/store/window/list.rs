@@ -258,8 +258,9 @@ pub(super) fn heap_bytes(op: &StoreOp) -> usize {
         StoreOp::Unsubscribed { filter, .. } => filter.len(),
         StoreOp::WillKept { will, .. } => size_of_val(&**will) + will.message.cost() + will.client_id.len(),
         StoreOp::GroupKept { group, filter, options, .. } => {
-            let dead_letter = options.dead_letter.as_ref().map_or(0, |topic| topic.len());
-            size_of_val(&**options) + group.len() + filter.len() + dead_letter
+            let texts = [&options.dead_letter, &options.selector].into_iter().flatten();
+            let texts: usize = texts.map(|text| text.len()).sum();
+            size_of_val(&**options) + group.len() + filter.len() + texts
         }
         StoreOp::Transaction(parts) => {
             size_of_val::<[_]>(parts) + parts.iter().map(heap_bytes).sum::<usize>()

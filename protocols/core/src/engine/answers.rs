@@ -1,7 +1,8 @@
 //! Acknowledgements in order, and what waits for the store.
 //!
-//! PUBACK, PUBREC, PUBCOMP, SUBACK and UNSUBACK leave in the order of the packets that they answer [MQTT-4.6.0-2/3]:
-//! each takes a place in its connection's queue and goes out once it and all before it are ready.
+//! PUBACK, PUBREC, PUBCOMP, SUBACK and UNSUBACK leave in the order of the packets that they answer [MQTT-4.6.0-2/3],
+//! and STOMP's receipts in that of their frames: each takes a place in its connection's queue and goes out once it and
+//! all before it are ready.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::commit::Committing;
+use super::forget::Forgetting;
 use super::publish::acknowledge_all;
 use super::{Engine, NO_SESSION};
 use crate::consumer::{ConsumerId, Receipt};
@@ -20,7 +22,6 @@ use crate::matches::MatchSet;
 use crate::message::Message;
 use crate::refusal::Kind;
 use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
-use crate::trie::GroupKey;
 
 /// Things that wait for which an engine at rest keeps room.
 const KEPT_WAITING: usize = 1024;
@@ -71,8 +72,8 @@ pub(super) enum Waiting {
     Unasked(Place),
     /// A consumer is let into a group; `paused` if its connection is not read until then.
     Joining { place: Place, session: SessionId, receipt: Option<Receipt>, paused: bool },
-    /// A durable subscription is ended at its home; its number in the store.
-    Forgetting { place: Place, receipt: Option<Receipt>, key: Arc<GroupKey>, number: Option<SessionNumber> },
+    /// Durable subscriptions are ended at their homes.
+    Forgetting(Box<Forgetting>),
     /// A transaction is carried out.
     Commit(Box<Committing>),
 }
@@ -290,9 +291,7 @@ impl Engine {
                 }
             }
             Some(Waiting::Commit(committing)) => self.committed(now, *committing, failed, fx),
-            Some(Waiting::Forgetting { place, receipt, key, number }) => {
-                self.forgotten(now, place, receipt, (&key, number), Ok(()), fx);
-            }
+            Some(Waiting::Forgetting(forgetting)) => self.forgotten(now, *forgetting, Ok(()), fx),
             Some(Waiting::Hold(_)) | None => {}
         }
     }

@@ -14,7 +14,7 @@ use crate::policy::{Action, Identity};
 use crate::queue::{Entry, Item};
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Browsing, Consumer, Subscription, SubscriptionOptions};
-use crate::store::{SessionNumber, StoreEvent, StoreOp, Ticket};
+use crate::store::{StoreEvent, Ticket};
 use crate::topic::{Subscribed, TopicFilter};
 use crate::trie::GroupKey;
 
@@ -117,6 +117,20 @@ impl Engine {
             let detail = "this connection browses a queue already; read to browser:end first, or unsubscribe";
             return Err(Refusal::new(Kind::QuotaExceeded, detail));
         }
+        // It would take over its own subscription.
+        let is_same = |(_, slot): &(ConsumerId, u32)| {
+            let session = self.sessions.get(*slot as usize);
+            session.and_then(|session| session.subscriptions.get(0)).is_some_and(|known| {
+                known.filter == filter && known.group == group && consume.durable.is_some()
+            })
+        };
+        if talk.is_some_and(|talk| talk.consumers.iter().any(is_same)) {
+            let detail = format!(
+                "this connection consumes from its durable subscription to {:?} already; unsubscribe first",
+                consume.filter
+            );
+            return Err(Refusal::new(Kind::ProtocolError, detail));
+        }
         if talk.is_some_and(|talk| talk.place(consume.id).is_ok()) {
             return Err(Refusal::new(Kind::ProtocolError, format!("consumer {number} is there already")));
         }
@@ -194,9 +208,9 @@ impl Engine {
             }
             return;
         }
-        if let Some(Waiting::Forgetting { .. }) = self.waiting.get(ticket.0 as usize) {
-            if let Some(Waiting::Forgetting { place, receipt, key, number }) = self.take_waiting(ticket) {
-                self.forgotten(now, place, receipt, (&key, number), joined, fx);
+        if let Some(Waiting::Forgetting(_)) = self.waiting.get(ticket.0 as usize) {
+            if let Some(Waiting::Forgetting(forgetting)) = self.take_waiting(ticket) {
+                self.forgotten(now, *forgetting, joined, fx);
             }
             return;
         }
@@ -375,66 +389,9 @@ impl Engine {
         }
         self.end_if_idle(now, conn, slot, fx);
         match key.filter(|_| forgets) {
-            Some(key) => self.forget_group_at_home(now, conn, key, receipt, fx),
+            Some(key) => self.forget_groups(now, conn, vec![key], receipt, fx),
             None => self.give_receipt(conn, receipt, fx),
         }
-    }
-
-    pub(super) fn forget(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        filter: &str,
-        durable: &str,
-        receipt: Option<Receipt>,
-        fx: &mut Effects,
-    ) {
-        let key = Arc::new(GroupKey { group: durable.into(), filter: filter.into() });
-        self.forget_group_at_home(now, conn, key, receipt, fx);
-    }
-
-    /// Ends a durable subscription; the receipt says that its home has done so.
-    fn forget_group_at_home(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        key: Arc<GroupKey>,
-        receipt: Option<Receipt>,
-        fx: &mut Effects,
-    ) {
-        let home = self.shared.home_of_group(&key.group, &key.filter);
-        let number = self.shared.kept_groups.get(&key).map(|kept| kept.number);
-        let place = self.reserve_answer(conn);
-        if home == self.id {
-            self.forget_here(now, &key, fx);
-            return self.forgotten(now, place, receipt, (&key, number), Ok(()), fx);
-        }
-        let ticket = self.ticket(Waiting::Forgetting { place, receipt, key: Arc::clone(&key), number });
-        fx.push(Effect::Peer(home, PeerMsg::Forget(key, ticket)));
-        self.bound_answers(conn, fx);
-    }
-
-    /// A durable subscription's home has ended it, unless somebody consumes from it. The store has been told; the receipt
-    /// waits until that is written, or a crash would bring it back.
-    pub(super) fn forgotten(
-        &mut self,
-        now: Now,
-        place: Place,
-        receipt: Option<Receipt>,
-        (key, number): (&GroupKey, Option<SessionNumber>),
-        forgotten: Result<(), JoinError>,
-        fx: &mut Effects,
-    ) {
-        if let Err(error) = forgotten {
-            return self.refuse_request(now, place.conn, receipt, refused_join(error, "it"), fx);
-        }
-        let Some(receipt) = receipt else { return self.vacate(place, fx) };
-        // One that goes on is not to be ended in the store.
-        let goes_on = self.shared.kept_groups.get(key).map(|kept| kept.number);
-        let number = number.filter(|_| number != goes_on);
-        let ended = |session| StoreOp::GroupEnded { session, records: Box::default() };
-        let ops = number.map(ended).into_iter().collect();
-        self.answer_when_stored(place.conn, Some(place), Reply::Receipt(receipt), ops, fx);
     }
 
     /// Takes back what a consumer was to be sent and was not. Of a plain topic that is nobody else's, and nobody misses

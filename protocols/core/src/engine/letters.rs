@@ -10,7 +10,7 @@ use crate::effects::{DropReason, Effect, Effects};
 use crate::group::{Death, FIRST_DEATH, Gone};
 use crate::id::{Now, Qos, SessionId};
 use crate::message::{Field, Fields, Message, Publish, field};
-use crate::policy::{Durability, is_reserved};
+use crate::policy::{Durability, Overflow, is_reserved};
 use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicLimits, TopicName};
 use crate::trie::GroupKey;
@@ -104,7 +104,10 @@ impl Engine {
         }
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, topic));
         // Nobody is behind it who could be told to wait.
-        if self.shared.any_group_congested(set.groups()) {
+        let refuses = self.policy.limits.overflow == Overflow::Refuse && old.qos() > Qos::AtMostOnce;
+        if self.shared.any_group_congested(set.groups())
+            || refuses && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+        {
             return self.lose_letter(now, letter, fx);
         }
         let durability = self.policy.durability.of(&topic, None);

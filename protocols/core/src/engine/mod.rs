@@ -2,11 +2,18 @@
 //!
 //! [`Engine::handle`] takes what happened and says what is to be done; it never waits, reads no clock and draws no
 //! random number. The same inputs in the same order give the same effects, which is what the simulation relies on.
-//! This file holds the tables and the dispatch; the rooms beside it hold the work: `connect` (sessions come and go),
-//! `wills`, `deadlines` (what falls due), `publish` (messages come in), `parked` (what waits for another worker),
-//! `outbound` (messages go out), `acknowledge` (what clients have received), `subscribe`, `share` (groups), `queues` (what
-//! only queues have), `letters` (what dies there), `throttle` (who waits for them), `answers`
-//! (acknowledgements in order, and what waits for the store), `recover` (what a restart finds).
+//!
+//! This file holds the tables and the dispatch; the rooms beside it hold the work.
+//!
+//! - Connections and sessions: `connect` (they come and go), `wills`, `deadlines` (what falls due).
+//! - Messages in: `publish`, `origin` (whose they are), `intake` (what a queue makes of their properties), `parked` (what
+//!   waits for another worker), `answers` (acknowledgements and receipts in order, and what waits for the store).
+//! - Messages out: `outbound`, `select` (who wants which), `acknowledge` (what clients have received), `subscribe`.
+//! - STOMP: `talk` (what a connection asks for), `consume` (its consumers), `settle` (what becomes of deliveries),
+//!   `commit` (transactions), `forget` (durable subscriptions end).
+//! - Groups at their home: `share`, `queues` (what only queues have), `letters` (what dies there), `throttle` (who waits
+//!   for them).
+//! - The store and the rest: `recover` (what a restart finds), `resubmit` (what a store is told anew), `stats`.
 
 mod acknowledge;
 mod answers;
@@ -14,6 +21,7 @@ mod commit;
 mod connect;
 mod consume;
 mod deadlines;
+mod forget;
 mod intake;
 mod letters;
 mod origin;
@@ -57,7 +65,7 @@ use letters::Letter;
 pub use outbound::Pulled;
 use parked::Parked;
 pub use recover::recover;
-use share::HomeGroup;
+use share::{Ended, HomeGroup};
 pub use stats::Stats;
 use throttle::Throttled;
 
@@ -182,6 +190,12 @@ pub struct Engine {
     /// [`Engine::tell_store_of_groups`].
     groups_known: u64,
     said: Map<SessionNumber, u64>,
+    /// Groups that have ended with messages lent, by the marks of their loans.
+    ended: Map<u64, Ended>,
+    /// How long [`Effects::list`] was when the turn began.
+    turn_start: usize,
+    /// Consumers whose durable subscriptions others have taken over; emptied like the wills.
+    evicted: Vec<SessionId>,
     /// Dead letters on their way; emptied like the wills.
     letters: VecDeque<Letter>,
     /// Publishers that wait for full queues.
@@ -238,6 +252,9 @@ impl Engine {
             groups_to_drain: Vec::new(),
             groups_known: 0,
             said: Map::with_hasher(seed.derive(4)),
+            ended: Map::with_hasher(seed.derive(6)),
+            turn_start: 0,
+            evicted: Vec::new(),
             letters: VecDeque::new(),
             throttled: Throttled::new(&seed.derive(5)),
             wills: VecDeque::new(),
@@ -318,6 +335,7 @@ impl Engine {
 
     /// Takes one input and appends what is to be done to `fx`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        self.turn_start = fx.list.len();
         match input {
             Input::Publish(conn, publish) => {
                 if self.hear(now, conn) {
@@ -374,6 +392,9 @@ impl Engine {
     /// and are never worked off from within one another.
     fn work_off(&mut self, now: Now, fx: &mut Effects) {
         loop {
+            while let Some(session) = self.evicted.pop() {
+                self.evict(now, session, fx);
+            }
             self.drain_groups(now, fx);
             while let Some(conn) = self.to_resume.pop() {
                 self.resume_reads(now, conn, fx);
@@ -519,9 +540,10 @@ impl Engine {
                 self.browsed(now, session, ticket, messages, fx);
             }
             PeerMsg::Forget(key, ticket) => {
-                self.forget_here(now, &key, fx);
-                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, Ok(()))));
+                let forgotten = self.forget_here(now, &key, fx);
+                fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, forgotten)));
             }
+            PeerMsg::Evict(session) => self.evict(now, session, fx),
             PeerMsg::Uncongested(key) => self.uncongested(now, &key, fx),
             PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
             PeerMsg::Presence { key, session, online, durable } => {

@@ -169,6 +169,7 @@ impl Engine {
     /// Writes what is due on a connection while `outlet` has room. Called once for each mark in [`Effects::dirty`],
     /// and again after [`Pulled::More`] when the connection has been written.
     pub fn pull(&mut self, now: Now, conn: ConnId, outlet: &mut impl Outlet, fx: &mut Effects) -> Pulled {
+        self.turn_start = fx.list.len();
         match self.conn(conn) {
             Some(state) => state.dirty = false,
             None => return Pulled::Done,

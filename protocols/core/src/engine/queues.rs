@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::share::around;
 use super::{Engine, Timer};
-use crate::effects::{Effect, Effects, JoinError};
+use crate::effects::{Effect, Effects, JoinError, PeerMsg};
 use crate::group::{Around, Death, QueueOptions, Terms};
-use crate::id::Now;
+use crate::id::{Now, SessionId};
 use crate::message::Message;
 use crate::policy::{Limits, Overflow, ShareStrategy};
+use crate::refusal::Kind;
+use crate::selector::Selector;
 use crate::shared::Kept;
 use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
@@ -48,27 +50,39 @@ pub(super) fn queue_name(key: &GroupKey) -> Option<&str> {
     key.group.is_empty().then(|| key.filter.strip_prefix(QUEUE_PREFIX)).flatten()
 }
 
-/// What holds for a group, by its options or else by the broker's limits.
+/// What holds for a group, by its options or else by the broker's limits. Whoever may subscribe says the options: they
+/// never allow more than the limits do.
 pub(super) fn terms_of(limits: &Limits, kind: GroupKind, key: &GroupKey, options: &QueueOptions) -> Terms {
     let is_queue = kind != GroupKind::Share;
     let queues = &limits.queues;
     let keeps_letters = queue_name(key).is_some_and(|name| name.starts_with(&*queues.dead_letter_prefix));
-    let most = |asked: Option<u64>, other: usize| {
-        asked.map_or(other, |asked| usize::try_from(asked).unwrap_or(usize::MAX))
-    };
     let (max_messages, max_bytes, overflow) = match kind {
-        GroupKind::Share => (limits.max_queued_messages, limits.max_queued_bytes, limits.overflow),
-        // Nobody is behind a dead letter who could be told to wait.
-        _ if keeps_letters => (queues.max_messages, queues.max_bytes, Overflow::DropOldest),
-        _ => (queues.max_messages, queues.max_bytes, queues.overflow),
+        // What waits for a subscriber waits as in a session, and one who stays away is no reason to stop the publishers
+        // of a topic, unless the configuration says that it is.
+        GroupKind::Share | GroupKind::Durable => {
+            let asked = options.overflow.filter(|&asked| asked != Overflow::Refuse);
+            (limits.max_queued_messages, limits.max_queued_bytes, asked.unwrap_or(limits.overflow))
+        }
+        GroupKind::Queue => {
+            // Nobody is behind a dead letter who could be told to wait.
+            let default = if keeps_letters { Overflow::DropOldest } else { queues.overflow };
+            (queues.max_messages, queues.max_bytes, options.overflow.unwrap_or(default))
+        }
     };
+    let at_most = |asked: Option<u64>, most: usize| {
+        asked.map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most))
+    };
+    // 0 stands for no end, in the configuration and in what is asked for.
+    let endless = |number: u64| if number == 0 { u64::MAX } else { number };
+    let no_more = |asked: Option<u64>, most: u64| asked.map_or(endless(most), endless).min(endless(most));
+    let max_deliveries = no_more(options.max_deliveries.map(u64::from), queues.max_deliveries.into());
+    let ack_deadline_ms = no_more(options.ack_deadline_ms, queues.ack_deadline_ms);
     let max_queued = u32::try_from(limits.max_queued_messages).unwrap_or(u32::MAX).max(1);
-    let max_deliveries = match options.max_deliveries.unwrap_or(queues.max_deliveries) {
-        _ if keeps_letters => u32::MAX,
-        0 => u32::MAX,
-        most => most,
+    // A durable subscription is somebody's who may never come back.
+    let absence_ms = match limits.max_session_expiry_s {
+        seconds if kind == GroupKind::Durable && seconds != u32::MAX => Some(u64::from(seconds) * 1_000),
+        _ => None,
     };
-    let ack_deadline_ms = options.ack_deadline_ms.unwrap_or(queues.ack_deadline_ms);
     Terms {
         is_queue,
         keeps: is_queue || options.durable == Some(true),
@@ -77,22 +91,27 @@ pub(super) fn terms_of(limits: &Limits, kind: GroupKind, key: &GroupKey, options
             ShareStrategy::Sticky if is_queue => ShareStrategy::RoundRobin,
             strategy => strategy,
         },
-        max_messages: most(options.max_messages, max_messages),
-        max_bytes: most(options.max_bytes, max_bytes),
-        overflow: options.overflow.unwrap_or(overflow),
+        max_messages: at_most(options.max_messages, max_messages),
+        max_bytes: at_most(options.max_bytes, max_bytes),
+        overflow,
         // No more than its queue has room for, or the group itself would make a slow consumer of it.
         max_outstanding: u32::from(limits.max_inflight).min(max_queued).max(1),
         max_window: max_queued,
         max_lent_bytes: limits.max_queued_bytes / 2,
         max_priority: options.max_priority.unwrap_or(9).min(9),
         message_ttl_ms: options.message_ttl_ms,
-        max_deliveries,
-        ack_deadline_ms: (is_queue && ack_deadline_ms > 0).then_some(ack_deadline_ms),
+        max_deliveries: if keeps_letters {
+            u32::MAX
+        } else {
+            u32::try_from(max_deliveries).unwrap_or(u32::MAX)
+        },
+        ack_deadline_ms: (is_queue && ack_deadline_ms < u64::MAX).then_some(ack_deadline_ms),
+        idle_expiry_ms: options.idle_expiry_ms.or(absence_ms),
     }
 }
 
-/// Fields that something was said of replace what was known.
-fn merge(known: &QueueOptions, said: &QueueOptions) -> QueueOptions {
+/// Fields that something was said of replace what was known; `selector` is that of the durable subscriber who says it.
+fn merge(known: &QueueOptions, said: &QueueOptions, selector: Option<&Selector>) -> QueueOptions {
     QueueOptions {
         message_ttl_ms: said.message_ttl_ms.or(known.message_ttl_ms),
         idle_expiry_ms: said.idle_expiry_ms.or(known.idle_expiry_ms),
@@ -105,6 +124,7 @@ fn merge(known: &QueueOptions, said: &QueueOptions) -> QueueOptions {
         ack_deadline_ms: said.ack_deadline_ms.or(known.ack_deadline_ms),
         auto_delete: said.auto_delete.or(known.auto_delete),
         durable: said.durable.or(known.durable),
+        selector: selector.map(|selector| selector.as_str().into()),
     }
 }
 
@@ -129,12 +149,17 @@ impl HomeGroup {
 
     /// When it ends because it has had no member for so long, monotonic ms.
     fn idle_end_ms(&self) -> u64 {
-        match self.options.idle_expiry_ms {
-            Some(ms) if self.kind != GroupKind::Share && self.group.members().is_empty() => {
-                self.idle_since_ms.saturating_add(ms)
-            }
+        match self.terms.idle_expiry_ms {
+            Some(ms) if self.group.members().is_empty() => self.idle_since_ms.saturating_add(ms),
             _ => u64::MAX,
         }
+    }
+
+    /// Lets the group keep what the selector among its options wants.
+    fn apply_selector(&mut self) {
+        // It was right when it was said. Of one that is not any more everything is kept until its subscriber is back.
+        let selector = self.options.selector.as_deref().and_then(|text| Selector::parse(text).ok());
+        self.group.set_filter(selector.map(Arc::new));
     }
 }
 
@@ -166,36 +191,38 @@ impl Engine {
         }
     }
 
-    /// Tells the store of the queues that other workers have made, changed or ended: before everything else that it has
-    /// to be told, because messages for them may be among that.
+    /// Tells the store of the queues that other workers have made, changed or ended: of those that are new to this worker
+    /// before everything that this turn has to tell it, because messages for them may be among that.
     pub(super) fn tell_store_of_groups(&mut self, fx: &mut Effects) {
         let news = self.shared.kept_groups.news(self.id, &mut self.groups_known);
         let mut ops = Vec::new();
         for news in news {
+            let said = self.said.get(&news.number).copied();
             match news.kept {
-                Some(kept) if self.said.get(&kept.number) != Some(&kept.version) => {
-                    ops.push(Effect::Store(Ticket::NONE, kept_op(&news.key, &kept)));
+                Some(kept) if said != Some(kept.version) => {
+                    let op = Effect::Store(Ticket::NONE, kept_op(&news.key, &kept));
                     self.note_said(&kept);
+                    // What this worker has said of it before, in this turn perhaps, must not come after.
+                    if said.is_some() { fx.push(op) } else { ops.push(op) }
                 }
                 Some(_) => {}
                 // What this worker has said last must not make the store keep it.
                 None if self.said.remove(&news.number).is_some() => {
                     let op = StoreOp::GroupEnded { session: news.number, records: Box::default() };
-                    ops.push(Effect::Store(Ticket::NONE, op));
+                    fx.push(Effect::Store(Ticket::NONE, op));
                 }
                 None => {}
             }
         }
         if !ops.is_empty() {
-            fx.list.splice(0..0, ops);
+            // Not before what earlier turns have to say.
+            let start = self.turn_start.min(fx.list.len());
+            fx.list.splice(start..start, ops);
         }
     }
 
     /// Tells a store that has lost everything of the queues again; those at home here are told of with their messages.
     pub(super) fn submit_kept_again(&self, fx: &mut Effects) {
-        if self.shared.workers() == 1 {
-            return;
-        }
         for (key, kept) in self.shared.kept_groups.all() {
             if !self.group_slots.contains_key(&key) {
                 fx.push(Effect::Store(Ticket::NONE, kept_op(&key, &kept)));
@@ -231,6 +258,7 @@ impl Engine {
         home.number = Some(kept.number);
         home.options = Arc::clone(&kept.options);
         home.terms = terms_of(limits, home.kind, &home.key, &home.options);
+        home.apply_selector();
     }
 
     /// What a group was before a restart.
@@ -239,23 +267,39 @@ impl Engine {
         home.number = Some(number);
         home.terms = terms_of(&self.policy.limits, home.kind, &home.key, &options);
         home.options = Arc::new(options);
+        home.apply_selector();
         home.idle_since_ms = now.mono_ms;
-        if home.kind != GroupKind::Share {
+        if home.kind == GroupKind::Share {
+            // It was within the limit when it began; a narrower one does not take it away.
+            if home.terms.keeps {
+                let _ = self.shared.kept_groups.keep_share(usize::MAX);
+            }
+        } else {
             let (group, options) = ((&home.key, &home.filter, self.id), Arc::clone(&home.options));
             self.shared.kept_groups.restore(&self.shared.tree, group, number, options);
         }
     }
 
-    /// A member has said what is to hold for its group.
-    pub(super) fn apply_options(&mut self, slot: u32, said: &QueueOptions, fx: &mut Effects) {
+    /// A member has said what is to hold for its group; `selector`: what a durable subscriber wants of it.
+    pub(super) fn apply_options(
+        &mut self,
+        slot: u32,
+        said: &QueueOptions,
+        selector: Option<&Selector>,
+        fx: &mut Effects,
+    ) {
         let limits = &self.policy.limits;
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        let merged = merge(&home.options, said);
+        let merged = merge(&home.options, said, selector);
         if merged == *home.options {
             return;
         }
+        let before = (home.terms.keeps, home.options.selector.clone());
         home.terms = terms_of(limits, home.kind, &home.key, &merged);
         if home.kind == GroupKind::Share {
+            if before.0 && !home.terms.keeps {
+                self.shared.kept_groups.release_share();
+            }
             home.options = Arc::new(merged);
             if let Some(number) = home.number {
                 fx.push(Effect::Store(Ticket::NONE, home.kept_op(number)));
@@ -266,7 +310,29 @@ impl Engine {
         let Some(kept) = self.shared.kept_groups.set_options(&key, merged) else { return };
         home.options = Arc::clone(&kept.options);
         fx.push(Effect::Store(Ticket::NONE, kept_op(&key, &kept)));
+        if home.options.selector != before.1 {
+            home.apply_selector();
+            self.drop_unwanted(slot, fx);
+        }
         self.note_said(&kept);
+    }
+
+    /// Messages and bytes that may wait in a group, and what makes room for more.
+    pub(super) fn capacity_of(&self, key: &GroupKey) -> (usize, usize, &'static str) {
+        let kept = self.shared.kept_groups.get(key);
+        let options = kept.map(|kept| kept.options).unwrap_or_default();
+        let kind = GroupKind::of(key);
+        let terms = terms_of(&self.policy.limits, kind, key, &options);
+        let mend = match kind {
+            GroupKind::Queue => {
+                "raise x-max-length or x-max-length-bytes (no higher than max_messages and max_bytes in [queues]), or \
+                 let the oldest give way with x-overflow:drop-head"
+            }
+            GroupKind::Share | GroupKind::Durable => {
+                "raise max_queued_messages or max_queued_bytes, or let the oldest give way with overflow = drop-oldest"
+            }
+        };
+        (terms.max_messages, terms.max_bytes, mend)
     }
 
     /// What waits in a queue, without what is lent and what is not due yet.
@@ -275,16 +341,56 @@ impl Engine {
         home.map(|home| home.group.waiting()).unwrap_or_default()
     }
 
-    /// Ends a durable subscription or a queue with all that waits there, unless somebody consumes from it.
-    pub(super) fn forget_here(&mut self, now: Now, key: &Arc<GroupKey>, fx: &mut Effects) {
-        if GroupKind::of(key) == GroupKind::Share {
-            return;
-        }
+    /// Ends a durable subscription, a queue or a share that stays, with all that waits there. One that is not there has
+    /// ended already.
+    ///
+    /// # Errors
+    /// [`JoinError::Exclusive`] if somebody consumes from it.
+    pub(super) fn forget_here(
+        &mut self,
+        now: Now,
+        key: &Arc<GroupKey>,
+        fx: &mut Effects,
+    ) -> Result<(), JoinError> {
         let known = self.group_slots.get(key).copied();
-        let Some(slot) = known.or_else(|| self.opened_queue(now, key)) else { return };
-        if self.groups.get(slot as usize).is_some_and(|home| home.group.members().is_empty()) {
-            self.end_group(now, slot, fx);
+        let Some(slot) = known.or_else(|| self.opened_queue(now, key)) else { return Ok(()) };
+        if self.groups.get(slot as usize).is_some_and(|home| !home.group.members().is_empty()) {
+            return Err(JoinError::Exclusive);
         }
+        self.end_group(now, slot, fx);
+        Ok(())
+    }
+
+    /// A durable subscription's newer consumer takes it over: nobody is to wait until a connection that was cut is
+    /// given up. Its name holds the user's, so both are the same user's.
+    pub(super) fn replace_consumer(&mut self, slot: u32, newer: SessionId, fx: &mut Effects) {
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        let older = home.group.members().iter().map(|member| member.session);
+        let older: Vec<_> = older.filter(|&session| session != newer).collect();
+        for session in older {
+            home.group.leave(session);
+            // What it had been lent comes back as its session ends.
+            if session.worker == self.id {
+                self.evicted.push(session);
+            } else {
+                fx.push(Effect::Peer(session.worker, PeerMsg::Evict(session)));
+            }
+        }
+    }
+
+    /// Ends the connection of a consumer whose durable subscription another has taken over.
+    pub(super) fn evict(&mut self, now: Now, session: SessionId, fx: &mut Effects) {
+        let found = self.slot_of(session).and_then(|slot| self.sessions.get(slot as usize));
+        let Some((consumer, conn)) = found.and_then(|session| Some((session, session.conn?))) else { return };
+        let Some(subscription) = consumer.subscriptions.get(0) else { return };
+        let name = subscription.group.as_deref().unwrap_or_default();
+        let detail = format!(
+            "a newer connection of the same user has taken over the durable subscription {name:?} to {:?}; let one at a \
+             time consume from it, or give each a name of its own",
+            subscription.filter.as_str()
+        );
+        self.stats.takeovers += 1;
+        self.refuse(now, conn, Kind::SessionTakenOver, detail, fx);
     }
 
     /// Sets a group's timer if something falls due before it goes off.

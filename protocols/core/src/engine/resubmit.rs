@@ -122,7 +122,7 @@ impl Engine {
 }
 
 /// A message under a new number, and what makes the store keep it for `recipient`.
-fn submit(shared: &Shared, recipient: Recipient, message: &Message) -> (Arc<Message>, StoreOp) {
+pub(super) fn submit(shared: &Shared, recipient: Recipient, message: &Message) -> (Arc<Message>, StoreOp) {
     let message = message.with_record(shared.next_record());
     let recipients = Box::new([recipient]);
     (Arc::clone(&message), StoreOp::Publish { message, recipients, retained: None, inbound: None })

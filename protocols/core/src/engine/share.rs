@@ -3,10 +3,12 @@
 //! The home chooses, the member's worker delivers and reports. What only queues and durable subscriptions have, from
 //! their making to their end, is in `queues`; what becomes of their dead letters in `letters`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
 use super::publish::acknowledged;
+use super::resubmit::submit;
 use crate::effects::{DropReason, Effect, Effects, JoinError, PeerMsg};
 use crate::group::{
     Around, Choice, Death, Gone, Group, Lease, Member, Next, Outcome, QueueOptions, Settled, Terms,
@@ -15,7 +17,7 @@ use crate::id::{Now, Qos, SessionId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
 use crate::session::Session;
-use crate::store::{SessionNumber, StoreOp, Ticket};
+use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
 use crate::trie::{GroupKey, GroupRef};
 
@@ -90,6 +92,22 @@ impl HomeGroup {
     }
 }
 
+/// A group that has ended while messages were lent.
+#[derive(Debug)]
+pub(super) struct Ended {
+    key: Arc<GroupKey>,
+    /// The numbers of the loans that are not answered yet.
+    lent: BTreeSet<u64>,
+}
+
+/// Why nobody gets what comes for a group that is no more.
+fn end_reason(key: &GroupKey) -> DropReason {
+    match GroupKind::of(key) {
+        GroupKind::Share => DropReason::NoGroupMember,
+        GroupKind::Queue | GroupKind::Durable => DropReason::QueueEnded,
+    }
+}
+
 /// The parts of an engine that a group's step looks at, beside the group itself.
 macro_rules! around {
     ($engine:expr, $now:expr, $terms:expr) => {
@@ -130,24 +148,42 @@ impl Engine {
         fx: &mut Effects,
     ) -> Result<(), JoinError> {
         let kind = GroupKind::of(key);
-        // What waits for one subscriber is nobody else's.
-        member.exclusive |= kind == GroupKind::Durable;
-        let slot = match self.group_slots.get(key) {
-            Some(&slot) => slot,
+        let known = self.group_slots.get(key).copied();
+        let begins_to_stay = kind == GroupKind::Share
+            && options.is_some_and(|options| options.durable == Some(true))
+            && !known.and_then(|slot| self.groups.get(slot as usize)).is_some_and(|home| home.terms.keeps);
+        if begins_to_stay {
+            self.shared.kept_groups.keep_share(self.policy.limits.queues.max_queues)?;
+        }
+        let slot = match known {
+            Some(slot) => slot,
             None if kind == GroupKind::Share => {
                 let Some(slot) = self.new_group(key) else { return Ok(()) };
                 slot
             }
             None => self.open_queue(key, fx)?,
         };
+        let mut selector = None;
+        if kind == GroupKind::Durable {
+            self.replace_consumer(slot, member.session, fx);
+            // The subscription's, whoever consumes from it, and while nobody does.
+            selector = member.selector.take();
+        }
         let Some(home) = self.groups.get_mut(slot as usize) else { return Ok(()) };
-        home.group.join(member)?;
+        if let Err(error) = home.group.join(member) {
+            if begins_to_stay {
+                self.shared.kept_groups.release_share();
+            }
+            return Err(error);
+        }
         if let Some(options) = options {
-            self.apply_options(slot, options, fx);
+            self.apply_options(slot, options, selector.as_deref(), fx);
         }
         self.keep_group(slot, fx);
         self.enter_group(slot);
-        self.drop_unwanted(slot, fx);
+        if kind == GroupKind::Share {
+            self.drop_unwanted(slot, fx);
+        }
         self.groups_to_drain.push(slot);
         Ok(())
     }
@@ -183,13 +219,19 @@ impl Engine {
     pub(super) fn end_group(&mut self, now: Now, slot: u32, fx: &mut Effects) {
         let Some(home) = self.groups.try_remove(slot as usize) else { return };
         self.group_slots.remove(&home.key);
-        let reason = if home.kind == GroupKind::Share {
+        let reason = end_reason(&home.key);
+        if home.kind == GroupKind::Share {
             self.shared.tree.leave_group(&home.filter, &home.key.group);
-            DropReason::NoGroupMember
+            if home.terms.keeps {
+                self.shared.kept_groups.release_share();
+            }
         } else {
             self.shared.kept_groups.end(&self.shared.tree, &home.key, &home.filter);
-            DropReason::QueueEnded
-        };
+        }
+        let lent = home.group.lent();
+        if let Some(&first) = lent.first() {
+            self.ended.insert(Group::mark_of(first), Ended { key: Arc::clone(&home.key), lent });
+        }
         if let Some(session) = home.number {
             self.said.remove(&session);
             let records = home.group.records();
@@ -218,6 +260,8 @@ impl Engine {
             } else {
                 self.end_group(now, slot, fx);
             }
+            // What was stored when the selector was another one.
+            self.drop_unwanted(slot, fx);
             self.note_congestion(now, slot, fx);
             self.arm_group(now, slot);
         }
@@ -272,10 +316,15 @@ impl Engine {
         }
     }
 
-    /// A share keeps nothing that none of its members wants: they have changed.
-    fn drop_unwanted(&mut self, slot: u32, fx: &mut Effects) {
+    /// A share keeps nothing that none of its members wants, a durable subscription nothing that its selector does not
+    /// want: they have changed.
+    pub(super) fn drop_unwanted(&mut self, slot: u32, fx: &mut Effects) {
+        // After a restart not before all members are back.
+        if self.recovering {
+            return;
+        }
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        if home.kind != GroupKind::Share {
+        if home.kind == GroupKind::Queue {
             return;
         }
         for gone in home.group.take_unwanted() {
@@ -331,14 +380,29 @@ impl Engine {
     ) {
         let known = self.group_slots.get(key).copied().or_else(|| self.opened_queue(now, key));
         let numbered = known.and_then(|slot| self.groups.get(slot as usize)?.number);
-        if let Some(number) = number.filter(|&number| message.record() != 0 && numbered != Some(number)) {
-            // The group it was stored for has ended meanwhile, and could not say so of a message that it did not have.
-            acknowledged(number, message.record(), fx);
-        }
+        let ended = number.filter(|&number| message.record() != 0 && numbered != Some(number));
+        let renewed;
+        let message = match (ended, numbered) {
+            (None, _) => message,
+            (Some(old), None) => {
+                // The group it was stored for has ended meanwhile, and could not say so of a message that it did not have.
+                acknowledged(old, message.record(), fx);
+                message
+            }
+            (Some(old), Some(session)) => {
+                // There is another of the same key by now, for which the store has nothing yet.
+                let (qos, retain) = (message.qos(), message.retain());
+                let recipient = Recipient { session, qos, retain, subscription_ids: None };
+                let (copy, publish) = submit(&self.shared, recipient, message);
+                let gone = StoreOp::Acknowledged { session: old, record: message.record() };
+                let both = StoreOp::Transaction([publish, gone].into());
+                fx.push(Effect::Store(Ticket::NONE, both));
+                renewed = copy;
+                &renewed
+            }
+        };
         let Some(slot) = known else {
-            let is_share = GroupKind::of(key) == GroupKind::Share;
-            let reason = if is_share { DropReason::NoGroupMember } else { DropReason::QueueEnded };
-            return self.count_drop(now, reason, &key.filter, fx);
+            return self.count_drop(now, end_reason(key), &key.filter, fx);
         };
         self.renew_terms(slot);
         let Some(home) = self.groups.get_mut(slot as usize) else { return };
@@ -442,10 +506,7 @@ impl Engine {
             None => Settled::Unknown,
         };
         match settled {
-            Settled::Unknown if outcome != Outcome::Finished => {
-                // The group has ended meanwhile, and its dead letters with it.
-                return self.count_drop(now, DropReason::NoGroupMember, "$share", fx);
-            }
+            Settled::Unknown => return self.loan_of_ended(now, lease, outcome, fx),
             Settled::Late if matches!(outcome, Outcome::Finished | Outcome::Rejected) => {
                 self.stats.stray_acks += 1;
             }
@@ -453,6 +514,23 @@ impl Engine {
         }
         if self.groups.get(lease.group as usize).is_some_and(|home| home.backlog() > 0) {
             self.groups_to_drain.push(lease.group);
+        }
+    }
+
+    /// A loan ends whose group has ended before; what comes back comes to nobody.
+    fn loan_of_ended(&mut self, now: Now, lease: Lease, outcome: Outcome, fx: &mut Effects) {
+        let mark = Group::mark_of(lease.number);
+        let Some(ended) = self.ended.get_mut(&mark) else { return };
+        if !ended.lent.remove(&lease.number) {
+            // It had been taken back in time.
+            return;
+        }
+        let (key, is_over) = (Arc::clone(&ended.key), ended.lent.is_empty());
+        if is_over {
+            self.ended.remove(&mark);
+        }
+        if matches!(outcome, Outcome::Returned | Outcome::Released) {
+            self.count_drop(now, end_reason(&key), &key.filter, fx);
         }
     }
 

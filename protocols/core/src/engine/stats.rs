@@ -25,7 +25,7 @@ pub struct Stats {
     pub expired_retained: u64,
     /// Messages that left a queue unconsumed and were published anew.
     pub dead_letters: u64,
-    /// Queues and durable subscriptions of the whole broker, told by the first worker.
+    /// Queues, durable subscriptions and shares that stay without members, of the whole broker, told by the first worker.
     pub queues: u64,
     /// Sessions, connected or not.
     pub sessions: u64,

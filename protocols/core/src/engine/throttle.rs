@@ -129,16 +129,11 @@ impl Engine {
 
     /// What a publisher is told that has waited for a full queue in vain.
     fn full_detail(&self, key: &GroupKey) -> String {
-        let queues = &self.policy.limits.queues;
-        let kept = self.shared.kept_groups.get(key);
-        let options = kept.as_ref().map(|kept| &*kept.options);
-        let messages = options.and_then(|options| options.max_messages).unwrap_or(queues.max_messages as u64);
-        let bytes = options.and_then(|options| options.max_bytes).unwrap_or(queues.max_bytes as u64);
+        let (messages, bytes, mend) = self.capacity_of(key);
         let timeout_ms = self.policy.limits.refuse_timeout_ms;
         format!(
             "{:?} is full ({messages} messages or {bytes} bytes wait) and has had no room for {timeout_ms} ms \
-             (refuse_timeout); consume what waits, raise x-max-length or x-max-length-bytes, or let the oldest give way \
-             with x-overflow:drop-head, then send again",
+             (refuse_timeout); consume what waits, {mend}, then send again",
             key.filter
         )
     }

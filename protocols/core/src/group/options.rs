@@ -27,4 +27,7 @@ pub struct QueueOptions {
     pub auto_delete: Option<bool>,
     /// Whether it stays without one (`durable`): of queues and durable subscriptions true unless they are to be deleted.
     pub durable: Option<bool>,
+    /// Which messages a durable subscription keeps, as its subscriber wrote it; nobody else's, and never said but by the
+    /// SUBSCRIBE itself: one without a selector wants everything again.
+    pub selector: Option<Box<str>>,
 }

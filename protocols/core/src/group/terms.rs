@@ -34,6 +34,8 @@ pub struct Terms {
     pub max_deliveries: u32,
     /// How long a member may hold a message without answering, ms.
     pub ack_deadline_ms: Option<u64>,
+    /// The group ends when it has had no member for so long, ms.
+    pub idle_expiry_ms: Option<u64>,
 }
 
 /// What a group has to know besides, at every step.

@@ -29,6 +29,7 @@ const TERMS: Terms = Terms {
     message_ttl_ms: None,
     max_deliveries: 3,
     ack_deadline_ms: None,
+    idle_expiry_ms: None,
 };
 
 fn seed() -> Seed {

@@ -49,6 +49,7 @@ impl Turn<'_, '_> {
             ack_deadline_ms: self.amount("x-consumer-timeout")?,
             auto_delete: self.flag("auto-delete")?,
             durable: self.flag("durable")?,
+            selector: None,
         })
     }
 

@@ -164,6 +164,7 @@ pub(super) fn options(number: u64) -> QueueOptions {
         dead_letter: (number.is_multiple_of(3)).then(|| "$queue/dead".into()),
         max_deliveries: (number.is_multiple_of(5)).then_some(number as u32),
         durable: (number.is_multiple_of(4)).then_some(true),
+        selector: (number.is_multiple_of(5)).then(|| "size > 2".into()),
         ..QueueOptions::default()
     }
 }

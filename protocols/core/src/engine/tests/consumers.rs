@@ -20,6 +20,7 @@ static NOTHING_SAID: QueueOptions = QueueOptions {
     ack_deadline_ms: None,
     auto_delete: None,
     durable: None,
+    selector: None,
 };
 
 pub(super) fn talker(name: &str) -> Connect<'_> {

@@ -139,7 +139,7 @@ fn message(record: u64, body: &str, qos: Qos) -> Arc<Message> {
     })
 }
 
-fn subscription(filter: &str, qos: Qos) -> RecoveredSubscription {
+pub(super) fn subscription(filter: &str, qos: Qos) -> RecoveredSubscription {
     RecoveredSubscription {
         filter: filter.into(),
         qos,
@@ -151,7 +151,11 @@ fn subscription(filter: &str, qos: Qos) -> RecoveredSubscription {
 }
 
 /// A session that is kept for ever, with nothing in it.
-fn session(number: u64, client_id: &str, subscriptions: Vec<RecoveredSubscription>) -> RecoveredSession {
+pub(super) fn session(
+    number: u64,
+    client_id: &str,
+    subscriptions: Vec<RecoveredSubscription>,
+) -> RecoveredSession {
     RecoveredSession {
         number: SessionNumber(number),
         client_id: client_id.into(),

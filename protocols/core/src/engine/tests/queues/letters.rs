@@ -242,3 +242,26 @@ fn a_full_queue_takes_no_dead_letters_but_one_that_is_made_for_them_lets_the_old
     assert_eq!(names(&broker.consumer(0, 3, "$queue/full")), ["1", "2"]);
     assert_eq!(names(&broker.consumer(1, 4, "$queue/DLQ.r")), ["2", "3"]);
 }
+
+#[test]
+fn a_full_subscriber_under_refusal_takes_no_dead_letters() {
+    let strict = Limits { overflow: Overflow::Refuse, max_queued_messages: 1, ..limits() };
+    let mut broker = broker(2, strict);
+    broker.connect(8, keeper("sleeper"));
+    broker.subscribe(8, "dead/#");
+    broker.close(8);
+    broker.talk(0, 9);
+    let there = QueueOptions { dead_letter: Some("dead/q".into()), ..QueueOptions::default() };
+    broker.consumer_with(1, Q, &there);
+    for body in ["1", "2"] {
+        broker.send(9, Q, body);
+    }
+    for _ in 0..2 {
+        let seen = broker.take(1);
+        let pids: Vec<_> = consumed(&seen).into_iter().map(|(_, pid, _)| pid).collect();
+        let more = broker.settle(1, &pids, Reject);
+        broker.seen.extend(more.into_iter().map(|seen| (1, seen)));
+    }
+    assert_eq!((broker.dropped(DropReason::DeadLetterLost), broker.dropped(DropReason::QueueFull)), (1, 0));
+    assert_eq!(bodies(broker.connect(7, keeper("sleeper"))), ["1"]);
+}

@@ -1,10 +1,12 @@
 //! What the store is told of queues, by whom and in which order, and what a restart makes of it.
 
-use super::super::recovery::recovered;
+use super::super::recovery::{recovered, session, subscription};
+use super::super::stored::words;
 use super::*;
-use crate::store::RecoveredGroup;
+use crate::store::{RecoveredGroup, RecoveredSession, RecoveredSubscription};
+use crate::topic::{TopicFilter, TopicLimits};
 
-fn kept(
+pub(super) fn kept(
     number: u64,
     group: &str,
     filter: &str,
@@ -91,7 +93,8 @@ fn what_one_worker_says_last_of_a_queue_is_what_holds() {
     assert_eq!(ended, [0, 1]);
     assert_eq!(broker.engines[0].stats().queues, 0);
     // It had both of them.
-    assert_eq!(broker.dropped(DropReason::NoGroupMember), 2);
+    assert_eq!((broker.dropped(DropReason::QueueEnded), broker.dropped(DropReason::NoGroupMember)), (2, 0));
+    assert!(broker.engines.iter().all(|engine| engine.ended.is_empty()));
     assert!(broker.engines[0].shared().tree.is_empty());
     // And a new one of the same name is another.
     broker.told();
@@ -117,7 +120,7 @@ fn queues_and_durable_subscriptions_are_there_again_after_a_restart() {
         let mut told = broker.told();
         told.sort();
         assert_eq!(told, ["group ended 2 [21]", "group ended 5 [51]"]);
-        assert_eq!(broker.engines[0].stats().queues, 2);
+        assert_eq!(broker.engines[0].stats().queues, 3, "the share that stays is among them");
         let last = usize::from(workers) - 1;
         let seen = broker.consumer(last, 1, Q);
         assert_eq!(consumed(&seen), [("1", 1, 1), ("2", 2, 0)]);
@@ -159,5 +162,102 @@ fn a_store_that_has_lost_everything_is_told_of_queues_again() {
         assert_eq!(has(&format!("publish x {number}@1")), 1, "{told:?}");
         assert_eq!(has(&format!("publish later {number}@1")), 1, "{told:?}");
         assert_eq!(has(&format!("released {number} {record} x1")), 1, "{told:?}");
+    }
+}
+
+#[test]
+fn what_is_new_of_a_queue_comes_after_what_was_said_of_it_before() {
+    let (mut broker, key) =
+        (broker(2, limits()), Arc::new(GroupKey { group: Box::default(), filter: Q.into() }));
+    broker.connect_at(0, 1, client("p"));
+    broker.told();
+    // A shell that hands the effects of many turns on together.
+    let mut fx = Effects::default();
+    let publish = Input::Publish(conn(1), publish(Q, "x", AtLeastOnce));
+    broker.engines[0].handle(broker.now, publish, &mut fx);
+    let number = broker.number_of(Q);
+    // Its home ends it.
+    let home = broker.engines[0].shared().home_of_group("", Q);
+    let (shared, filter) =
+        (Arc::clone(broker.engines[0].shared()), TopicFilter::parse(Q, &TopicLimits::WIDEST).unwrap());
+    shared.kept_groups.end(&shared.tree, &key, &filter);
+    // And another worker makes one that this one did not know of.
+    let other = Arc::new(GroupKey { group: Box::default(), filter: "$queue/r".into() });
+    let filter = TopicFilter::parse("$queue/r", &TopicLimits::WIDEST).unwrap();
+    shared.kept_groups.ensure(&shared.tree, (&other, &filter, home), 9, || SessionNumber(900)).unwrap();
+    let publish = Input::Publish(conn(1), super::publish("$queue/r", "y", AtLeastOnce));
+    broker.engines[0].handle(broker.now, publish, &mut fx);
+    let op = |effect: &Effect| match effect {
+        Effect::Store(_, op) => Some(words(op)),
+        _ => None,
+    };
+    let told: Vec<_> = fx.list.iter().filter_map(op).collect();
+    assert_eq!(
+        told,
+        [
+            format!("group {number} /$queue/q"),
+            format!("publish x {number}@1"),
+            "group 900 /$queue/r".into(),
+            "publish y 900@1".into(),
+            format!("group ended {number} []"),
+        ]
+    );
+}
+
+#[test]
+fn a_message_on_its_way_to_a_queue_that_has_ended_is_stored_for_the_next() {
+    let mut broker = broker(2, limits());
+    let home = broker.engines[0].shared().home_of_group("", Q).index();
+    let away = 1 - home;
+    broker.connect_at(away, 1, client("p"));
+    let mut fx = Effects::default();
+    let publish = Input::Publish(conn(1), publish(Q, "x", AtLeastOnce));
+    broker.engines[away].handle(broker.now, publish, &mut fx);
+    let old = broker.number_of(Q);
+    // Before it arrives the queue ends, and another begins.
+    broker.talk(home, 2);
+    broker.ask(2, Request::Forget { filter: Q, durable: "" });
+    assert_eq!(broker.consumer(home, 3, Q).len(), 1);
+    let new = broker.number_of(Q);
+    assert_ne!(old, new);
+    broker.told();
+    broker.carry_out(away, fx);
+    let told = broker.told();
+    let at_once = format!("at once [publish x {new}@1, {old} done 1]");
+    assert!(told.contains(&at_once), "{told:?}");
+    assert_eq!(consumed(&broker.take(3)), [("x", 1, 0)]);
+    broker.settle(3, &[1], Accept);
+    assert_eq!(broker.told(), [format!("{new} done 2")], "it has a record of its own");
+}
+
+#[test]
+fn a_queue_that_nothing_has_come_to_is_told_of_again_as_well() {
+    let mut broker = broker(1, limits());
+    broker.talk(0, 1);
+    broker.ask(1, Request::Consume(Consume { browses: true, ..consume(1, Q) }));
+    let number = broker.number_of(Q);
+    assert!(broker.engines[0].groups.is_empty(), "it is made, and nobody has looked after it yet");
+    broker.told();
+    broker.give(0, Input::Store(StoreEvent::Emptied));
+    assert_eq!(broker.told(), [format!("group {number} /$queue/q")]);
+}
+
+#[test]
+fn a_share_waits_for_all_its_members_before_it_throws_anything_away() {
+    let member = |number: u64, client_id: &str, selector: &str| RecoveredSession {
+        subscriptions: vec![RecoveredSubscription {
+            selector: Some(selector.into()),
+            ..subscription("$share/g/s", AtLeastOnce)
+        }],
+        ..session(number, client_id, Vec::new())
+    };
+    for workers in 1..=4_u16 {
+        // Their topic is "t".
+        let groups = vec![kept(7, "g", "s", QueueOptions::default(), &[("wanted by one", 0)])];
+        let sessions = vec![member(2, "picky", "topic = 'other'"), member(3, "wants", "topic = 't'")];
+        let mut broker = Broker::restart(workers, limits(), Recovered { groups, ..recovered(sessions) });
+        assert_eq!((broker.told(), broker.sum(|stats| stats.queued)), (vec![], 1));
+        let seen = broker.connect(1, keeper("wants"));
+        assert_eq!(bodies(seen), ["wanted by one"]);
     }
 }
