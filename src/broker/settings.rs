@@ -170,11 +170,11 @@ fn stomp_limits(config: &Config) -> StompLimits {
         max_transactions: usize::from(stomp.max_transactions),
         max_transaction_actions: usize::from(stomp.max_transaction_actions),
         max_transaction_bytes: stomp.max_transaction_bytes.as_usize(),
+        max_receipt_bytes: stomp.max_receipt_bytes.as_usize(),
         max_prefetch: stomp.max_prefetch,
         default_prefetch: stomp.prefetch,
         heart_beat_ms: (heart_beat_ms.min(1_000), heart_beat_ms),
         idle_timeout_ms: u32::try_from(stomp.idle_timeout.as_millis()).unwrap_or(u32::MAX),
-        ..StompLimits::default()
     }
 }
 

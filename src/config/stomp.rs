@@ -35,6 +35,10 @@ section! {
         /// Most bytes in all open transactions of one connection: 1 MiB, headers and book-keeping included.
         max_transaction_bytes: Size [KIB..=256 * MIB] = Size::from_mib(1), Connections;
 
+        /// Most bytes of the receipts that one connection waits for: 1 MiB, book-keeping included, because each is kept
+        /// until it is given.
+        max_receipt_bytes: Size [KIB..=256 * MIB] = Size::from_mib(1), Connections;
+
         /// Messages that a subscription may have unacknowledged if it does not say (`prefetch-count`,
         /// `activemq.prefetchSize`): 256, a window's worth for one round trip of a busy consumer.
         prefetch: u16 [1..=65_535] = 256, Connections;

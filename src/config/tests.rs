@@ -70,6 +70,7 @@ fn every_key_is_read_into_its_place() {
         max_transactions = 0
         max_transaction_actions = 6
         max_transaction_bytes = "2KiB"
+        max_receipt_bytes = "3KiB"
         prefetch = 7
         max_prefetch = 9
         heart_beat = "0s"
@@ -127,6 +128,7 @@ fn every_key_is_read_into_its_place() {
             max_transactions: 0,
             max_transaction_actions: 6,
             max_transaction_bytes: Size::from_kib(2),
+            max_receipt_bytes: Size::from_kib(3),
             prefetch: 7,
             max_prefetch: 9,
             heart_beat: Period::from_secs(0),

@@ -398,6 +398,7 @@ fn what_stomp_and_queues_may_have_is_kept_to_its_range() {
         ("stomp", "max_header_line", "\"256B\"", "\"65535B\"", "\"8KiB\""),
         ("stomp", "max_body", "\"1KiB\"", "\"8MiB\"", "\"1MiB\""),
         ("stomp", "max_transaction_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
+        ("stomp", "max_receipt_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
         ("queues", "max_bytes", "\"1MiB\"", "\"16GiB\"", "\"8MiB\""),
         ("queues", "ack_deadline", "\"0s\"", "\"30d\"", "\"30m\""),
         ("stomp", "heart_beat", "\"0s\"", "\"1h\"", "\"10s\""),

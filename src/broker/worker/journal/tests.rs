@@ -24,7 +24,7 @@ use crate::broker::backing::Backing;
 use crate::broker::settings::{self, Settings};
 use crate::broker::telemetry::record_metrics;
 use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
-use crate::config::{Config, Durability, Period};
+use crate::config::{Config, Durability, Period, Size};
 
 /// Counts lines.
 struct Lines(Arc<AtomicU32>);
@@ -147,4 +147,14 @@ fn the_time_until_a_refused_publisher_is_disconnected_is_the_configured_one() {
     config.delivery.refuse_timeout = Period::from_millis(700);
     let settings = Settings::new(&config, AuthMethods::default());
     assert_eq!(settings.policy.limits.refuse_timeout_ms, 700);
+}
+
+/// The ERROR of each names its key, so that there has to be one.
+#[test]
+fn what_a_stomp_connection_may_hold_is_as_configured() {
+    let mut config = Config::default();
+    config.stomp.max_receipt_bytes = Size::from_kib(3);
+    config.stomp.max_transaction_bytes = Size::from_kib(5);
+    let stomp = Settings::new(&config, AuthMethods::default()).stomp;
+    assert_eq!((stomp.max_receipt_bytes, stomp.max_transaction_bytes), (3 << 10, 5 << 10));
 }
