@@ -122,20 +122,32 @@ fn unsubscribe_forgets_it_with_all_that_waits() {
 }
 
 #[test]
-fn one_connection_at_a_time_consumes_from_it() {
+fn the_newer_connection_takes_it_over() {
     let served = Served::start();
-    for (form, (connect, headers)) in FORMS.into_iter().enumerate() {
+    for form in 0..FORMS.len() {
         let durable = Durable { served: &served, form };
+        let mut sender = served.stomp();
         let mut first = durable.consumer();
-        let mut second = served.stomp_with(V12, connect);
+        durable.send(&mut sender, "held");
+        assert_eq!(first.message().text(), "held");
+        // As far as the broker knows the first is there, and it need not wait until that is given up.
+        let mut second = durable.consumer();
+        let error = first.refused();
+        assert!(error.text().contains("taken over") && error.text().contains("stomp/-/"), "{error:?}");
+        let again = second.take();
+        assert_eq!((again.text(), again.header("redelivered")), ("held", "true"), "form {form}");
+        durable.send(&mut sender, "for the second");
+        assert_eq!(second.take().text(), "for the second", "form {form}");
+        // Who forgets it while somebody consumes from it is told so, and it stays.
+        let (connect, headers) = FORMS[form];
+        let mut third = served.stomp_with(V12, connect);
         let destination = durable.destination();
         let own = [("id", "d"), ("destination", destination.as_str()), ("receipt", "r")];
-        second.send(Command::Subscribe, &[&own, headers].concat(), b"");
-        let error = second.refused();
+        third.send(Command::Unsubscribe, &[&own, &headers[..1]].concat(), b"");
+        let error = third.refused();
         assert_eq!(error.header("receipt-id"), "r");
-        assert!(!error.text().is_empty(), "{error:?}");
-        let mut sender = served.stomp();
-        durable.send(&mut sender, "for the first");
-        assert_eq!(first.take().text(), "for the first", "form {form}");
+        assert!(error.text().contains("somebody consumes"), "{error:?}");
+        durable.send(&mut sender, "still there");
+        assert_eq!(second.take().text(), "still there", "form {form}");
     }
 }
