@@ -144,12 +144,13 @@ impl Broker {
             let opening = started.elapsed();
             let (mut disk, recovered) = DiskStore::open(&settings::store(config), count, started)?;
             let sessions = recovered.sessions.len();
-            let messages: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
-            let retained = recovered.retained.len();
+            let (queues, retained) = (recovered.groups.len(), recovered.retained.len());
+            let messages: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum::<usize>()
+                + recovered.groups.iter().map(|group| group.queue.len()).sum::<usize>();
             effects = noctule_core::engine::recover(&mut engines, recovered, now(started));
-            if sessions + retained > 0 {
+            if sessions + queues + retained > 0 {
                 let ms = (started.elapsed() - opening).as_millis() as u64;
-                tracing::info!(sessions, messages, retained, ms, "taken up from the store");
+                tracing::info!(sessions, queues, messages, retained, ms, "taken up from the store");
             }
             disk.serve(Arc::new(StoreMail(mailboxes.clone()))).map_err(StartError::StoreThread)?;
             store = Some(disk);
