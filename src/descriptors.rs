@@ -43,7 +43,8 @@ mod tests {
         config.limits.max_connections += 1;
         assert_eq!(needed(&config), before + 1);
         config.server.workers += 1;
-        assert_eq!(needed(&config), before + 1 + PER_WORKER + 1);
+        let listeners = config.listener.len() as u64;
+        assert_eq!(needed(&config), before + 1 + PER_WORKER + listeners);
     }
 
     /// Runs the next test alone, in a process with a soft limit below the hard one.
