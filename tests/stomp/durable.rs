@@ -124,7 +124,7 @@ fn unsubscribe_forgets_it_with_all_that_waits() {
 #[test]
 fn the_newer_connection_takes_it_over() {
     let served = Served::start();
-    for form in 0..FORMS.len() {
+    for (form, (connect, headers)) in FORMS.into_iter().enumerate() {
         let durable = Durable { served: &served, form };
         let mut sender = served.stomp();
         let mut first = durable.consumer();
@@ -139,7 +139,6 @@ fn the_newer_connection_takes_it_over() {
         durable.send(&mut sender, "for the second");
         assert_eq!(second.take().text(), "for the second", "form {form}");
         // Who forgets it while somebody consumes from it is told so, and it stays.
-        let (connect, headers) = FORMS[form];
         let mut third = served.stomp_with(V12, connect);
         let destination = durable.destination();
         let own = [("id", "d"), ("destination", destination.as_str()), ("receipt", "r")];
