@@ -457,7 +457,7 @@ pub enum Effect {
     Store(Ticket, StoreOp),
     /// Ask the store for messages.
     Load(LoadRequest),
-    /// Stop reading from a connection.
+    /// Stop reading from a connection: nothing more of it is handed in before [`Effect::Resume`].
     Pause(ConnId),
     /// Read from it again.
     Resume(ConnId),

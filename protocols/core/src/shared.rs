@@ -8,7 +8,7 @@ mod kept;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::hash::{Seed, Set};
+use crate::hash::{Map, Seed, Set};
 use crate::id::{SessionId, WorkerId};
 use crate::policy::Durability;
 use crate::retained::{Retained, RetainedLimits};
@@ -16,6 +16,18 @@ use crate::store::SessionNumber;
 use crate::trie::{GroupKey, GroupRef, Tree};
 
 pub(crate) use kept::{Kept, KeptGroups};
+
+/// How the backlog of a group that refuses what it has no room for stands to its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    /// It has room.
+    #[default]
+    None,
+    /// It is full: its publishers have to wait, or are refused.
+    Full,
+    /// Twice as much waits as may: nobody at all may add to it.
+    Double,
+}
 
 /// One per broker.
 #[derive(Debug)]
@@ -35,7 +47,7 @@ pub struct Shared {
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
     congested_group_count: AtomicUsize,
-    congested_groups: Mutex<Set<Arc<GroupKey>>>,
+    congested_groups: Mutex<Map<Arc<GroupKey>, Pressure>>,
     /// The groups that are kept without a member.
     pub(crate) kept_groups: KeptGroups,
 }
@@ -74,7 +86,7 @@ impl Shared {
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
             congested_group_count: AtomicUsize::new(0),
-            congested_groups: Mutex::new(Set::with_hasher(seed.derive(4))),
+            congested_groups: Mutex::new(Map::with_hasher(seed.derive(4))),
             kept_groups: KeptGroups::new(seed.derive(5), workers.max(1)),
         }
     }
@@ -184,24 +196,33 @@ impl Shared {
         sessions.any(|session| set.contains(&session))
     }
 
-    /// Notes whether a group's backlog stands over its limit; as [`Self::set_congested`].
-    pub(crate) fn set_group_congested(&self, group: &Arc<GroupKey>, congested: bool) {
-        let mut set = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if congested {
-            set.insert(Arc::clone(group));
+    /// Notes how a group's backlog stands to its limits; as [`Self::set_congested`].
+    pub(crate) fn set_pressure(&self, group: &Arc<GroupKey>, pressure: Pressure) {
+        let mut groups = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if pressure == Pressure::None {
+            groups.remove(group);
         } else {
-            set.remove(group);
+            groups.insert(Arc::clone(group), pressure);
         }
-        self.congested_group_count.store(set.len(), Ordering::Release);
+        self.congested_group_count.store(groups.len(), Ordering::Release);
     }
 
-    /// Whether any of these groups is congested; as [`Self::any_congested`].
+    /// How a group's backlog stands to its limits.
+    pub(crate) fn pressure(&self, group: &GroupKey) -> Pressure {
+        if self.congested_group_count.load(Ordering::Acquire) == 0 {
+            return Pressure::None;
+        }
+        let groups = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        groups.get(group).copied().unwrap_or_default()
+    }
+
+    /// Whether any of these groups is full; as [`Self::any_congested`].
     pub(crate) fn any_group_congested(&self, groups: &[GroupRef]) -> bool {
         if groups.is_empty() || self.congested_group_count.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let set = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        groups.iter().any(|group| set.contains(&group.key))
+        let known = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        groups.iter().any(|group| known.contains_key(&group.key))
     }
 }
 

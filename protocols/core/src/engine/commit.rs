@@ -172,7 +172,6 @@ impl Engine {
             self.conclude_for(now, settling.consumer, settling.entry, settling.verdict, fx);
         }
         for Sending { message, set, origin } in sends {
-            self.slow_down(now, place.conn, &set, fx);
             if self.must_park(&set) {
                 self.park(message, origin, Some(set), fx);
             } else {

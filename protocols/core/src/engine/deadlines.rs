@@ -70,7 +70,7 @@ impl Engine {
                     self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
                 }
             }
-            Timer::Throttle(conn) => self.throttle_due(now, conn, fx),
+            Timer::Throttle { conn, at_ms } => self.throttle_due(now, conn, at_ms, fx),
             Timer::Group { slot, .. } if is_armed(timer, &self.groups) => self.group_due(now, slot, fx),
             Timer::Group { .. } => {}
             Timer::SessionExpiry { slot, number, absence } => {
@@ -95,7 +95,6 @@ impl Engine {
                 for (version, message) in removed {
                     fx.push(Effect::Store(Ticket::NONE, StoreOp::RetainedExpired { message, version }));
                 }
-                self.sweep_throttled();
                 self.shrink();
                 self.tell_of_drops(fx);
                 self.arm(now.mono_ms + SWEEP_INTERVAL_MS, Timer::Sweep);
@@ -186,9 +185,12 @@ fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>, groups: 
     match timer {
         Timer::Connect(of) => conn(of).is_some_and(|state| state.session == NO_SESSION),
         Timer::Group { .. } => is_armed(timer, groups),
-        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) | Timer::Throttle(of) => {
+        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) => {
             conn(of).is_some_and(|state| state.session != NO_SESSION)
         }
+        Timer::Throttle { conn: of, at_ms } => conn(of)
+            .and_then(|state| state.talk.as_ref())
+            .is_some_and(|talk| talk.throttle_at_ms == Some(at_ms)),
         Timer::SessionExpiry { slot, number, absence } => absent(slot, number, absence).is_some(),
         Timer::WillDelay { slot, number, absence } => {
             absent(slot, number, absence).is_some_and(|session| session.will.is_some())

@@ -106,8 +106,8 @@ struct ConnState {
     /// Whether a message of this MQTT 3 client was refused, which it can't be told: until it is disconnected nothing of
     /// it is accepted, or what it sends again would come behind what it sent later.
     withholding: bool,
-    /// Its messages that are parked, and its SUBSCRIBEs that other workers have to confirm; its reads are paused while
-    /// there are any.
+    /// Its messages that are parked or wait for a full queue, and its SUBSCRIBEs that other workers have to confirm; its
+    /// reads are paused while there are any.
     parked: u32,
     /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
     /// section 4.9).
@@ -130,6 +130,8 @@ struct Talk {
     ready: VecDeque<u32>,
     /// Whether its client has said good-bye.
     left: bool,
+    /// What [`Timer::Throttle`] is set for, monotonic ms; one that is not it does nothing.
+    throttle_at_ms: Option<u64>,
 }
 
 impl Talk {
@@ -164,7 +166,7 @@ enum Timer {
     KeepAlive(ConnId),
     Beat(ConnId),
     RefuseTimeout(ConnId),
-    Throttle(ConnId),
+    Throttle { conn: ConnId, at_ms: u64 },
     Group { slot: u32, incarnation: u32, at_ms: u64 },
     SessionExpiry { slot: u32, number: SessionNumber, absence: u32 },
     WillDelay { slot: u32, number: SessionNumber, absence: u32 },
@@ -198,7 +200,7 @@ pub struct Engine {
     evicted: Vec<SessionId>,
     /// Dead letters on their way; emptied like the wills.
     letters: VecDeque<Letter>,
-    /// Publishers that wait for full queues.
+    /// Messages that wait for full queues.
     throttled: Throttled,
     /// Wills that are due; emptied, like the groups to drain, at the end of every [`Engine::handle`] and
     /// [`Engine::pull`].
@@ -387,8 +389,8 @@ impl Engine {
         self.work_off(now, fx);
     }
 
-    /// Does what the input has led to beyond itself: groups that may hand something out, wills that are due. Both lead
-    /// to more of the like, thousands in a row if every will ends another slow consumer, so they take their turn here
+    /// Does what the input has led to beyond itself: groups that may hand something out, messages that there is room
+    /// for again, wills that are due. All lead to more of the like, thousands in a row if every will ends another slow consumer, so they take their turn here
     /// and are never worked off from within one another.
     fn work_off(&mut self, now: Now, fx: &mut Effects) {
         loop {
@@ -399,7 +401,7 @@ impl Engine {
             while let Some(conn) = self.to_resume.pop() {
                 self.resume_reads(now, conn, fx);
             }
-            if self.publish_next_letter(now, fx) {
+            if self.publish_next_letter(now, fx) || self.take_in_next_throttled(now, fx) {
                 continue;
             }
             let Some(will) = self.wills.pop_front() else { break };
@@ -544,7 +546,7 @@ impl Engine {
                 fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, forgotten)));
             }
             PeerMsg::Evict(session) => self.evict(now, session, fx),
-            PeerMsg::Uncongested(key) => self.uncongested(now, &key, fx),
+            PeerMsg::Uncongested(key) => self.uncongested(&key),
             PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
             PeerMsg::Presence { key, session, online, durable } => {
                 self.presence_here(&key, session, online, durable, fx);

@@ -29,6 +29,9 @@ pub(super) struct Origin {
     pub(super) spare_record: u64,
     /// Where the answer goes, once a place was kept for it.
     pub(super) place: Option<Place>,
+    /// When it is refused if a queue that it is for has no room until then, monotonic ms; `None` until it has waited for
+    /// one.
+    pub(super) until_ms: Option<u64>,
 }
 
 impl Origin {
@@ -43,6 +46,7 @@ impl Origin {
         version: 0,
         spare_record: 0,
         place: None,
+        until_ms: None,
     };
 }
 

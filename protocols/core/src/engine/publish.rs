@@ -132,7 +132,7 @@ impl Engine {
             }
             let is_answered = origin.packet_id.is_some() || origin.answer != Answer::Never;
             let answered = origin.conn.filter(|_| is_answered);
-            origin.place = answered.map(|conn| self.reserve_answer(conn));
+            origin.place = origin.place.or_else(|| answered.map(|conn| self.reserve_answer(conn)));
             let message = self.materialise(now, source, origin.publisher, 0);
             return self.park(message, origin, None, fx);
         }
@@ -181,6 +181,7 @@ impl Engine {
             version,
             spare_record,
             place: Some(place),
+            until_ms: None,
         };
         if self.must_park(&set) {
             return self.park(message, origin, Some(set), fx);
@@ -307,11 +308,15 @@ impl Engine {
         }
         if self.is_withheld(qos, origin)
             || qos > Qos::AtMostOnce
-                && (self.policy.limits.overflow == Overflow::Refuse
-                    && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+                && (self.subscriber_refuses(&set)
                     || origin.answer == Answer::Never && self.shared.any_group_congested(set.groups()))
         {
             return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
+        }
+        if let (Some(conn), true) = (origin.conn, qos > Qos::AtMostOnce && origin.answer != Answer::Never)
+            && let Some(hurdle) = self.hurdle_for(conn, &set)
+        {
+            return self.meet_hurdle(now, conn, source, origin, hurdle, fx);
         }
         let slot = self.slot_of(origin.publisher);
         let stores = qos > Qos::AtMostOnce && origin.durability != Durability::Never;
@@ -368,7 +373,6 @@ impl Engine {
         match (origin.conn, origin.packet_id) {
             (Some(conn), None) if origin.answer != Answer::Never => {
                 self.answer_request_when_stored(conn, origin, op, fx);
-                self.slow_down(now, conn, &set, fx);
             }
             (Some(conn), Some(packet_id)) => {
                 let reply = ack(qos, packet_id, matched(&set));
@@ -381,6 +385,12 @@ impl Engine {
             _ => fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op))),
         }
         self.fan_out(now, message, &set, fx);
+    }
+
+    /// Whether the full queue of some session keeps a message at QoS 1 or 2 from being accepted.
+    pub(super) fn subscriber_refuses(&self, set: &MatchSet) -> bool {
+        self.policy.limits.overflow == Overflow::Refuse
+            && self.shared.any_congested(set.targets().iter().map(|target| target.session))
     }
 
     /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read

@@ -17,6 +17,7 @@ use crate::id::{Now, Qos, SessionId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
 use crate::session::Session;
+use crate::shared::Pressure;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::topic::{TopicFilter, TopicLimits};
 use crate::trie::{GroupKey, GroupRef};
@@ -37,8 +38,8 @@ pub(super) struct HomeGroup {
     /// What follows from that and from the policy of `epoch`.
     pub(super) terms: Terms,
     pub(super) epoch: u64,
-    /// Whether publishers are refused for it.
-    pub(super) congested: bool,
+    /// What its publishers know of its backlog.
+    pub(super) pressure: Pressure,
     /// Its number in the store, while it is kept.
     pub(super) number: Option<SessionNumber>,
     /// Whether the store knows that a member's client is there.
@@ -126,19 +127,6 @@ impl Engine {
         }
     }
 
-    /// Lets the publishers know whether a group's backlog has room.
-    pub(super) fn note_congestion(&mut self, now: Now, slot: u32, fx: &mut Effects) {
-        let Some(home) = self.groups.get_mut(slot as usize) else { return };
-        let congested = home.group.is_congested(&home.terms, home.congested);
-        if std::mem::replace(&mut home.congested, congested) != congested {
-            let key = Arc::clone(&home.key);
-            self.shared.set_group_congested(&key, congested);
-            if !congested {
-                self.tell_uncongested(now, &key, fx);
-            }
-        }
-    }
-
     /// A member joins (or changes its options); the first one makes the group known to the tree.
     pub(super) fn join_here(
         &mut self,
@@ -204,7 +192,7 @@ impl Engine {
             terms: terms_of(&self.policy.limits, kind, key, &options),
             epoch: self.policy.epoch,
             options,
-            congested: false,
+            pressure: Pressure::None,
             number: None,
             online: false,
             idle_since_ms: u64::MAX,
@@ -237,9 +225,9 @@ impl Engine {
             let records = home.group.records();
             fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupEnded { session, records }));
         }
-        if home.congested {
-            self.shared.set_group_congested(&home.key, false);
-            self.tell_uncongested(now, &home.key, fx);
+        if home.pressure != Pressure::None {
+            self.shared.set_pressure(&home.key, Pressure::None);
+            self.tell_uncongested(&home.key, fx);
         }
         for _ in 0..home.group.backlog() {
             self.count_drop(now, reason, &home.key.filter, fx);
@@ -262,7 +250,7 @@ impl Engine {
             }
             // What was stored when the selector was another one.
             self.drop_unwanted(slot, fx);
-            self.note_congestion(now, slot, fx);
+            self.note_congestion(slot, fx);
             self.arm_group(now, slot);
         }
     }
@@ -428,7 +416,7 @@ impl Engine {
                 self.group_settled(slot, message.record(), fx);
             }
         }
-        self.note_congestion(now, slot, fx);
+        self.note_congestion(slot, fx);
         self.arm_group(now, slot);
     }
 
@@ -566,7 +554,7 @@ impl Engine {
                     Next::Expired(gone) => self.bury(now, slot, gone, Death::Expired, fx),
                 }
             }
-            self.note_congestion(now, slot, fx);
+            self.note_congestion(slot, fx);
             self.arm_group(now, slot);
         }
     }

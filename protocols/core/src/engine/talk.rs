@@ -7,7 +7,6 @@ use super::{Engine, Talk, Timer};
 use crate::consumer::{Beats, Receipt, Request, Send};
 use crate::effects::{DropReason, Effect, Effects, Reply};
 use crate::id::{ConnId, Now, Qos};
-use crate::matches::MatchSet;
 use crate::policy::{Action, Durability, Identity};
 use crate::refusal::{Kind, Refusal};
 use crate::store::{StoreOp, Ticket};
@@ -216,18 +215,6 @@ impl Engine {
             },
             None => Waiting::Unasked(place),
         })
-    }
-
-    /// Whoever sends to a full queue is not read until it has room.
-    pub(super) fn slow_down(&mut self, now: Now, conn: ConnId, set: &MatchSet, fx: &mut Effects) {
-        if !self.shared.any_group_congested(set.groups()) {
-            return;
-        }
-        for group in set.groups() {
-            if self.shared.any_group_congested(std::slice::from_ref(group)) {
-                self.throttle(now, conn, &group.key, fx);
-            }
-        }
     }
 
     /// A message could not be taken at all.

@@ -13,6 +13,7 @@ mod recovery;
 mod resubmitted;
 mod routing;
 mod stored;
+mod throttle;
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;

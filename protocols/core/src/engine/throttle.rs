@@ -1,150 +1,289 @@
-//! Publishers that are not read because a queue they have sent to is full.
+//! What STOMP clients send to a full queue: it waits outside, and its connection is not read meanwhile.
 //!
-//! MQTT is told, message by message; a STOMP client could only be disconnected. So what it has sent is taken, and no
-//! more is read from it until the queue has room again, or, if that takes too long, never.
+//! MQTT is told no, message by message; a STOMP client could only be disconnected. So its message is not accepted yet. It
+//! waits here, with its place among the connection's answers, until the queue has room, and is taken in then as if it had
+//! just come; if that takes too long it is refused. A connection has at most one message here: nothing is read behind
+//! it, so nothing overtakes it. At QoS 0 nobody waits: what a group has no room for is dropped there, as MQTT's is.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::origin::{Origin, Source};
 use super::{Engine, Timer};
-use crate::effects::{Effect, Effects, PeerMsg};
-use crate::hash::{Map, Seed, Set};
+use crate::effects::{DropReason, Effect, Effects, PeerMsg};
+use crate::group::Terms;
+use crate::hash::{Map, Seed};
 use crate::id::{ConnId, Now, WorkerId};
-use crate::refusal::Kind;
+use crate::matches::MatchSet;
+use crate::message::Message;
+use crate::refusal::{Kind, Refusal};
+use crate::shared::Pressure;
 use crate::trie::GroupKey;
+
+/// A message that waits for room.
+#[derive(Debug)]
+struct Held {
+    message: Arc<Message>,
+    origin: Origin,
+    /// The first full group that was found; when it has room, the next may be.
+    key: Arc<GroupKey>,
+    /// When it is refused, monotonic ms. It stays what it is when the message has to wait again.
+    until_ms: u64,
+}
 
 /// Who waits for what.
 #[derive(Debug)]
 pub(super) struct Throttled {
-    /// The queues, each with the monotonic ms at which the wait is over.
-    by_conn: Map<ConnId, Vec<(Arc<GroupKey>, u64)>>,
-    by_queue: Map<Arc<GroupKey>, Set<ConnId>>,
-    seed: Seed,
+    by_conn: Map<ConnId, Held>,
+    /// Those who wait for a group, first those who have waited longest.
+    by_group: Map<Arc<GroupKey>, BTreeSet<(u64, ConnId)>>,
+    /// Groups that have room again and that somebody waits for; emptied by [`Engine::take_in_next_throttled`].
+    roomy: VecDeque<Arc<GroupKey>>,
 }
 
 impl Throttled {
     pub(super) fn new(seed: &Seed) -> Self {
         Self {
             by_conn: Map::with_hasher(seed.derive(1)),
-            by_queue: Map::with_hasher(seed.derive(2)),
-            seed: seed.derive(3),
+            by_group: Map::with_hasher(seed.derive(2)),
+            roomy: VecDeque::new(),
         }
     }
 
     /// Whether nobody waits.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_conn.is_empty() && self.by_queue.is_empty()
+        self.by_conn.is_empty() && self.by_group.is_empty() && self.roomy.is_empty()
     }
 
-    /// False if it waits for that queue already.
-    fn add(&mut self, conn: ConnId, key: &Arc<GroupKey>, until_ms: u64) -> bool {
-        let seed = &self.seed;
-        let conns = self.by_queue.entry(Arc::clone(key)).or_insert_with(|| Set::with_hasher(seed.clone()));
-        let is_new = conns.insert(conn);
-        if is_new {
-            self.by_conn.entry(conn).or_default().push((Arc::clone(key), until_ms));
-        }
-        is_new
+    fn add(&mut self, conn: ConnId, held: Held) {
+        self.by_group.entry(Arc::clone(&held.key)).or_default().insert((held.until_ms, conn));
+        self.by_conn.insert(conn, held);
     }
 
-    /// Those that have waited for `key`.
-    fn release(&mut self, key: &Arc<GroupKey>) -> Vec<ConnId> {
-        let conns: Vec<_> = self.by_queue.remove(key).into_iter().flatten().collect();
-        for conn in &conns {
-            if let Some(queues) = self.by_conn.get_mut(conn) {
-                queues.retain(|(queue, _)| queue != key);
-                if queues.is_empty() {
-                    self.by_conn.remove(conn);
-                }
+    fn take(&mut self, conn: ConnId) -> Option<Held> {
+        let held = self.by_conn.remove(&conn)?;
+        if let Some(conns) = self.by_group.get_mut(&held.key) {
+            conns.remove(&(held.until_ms, conn));
+            if conns.is_empty() {
+                self.by_group.remove(&held.key);
             }
         }
-        conns
+        Some(held)
     }
 
-    fn forget(&mut self, conn: ConnId) {
-        for (key, _) in self.by_conn.remove(&conn).unwrap_or_default() {
-            if let Some(conns) = self.by_queue.get_mut(&key) {
-                conns.remove(&conn);
-                if conns.is_empty() {
-                    self.by_queue.remove(&key);
-                }
-            }
-        }
+    /// Drops what a connection that is no more has waiting. It was not accepted, so nobody has lost anything.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.take(conn);
     }
 
-    /// The queue that a connection has waited for too long, or when that will be so.
-    fn overdue(&self, conn: ConnId, now_ms: u64) -> Option<Result<Arc<GroupKey>, u64>> {
-        let (key, until_ms) = self.by_conn.get(&conn)?.iter().min_by_key(|(_, until_ms)| *until_ms)?;
-        Some(if *until_ms <= now_ms { Ok(Arc::clone(key)) } else { Err(*until_ms) })
+    /// Who has waited longest for a group.
+    fn first(&self, key: &GroupKey) -> Option<ConnId> {
+        self.by_group.get(key)?.first().map(|(_, conn)| *conn)
     }
 }
 
+/// What keeps a message out: a full group.
+#[derive(Debug)]
+pub(super) struct Hurdle {
+    key: Arc<GroupKey>,
+    /// Whether the message's own connection consumes from it.
+    is_own: bool,
+}
+
 impl Engine {
-    /// Reads nothing more from a publisher until the queue has room.
-    pub(super) fn throttle(&mut self, now: Now, conn: ConnId, key: &Arc<GroupKey>, fx: &mut Effects) {
+    /// The first group, if any, that is too full for a message of `conn` at QoS 1 or 2. Who consumes from a group is let
+    /// in until twice as much waits there as may.
+    pub(super) fn hurdle_for(&self, conn: ConnId, set: &MatchSet) -> Option<Hurdle> {
+        if !self.shared.any_group_congested(set.groups()) {
+            return None;
+        }
+        set.groups().iter().find_map(|group| {
+            let pressure = self.shared.pressure(&group.key);
+            let is_own = pressure != Pressure::None && self.consumes_from(conn, &group.key);
+            let is_let_in = pressure == Pressure::None || is_own && pressure == Pressure::Full;
+            (!is_let_in).then(|| Hurdle { key: Arc::clone(&group.key), is_own })
+        })
+    }
+
+    /// Whether one of a connection's consumers is a member of a group.
+    fn consumes_from(&self, conn: ConnId, key: &GroupKey) -> bool {
+        let state = self.conns.get(conn.slot as usize).filter(|state| state.generation == conn.generation);
+        let consumers = state.and_then(|state| state.talk.as_ref()).map_or(&[][..], |talk| &talk.consumers);
+        consumers.iter().any(|(_, slot)| {
+            let subscription =
+                self.sessions.get(*slot as usize).and_then(|session| session.subscriptions.get(0));
+            subscription.is_some_and(|known| {
+                known.filter.as_str() == &*key.filter && known.group.as_deref() == Some(&*key.group)
+            })
+        })
+    }
+
+    /// Does with a message of STOMP what a full group makes of it: it waits, or is refused if waiting is of no
+    /// use: for a group that its own connection consumes from, it would only keep that from being heard.
+    pub(super) fn meet_hurdle(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        source: Source<'_>,
+        origin: Origin,
+        hurdle: Hurdle,
+        fx: &mut Effects,
+    ) {
         if self.session_slot(conn).is_none() {
+            // It was parked before, and has outlived its connection.
             return;
         }
-        let until_ms = now.mono_ms + self.policy.limits.refuse_timeout_ms;
-        let is_first = !self.throttled.by_conn.contains_key(&conn);
-        if !self.throttled.add(conn, key, until_ms) {
-            return;
+        if hurdle.is_own {
+            return self.refuse_at(now, conn, origin, &hurdle, "", fx);
         }
+        if self.throttled.by_conn.contains_key(&conn) {
+            // It was read all the same; whatever is done with this one, it must not overtake the other.
+            let plight = ", and another message of this connection waits for room already";
+            return self.refuse_at(now, conn, origin, &hurdle, plight, fx);
+        }
+        self.wait_for_room(now, conn, source, origin, hurdle.key, fx);
+    }
+
+    /// Lets a message wait for a full group, and reads nothing more from its connection.
+    fn wait_for_room(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        source: Source<'_>,
+        mut origin: Origin,
+        key: Arc<GroupKey>,
+        fx: &mut Effects,
+    ) {
+        let timeout_ms = self.policy.limits.refuse_timeout_ms;
+        let until_ms = origin.until_ms.unwrap_or(now.mono_ms.saturating_add(timeout_ms));
+        origin.until_ms = Some(until_ms);
+        origin.place = Some(origin.place.unwrap_or_else(|| self.reserve_answer(conn)));
+        let message = self.materialise(now, source, origin.publisher, 0);
+        self.throttled.add(conn, Held { message, origin, key, until_ms });
         self.pause_reads(conn, fx);
-        if is_first {
-            self.arm(until_ms, Timer::Throttle(conn));
+        self.arm_throttle(conn, until_ms);
+    }
+
+    /// Sets a connection's timer, unless one is set that goes off before: that one looks again.
+    fn arm_throttle(&mut self, conn: ConnId, until_ms: u64) {
+        let Some(talk) = self.talk(conn) else { return };
+        if talk.throttle_at_ms.is_some_and(|at_ms| at_ms <= until_ms) {
+            return;
+        }
+        talk.throttle_at_ms = Some(until_ms);
+        self.arm(until_ms, Timer::Throttle { conn, at_ms: until_ms });
+    }
+
+    /// A connection's timer has gone off: a message has waited as long as it may, or there is another now.
+    pub(super) fn throttle_due(&mut self, now: Now, conn: ConnId, at_ms: u64, fx: &mut Effects) {
+        let Some(talk) = self.talk(conn).filter(|talk| talk.throttle_at_ms == Some(at_ms)) else { return };
+        talk.throttle_at_ms = None;
+        let Some(held) = self.throttled.by_conn.get(&conn) else { return };
+        let (key, until_ms) = (Arc::clone(&held.key), held.until_ms);
+        let is_due = until_ms <= now.mono_ms;
+        if is_due && self.shared.pressure(&key) != Pressure::None {
+            return self.give_up(now, conn, fx);
+        }
+        self.arm_throttle(conn, until_ms);
+        if is_due {
+            // There is room, and it has not been told yet.
+            self.uncongested(&key);
         }
     }
 
-    /// A group has room again, or is no more: whoever waits for it anywhere is read again.
-    pub(super) fn tell_uncongested(&mut self, now: Now, key: &Arc<GroupKey>, fx: &mut Effects) {
+    /// Refuses the message that a connection has waiting.
+    fn give_up(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(Held { message, origin, key, .. }) = self.throttled.take(conn) else { return };
+        self.pool.give_back(message);
+        let timeout_ms = self.policy.limits.refuse_timeout_ms;
+        let plight = format!(" and has had no room for {timeout_ms} ms (refuse_timeout)");
+        self.refuse_at(now, conn, origin, &Hurdle { key, is_own: false }, &plight, fx);
+    }
+
+    fn refuse_at(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        origin: Origin,
+        hurdle: &Hurdle,
+        plight: &str,
+        fx: &mut Effects,
+    ) {
+        self.count_drop(now, DropReason::QueueFull, &hurdle.key.filter, fx);
+        let refusal = Refusal::new(Kind::QuotaExceeded, self.hurdle_detail(hurdle, plight));
+        self.refuse_request(now, conn, origin.answer.receipt(), refusal, fx);
+    }
+
+    /// Lets the publishers know how a group's backlog stands to its limits.
+    pub(super) fn note_congestion(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        let (group, terms, was) = (&home.group, &home.terms, home.pressure);
+        let twice = Terms {
+            max_messages: terms.max_messages.saturating_mul(2),
+            max_bytes: terms.max_bytes.saturating_mul(2),
+            ..*terms
+        };
+        let pressure = if !group.is_congested(terms, was != Pressure::None) {
+            Pressure::None
+        } else if group.is_congested(&twice, false) {
+            // Nobody waits for the end of this, so a little room is enough.
+            Pressure::Double
+        } else {
+            Pressure::Full
+        };
+        if std::mem::replace(&mut home.pressure, pressure) == pressure {
+            return;
+        }
+        let key = Arc::clone(&home.key);
+        self.shared.set_pressure(&key, pressure);
+        if pressure == Pressure::None {
+            self.tell_uncongested(&key, fx);
+        }
+    }
+
+    /// A group has room again, or is no more: whoever waits for it anywhere may go on.
+    pub(super) fn tell_uncongested(&mut self, key: &Arc<GroupKey>, fx: &mut Effects) {
         for worker in (0..self.shared.workers()).map(WorkerId).filter(|&worker| worker != self.id) {
             fx.push(Effect::Peer(worker, PeerMsg::Uncongested(Arc::clone(key))));
         }
-        self.uncongested(now, key, fx);
+        self.uncongested(key);
     }
 
-    /// A queue that publishers here had to wait for has room again.
-    pub(super) fn uncongested(&mut self, now: Now, key: &Arc<GroupKey>, fx: &mut Effects) {
-        for conn in self.throttled.release(key) {
+    /// A group that publishers here may wait for has room again.
+    pub(super) fn uncongested(&mut self, key: &Arc<GroupKey>) {
+        if self.throttled.by_group.contains_key(key) {
+            self.throttled.roomy.push_back(Arc::clone(key));
+        }
+    }
+
+    /// Takes in what has waited longest for a group that has room again; false if there is nothing. One by one, since
+    /// each may fill the group: then the others wait on, and are told again.
+    pub(super) fn take_in_next_throttled(&mut self, now: Now, fx: &mut Effects) -> bool {
+        while let Some(key) = self.throttled.roomy.front() {
+            let next = self.throttled.first(key).filter(|_| self.shared.pressure(key) == Pressure::None);
+            let Some((conn, held)) = next.and_then(|conn| Some((conn, self.throttled.take(conn)?))) else {
+                self.throttled.roomy.pop_front();
+                continue;
+            };
+            self.take_in(now, Source::Owned(held.message), held.origin, fx);
             self.resume_reads(now, conn, fx);
+            return true;
         }
+        false
     }
 
-    /// A publisher has waited as long as it may, or is no more.
-    pub(super) fn throttle_due(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        if self.session_slot(conn).is_none() {
-            return self.throttled.forget(conn);
-        }
-        match self.throttled.overdue(conn, now.mono_ms) {
-            None => {}
-            Some(Err(until_ms)) => self.arm(until_ms, Timer::Throttle(conn)),
-            Some(Ok(key)) => {
-                self.throttled.forget(conn);
-                let detail = self.full_detail(&key);
-                self.refuse(now, conn, Kind::QuotaExceeded, detail, fx);
-            }
-        }
-    }
-
-    /// What a publisher is told that has waited for a full queue in vain.
-    fn full_detail(&self, key: &GroupKey) -> String {
+    /// What a publisher is told that a full group refuses; `plight`: what else there is to say of that.
+    fn hurdle_detail(&self, Hurdle { key, is_own }: &Hurdle, plight: &str) -> String {
         let (messages, bytes, mend) = self.capacity_of(key);
-        let timeout_ms = self.policy.limits.refuse_timeout_ms;
+        let (how, first) = if *is_own {
+            (" twice over", "acknowledge what this connection has from it")
+        } else {
+            ("", "consume what waits")
+        };
         format!(
-            "{:?} is full ({messages} messages or {bytes} bytes wait) and has had no room for {timeout_ms} ms \
-             (refuse_timeout); consume what waits, {mend}, then send again",
+            "{:?} is full{how} ({messages} messages or {bytes} bytes may wait){plight}; {first}, {mend}, then send again",
             key.filter
         )
-    }
-
-    /// Forgets connections that are no more; see [`Self::throttle_due`].
-    pub(super) fn sweep_throttled(&mut self) {
-        let conns: Vec<_> = self.throttled.by_conn.keys().copied().collect();
-        for conn in conns {
-            if self.session_slot(conn).is_none() {
-                self.throttled.forget(conn);
-            }
-        }
     }
 }

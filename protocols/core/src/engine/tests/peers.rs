@@ -4,7 +4,9 @@ use super::*;
 use Qos::{AtLeastOnce, AtMostOnce};
 use std::collections::BTreeSet;
 
-use crate::policy::Overflow;
+use super::consumers::{message, talker};
+use crate::consumer::{Receipt, Request};
+use crate::policy::{DurabilityRules, Overflow, QueueDefaults};
 
 /// Engines that share a broker; mail is carried at once, in order, until there is none.
 struct Broker {
@@ -174,4 +176,40 @@ fn what_is_parked_behind_a_message_that_is_refused_goes_with_it() {
     }
     let stats = broker.engines[0].stats();
     assert_eq!((stats.parked, stats.dropped(DropReason::QueueFull)), (0, 2));
+}
+
+#[test]
+fn what_was_parked_waits_for_a_full_queue_like_everything_else() {
+    for stays in [true, false] {
+        let queues = QueueDefaults { max_messages: 1, ..QueueDefaults::default() };
+        let mut broker = Broker::new(2, 1, Limits { queues, ..Limits::default() });
+        for engine in &mut broker.engines {
+            // Nothing waits for the store.
+            let durability = DurabilityRules { default: Durability::Never, ..DurabilityRules::default() };
+            engine.policy = Arc::new(Policy { durability, ..(*engine.policy).clone() });
+        }
+        let shared = Arc::clone(broker.engines[0].shared());
+        let names = (0..).map(|number| format!("$queue/{number}"));
+        let queue = names.into_iter().find(|name| shared.home_of_group("", name) == WorkerId(1)).unwrap();
+        for number in [1, 2] {
+            broker.give(0, Input::Opened(conn(number)));
+            broker.give(0, Input::Connect(conn(number), talker("talker")));
+        }
+        let receipt = Some(Receipt(NonZeroU32::MIN));
+        let send =
+            |number| Input::Request(conn(number), Request::Send(message(&queue, "x", AtLeastOnce)), receipt);
+        let mut mail = broker.step(0, send(1));
+        assert!(broker.step(0, send(2)).is_empty(), "there is room for one mail");
+        assert_eq!((broker.engines[0].stats().parked, broker.paused.len()), (1, 1));
+        if !stays {
+            broker.step(0, Input::Closed(conn(2)));
+        }
+        while let Some((from, to, message)) = mail.pop_front() {
+            mail.extend(broker.step(to.index(), Input::Peer(from, message)));
+        }
+        let queued: u64 = broker.engines.iter().map(|engine| engine.stats().queued).sum();
+        assert_eq!((queued, broker.engines[0].stats().parked), (1, 0));
+        assert!(broker.paused.contains(&conn(2)));
+        assert_eq!(broker.engines[0].throttled.is_empty(), !stays);
+    }
 }

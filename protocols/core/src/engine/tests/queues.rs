@@ -19,14 +19,14 @@ use crate::store::Recovered;
 use Qos::{AtLeastOnce, AtMostOnce};
 use Verdict::{Accept, Reject, Requeue};
 
-const Q: &str = "$queue/q";
+pub(super) const Q: &str = "$queue/q";
 
-fn broker(workers: u16, limits: Limits) -> Broker {
+pub(super) fn broker(workers: u16, limits: Limits) -> Broker {
     Broker::restart(workers, limits, Recovered::default())
 }
 
 /// Limits with a queue's.
-fn with(queues: QueueDefaults) -> Limits {
+pub(super) fn with(queues: QueueDefaults) -> Limits {
     Limits { queues, ..limits() }
 }
 
@@ -52,18 +52,18 @@ fn property(message: &Message, name: &str) -> Vec<String> {
 }
 
 impl Broker {
-    fn talk(&mut self, worker: usize, number: u32) {
+    pub(super) fn talk(&mut self, worker: usize, number: u32) {
         let name = format!("t{number}");
         self.connect_at(worker, number, talker(&name));
     }
 
-    fn ask(&mut self, number: u32, request: Request<'_>) -> Vec<Seen> {
+    pub(super) fn ask(&mut self, number: u32, request: Request<'_>) -> Vec<Seen> {
         let receipt = NonZeroU32::new(1).map(Receipt);
         self.on(number, Input::Request(conn(number), request, receipt))
     }
 
     /// A message of STOMP; the answer.
-    fn send(&mut self, number: u32, topic: &str, body: &str) -> Vec<Seen> {
+    pub(super) fn send(&mut self, number: u32, topic: &str, body: &str) -> Vec<Seen> {
         self.send_with(number, topic, body, &[])
     }
 
@@ -74,18 +74,18 @@ impl Broker {
         self.ask(number, Request::Send(send))
     }
 
-    fn settle(&mut self, number: u32, pids: &[u16], verdict: Verdict) -> Vec<Seen> {
+    pub(super) fn settle(&mut self, number: u32, pids: &[u16], verdict: Verdict) -> Vec<Seen> {
         let pids: Vec<_> = pids.iter().map(|&pid| id(pid)).collect();
         let settle = Settle { consumer: ConsumerId(1), packet_ids: &pids, verdict };
         self.on(number, Input::Request(conn(number), Request::Settle(settle), None))
     }
 
-    fn consumer(&mut self, worker: usize, number: u32, filter: &str) -> Vec<Seen> {
+    pub(super) fn consumer(&mut self, worker: usize, number: u32, filter: &str) -> Vec<Seen> {
         self.talk(worker, number);
         self.ask(number, Request::Consume(consume(1, filter)))
     }
 
-    fn consumer_with(&mut self, number: u32, filter: &str, options: &QueueOptions) -> Vec<Seen> {
+    pub(super) fn consumer_with(&mut self, number: u32, filter: &str, options: &QueueOptions) -> Vec<Seen> {
         self.talk(0, number);
         self.ask(number, Request::Consume(Consume { options, ..consume(1, filter) }))
     }
@@ -103,7 +103,7 @@ impl Broker {
         told.filter(|op| !op.starts_with("group ") || known.insert(op.clone())).collect()
     }
 
-    fn close(&mut self, number: u32) {
+    pub(super) fn close(&mut self, number: u32) {
         self.on(number, Input::Closed(conn(number)));
     }
 
@@ -114,11 +114,11 @@ impl Broker {
         self.engines[0].shared().kept_groups.get(&key).unwrap().number.0
     }
 
-    fn dropped(&self, reason: DropReason) -> u64 {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.engines.iter().map(|engine| engine.stats().dropped(reason)).sum()
     }
 
-    fn sum(&self, of: impl Fn(&Stats) -> u64) -> u64 {
+    pub(super) fn sum(&self, of: impl Fn(&Stats) -> u64) -> u64 {
         self.engines.iter().map(|engine| of(&engine.stats())).sum()
     }
 
@@ -141,7 +141,7 @@ impl Broker {
 }
 
 /// What STOMP consumers were sent: bodies, packet ids, deliveries before.
-fn consumed(seen: &[Seen]) -> Vec<(&str, u16, u32)> {
+pub(super) fn consumed(seen: &[Seen]) -> Vec<(&str, u16, u32)> {
     let of = |seen| match seen {
         &Seen::Consumed(_, ref body, Some(pid), deliveries) => Some((&**body, pid, deliveries)),
         _ => None,
@@ -149,28 +149,25 @@ fn consumed(seen: &[Seen]) -> Vec<(&str, u16, u32)> {
     seen.iter().filter_map(of).collect()
 }
 
-fn names(seen: &[Seen]) -> Vec<&str> {
+pub(super) fn names(seen: &[Seen]) -> Vec<&str> {
     consumed(seen).into_iter().map(|(body, ..)| body).collect()
 }
 
-fn closed(seen: &[Seen]) -> Option<Kind> {
+pub(super) fn closed(seen: &[Seen]) -> Option<Kind> {
     seen.iter().find_map(|seen| if let Seen::Closed(kind) = seen { Some(*kind) } else { None })
 }
 
-const DURABLE: &str = "stomp/-/c/s";
+pub(super) const DURABLE: &str = "stomp/-/c/s";
 
-fn durable(broker: &mut Broker, worker: usize, number: u32) -> Vec<Seen> {
+pub(super) fn durable(broker: &mut Broker, worker: usize, number: u32) -> Vec<Seen> {
     broker.talk(worker, number);
     broker.ask(number, Request::Consume(Consume { durable: Some(DURABLE), ..consume(1, "t/+") }))
 }
 
 /// A queue that takes two messages.
-fn small() -> Limits {
+pub(super) fn small() -> Limits {
     with(QueueDefaults { max_messages: 2, ..QueueDefaults::default() })
 }
-
-/// More than the interval between two sweeps.
-const SWEEP_MS: u64 = 11_000;
 
 #[test]
 fn what_is_sent_to_a_queue_waits_for_a_consumer_anywhere() {
@@ -259,84 +256,6 @@ fn a_durable_subscription_keeps_what_comes_while_nobody_is_there() {
         broker.ask(5, forget);
         assert_eq!(broker.dropped(DropReason::QueueEnded), 1);
     }
-}
-
-#[test]
-fn a_full_queue_refuses_mqtt_and_makes_stomp_wait() {
-    for workers in 1..=4_u16 {
-        let mut broker = broker(workers, small());
-        let last = usize::from(workers) - 1;
-        broker.connect_at(last, 1, client("p"));
-        broker.talk(last, 2);
-        broker.talk(0, 3);
-        let publish =
-            |broker: &mut Broker, body| broker.on(1, Input::Publish(conn(1), publish(Q, body, AtLeastOnce)));
-        assert_eq!(publish(&mut broker, "1"), [acked(AckKind::PubAck, 1, Reason::Success)]);
-        broker.send(2, Q, "2");
-        let given = broker.send(3, Q, "3");
-        assert_eq!(given.len(), 1, "it is taken all the same");
-        assert_eq!(publish(&mut broker, "no"), [acked(AckKind::PubAck, 1, Reason::QuotaExceeded)]);
-        broker.on(1, Input::Publish(conn(1), super::publish(Q, "0", AtMostOnce)));
-        assert_eq!(broker.dropped(DropReason::QueueFull), 2);
-        assert!(broker.paused.contains(&3), "{:?}", broker.paused);
-        broker.consumer(0, 4, Q);
-        assert!(broker.paused.is_empty());
-        assert_eq!(publish(&mut broker, "5"), [acked(AckKind::PubAck, 1, Reason::Success)]);
-        broker.pass(10_000);
-        assert_eq!(closed(&broker.take(3)), None);
-        assert_eq!(names(&broker.take(4)).len(), 1);
-    }
-}
-
-#[test]
-fn who_waits_too_long_for_a_full_queue_is_disconnected() {
-    for workers in 1..=4_u16 {
-        let mut broker = broker(workers, small());
-        broker.talk(usize::from(workers) - 1, 1);
-        for body in ["1", "2", "3"] {
-            broker.send(1, Q, body);
-        }
-        broker.send(1, "$queue/other", "x");
-        assert_eq!(broker.paused, [1]);
-        broker.pass(4_900);
-        assert_eq!(closed(&broker.take(1)), None);
-        broker.pass(300);
-        assert_eq!(closed(&broker.take(1)), Some(Kind::QuotaExceeded));
-        // Nothing is left of it, and whoever comes next waits for himself.
-        let throttled = |broker: &Broker| broker.engines.iter().any(|engine| !engine.throttled.is_empty());
-        assert!(!throttled(&broker));
-        broker.close(1);
-        broker.talk(0, 2);
-        broker.send(2, Q, "4");
-        assert!(throttled(&broker));
-        broker.close(2);
-        // So many come and go that the timers of those who have gone are given up.
-        for _ in 0..300 {
-            broker.talk(0, 2);
-            broker.close(2);
-        }
-        broker.pass(SWEEP_MS);
-        assert!(!throttled(&broker));
-    }
-}
-
-#[test]
-fn a_queue_that_ends_lets_go_of_those_who_wait_for_it() {
-    let mut broker = broker(2, small());
-    let options = QueueOptions { auto_delete: Some(true), ..QueueOptions::default() };
-    let window = NonZeroU16::new(1).unwrap();
-    broker.talk(0, 1);
-    broker.ask(1, Request::Consume(Consume { options: &options, window, ..consume(1, Q) }));
-    broker.talk(1, 2);
-    for body in ["lent", "1", "2", "3"] {
-        broker.send(2, Q, body);
-    }
-    assert_eq!(broker.paused, [2]);
-    broker.close(1);
-    assert!(broker.paused.is_empty());
-    assert_eq!(broker.engines[0].stats().queues, 0);
-    broker.send(2, Q, "4");
-    assert!(broker.paused.is_empty(), "it is another queue");
 }
 
 #[test]
