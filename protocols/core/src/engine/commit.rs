@@ -18,6 +18,7 @@ use crate::policy::Durability;
 use crate::queue::Entry;
 use crate::refusal::{Kind, Refusal};
 use crate::store::StoreOp;
+use crate::topic::TopicName;
 use crate::trie::GroupKey;
 
 /// A message of a transaction.
@@ -116,9 +117,31 @@ impl Engine {
                     Refusal::new(Kind::QuotaExceeded, detail)
                 })?;
             }
+            // What has expired is sent to nobody.
+            if send.expires_in_ms != Some(0) {
+                self.check_room(conn, topic)?;
+            }
             origins.push(origin);
         }
         Ok(origins)
+    }
+
+    /// Whether everybody whom a message would go to has room. A transaction can't wait for it: it is all or nothing.
+    fn check_room(&mut self, conn: ConnId, topic: TopicName<'_>) -> Result<(), Refusal> {
+        let set = Arc::clone(self.cache.lookup(&self.shared.tree, topic));
+        if let Some(hurdle) = self.hurdle_for(conn, &set) {
+            let detail = self.hurdle_detail(&hurdle, ", so nothing of the transaction has happened");
+            return Err(Refusal::new(Kind::QuotaExceeded, detail));
+        }
+        if self.subscriber_refuses(&set) {
+            let detail = format!(
+                "the queue of a subscriber to {topic:?} is full (max_queued_messages, max_queued_bytes), so nothing of \
+                 the transaction has happened; consume what waits, or begin again later",
+                topic = topic.as_str()
+            );
+            return Err(Refusal::new(Kind::QuotaExceeded, detail));
+        }
+        Ok(())
     }
 
     fn make_sends(

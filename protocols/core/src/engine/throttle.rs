@@ -274,7 +274,7 @@ impl Engine {
     }
 
     /// What a publisher is told that a full group refuses; `plight`: what else there is to say of that.
-    fn hurdle_detail(&self, Hurdle { key, is_own }: &Hurdle, plight: &str) -> String {
+    pub(super) fn hurdle_detail(&self, Hurdle { key, is_own }: &Hurdle, plight: &str) -> String {
         let (messages, bytes, mend) = self.capacity_of(key);
         let (how, first) = if *is_own {
             (" twice over", "acknowledge what this connection has from it")

@@ -6,7 +6,7 @@ use super::consumers::{consume, message, talker};
 use super::queues::{DURABLE, Q, broker, closed, consumed, names, small, with};
 use super::recovery::{Broker, limits};
 use super::*;
-use crate::consumer::{Consume, Receipt, Request, Send, Verdict};
+use crate::consumer::{Commit, Consume, Receipt, Request, Send, Settle, Verdict};
 use crate::group::QueueOptions;
 use crate::policy::{Overflow, QueueDefaults};
 use Qos::{AtLeastOnce, AtMostOnce};
