@@ -383,7 +383,7 @@ impl Engine {
             }
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
-            Input::Policy(policy) => self.policy = policy,
+            Input::Policy(policy) => self.policy_changed(policy),
             Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
         }
         self.work_off(now, fx);

@@ -16,6 +16,7 @@ use crate::hash::{Map, Seed};
 use crate::id::{ConnId, Now, WorkerId};
 use crate::matches::MatchSet;
 use crate::message::Message;
+use crate::policy::Policy;
 use crate::refusal::{Kind, Refusal};
 use crate::shared::Pressure;
 use crate::trie::GroupKey;
@@ -240,6 +241,13 @@ impl Engine {
         if pressure == Pressure::None {
             self.tell_uncongested(&key, fx);
         }
+    }
+
+    /// Other limits hold from now on, for what waits in groups as well: each is looked at again before this turn ends
+    /// ([`Self::drain_groups`]), or publishers would be kept out of one by limits that are no more.
+    pub(super) fn policy_changed(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+        self.groups_to_drain.extend(self.groups.iter().map(|(slot, _)| slot as u32));
     }
 
     /// A group has room again, or is no more: whoever waits for it anywhere may go on.

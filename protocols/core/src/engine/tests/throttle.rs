@@ -450,3 +450,57 @@ fn a_timer_that_is_not_waited_for_does_nothing() {
     broker.pass(1_200);
     assert_eq!(broker.take(1), refused());
 }
+
+#[test]
+fn a_larger_limit_lets_in_who_waits() {
+    for workers in 1..=4_u16 {
+        let larger = [
+            of_size(4),
+            with(QueueDefaults {
+                overflow: Overflow::DropNewest,
+                max_messages: 3,
+                ..QueueDefaults::default()
+            }),
+        ];
+        for limits in larger {
+            let mut broker = broker(workers, small());
+            let last = usize::from(workers) - 1;
+            broker.talk(last, 1);
+            for body in ["1", "2", "3"] {
+                broker.send(1, Q, body);
+            }
+            assert_eq!((broker.take(1).len(), &broker.paused[..]), (0, &[1][..]));
+            reload(&mut broker, 2, &limits);
+            assert_eq!((broker.take(1), broker.paused.len()), (given().into(), 0));
+            broker.connect_at(0, 2, client("p"));
+            let answer = broker.on(2, Input::Publish(conn(2), publish(Q, "4", AtLeastOnce)));
+            assert_eq!(answer, [acked(AckKind::PubAck, 1, Reason::Success)]);
+        }
+    }
+}
+
+#[test]
+fn a_smaller_limit_holds_before_the_next_message() {
+    let mut broker = broker(2, of_size(10));
+    broker.talk(1, 1);
+    for body in ["1", "2"] {
+        broker.send(1, Q, body);
+    }
+    reload(&mut broker, 2, &small());
+    assert_eq!(broker.send(1, Q, "3"), []);
+    assert_eq!(queued(&broker), 2);
+}
+
+#[test]
+fn a_shorter_deadline_holds_for_what_is_lent_already() {
+    let deadline = |ack_deadline_ms| with(QueueDefaults { ack_deadline_ms, ..QueueDefaults::default() });
+    let mut broker = broker(2, deadline(1_000_000));
+    broker.consumer(0, 1, Q);
+    broker.talk(0, 3);
+    broker.send(3, Q, "x");
+    assert_eq!(names(&broker.take(1)), ["x"]);
+    broker.consumer(1, 2, Q);
+    reload(&mut broker, 2, &deadline(2_000));
+    broker.pass(2_200);
+    assert_eq!(names(&broker.take(2)), ["x"]);
+}
