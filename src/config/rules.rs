@@ -35,6 +35,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     queues_hold_a_message(config, &mut faults);
     queues_have_nobody_to_disconnect(config, &mut faults);
     dead_letters_have_a_name(config, &mut faults);
+    transactions_hold_a_message(config, &mut faults);
     prefetch_is_allowed(config, &mut faults);
     silences_are_long_enough(config, &mut faults);
     dialects_are_for_stomp(config, &mut faults);
@@ -96,6 +97,21 @@ fn dead_letters_have_a_name(config: &Config, faults: &mut Vec<Fault>) {
         return;
     };
     faults.push(Fault { keys: vec![Path::key("queues", "dead_letter_prefix")], message });
+}
+
+/// What may be sent may be sent in a transaction, where its head and our book-keeping count as well.
+fn transactions_hold_a_message(config: &Config, faults: &mut Vec<Fault>) {
+    let (room, body) = (config.stomp.max_transaction_bytes, config.stomp.max_body);
+    if config.stomp.max_transactions > 0 && room <= body {
+        faults.push(Fault {
+            keys: vec![Path::key("stomp", "max_transaction_bytes"), Path::key("stomp", "max_body")],
+            message: format!(
+                "a body of max_body = \"{body}\" could be sent, but in no transaction of max_transaction_bytes = \"{room}\", \
+                 where its headers count as well; make max_transaction_bytes larger, or allow none with \
+                 max_transactions = 0"
+            ),
+        });
+    }
 }
 
 fn prefetch_is_allowed(config: &Config, faults: &mut Vec<Fault>) {

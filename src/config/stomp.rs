@@ -32,8 +32,9 @@ section! {
         /// committed together.
         max_transaction_actions: u16 [1..=65_535] = 1_000, Connections;
 
-        /// Most bytes in all open transactions of one connection: 1 MiB, headers and book-keeping included.
-        max_transaction_bytes: Size [KIB..=256 * MIB] = Size::from_mib(1), Connections;
+        /// Most bytes in all open transactions of one connection, headers and book-keeping included: 4 MiB, a few of the
+        /// largest messages. More than `max_body`.
+        max_transaction_bytes: Size [KIB..=256 * MIB] = Size::from_mib(4), Connections;
 
         /// Most bytes of the receipts that one connection waits for: 1 MiB, book-keeping included, because each is kept
         /// until it is given.

@@ -73,7 +73,7 @@ impl Default for ServerLimits {
             frames: FrameLimits::default(),
             max_transactions: 16,
             max_transaction_actions: 1000,
-            max_transaction_bytes: 1 << 20,
+            max_transaction_bytes: 4 << 20,
             max_receipt_bytes: 1 << 20,
             max_prefetch: 1000,
             default_prefetch: 256,

@@ -689,6 +689,15 @@ mod transactions {
         assert!(error.text().contains("\"16\" would be one more than the 16 that may be open"), "{error:?}");
     }
 
+    /// What is not there at all cannot be had by committing something first.
+    #[test]
+    fn where_there_are_no_transactions_begin_says_so() {
+        let (mut world, client) = one();
+        world.limits.max_transactions = 0;
+        let frame = "BEGIN\ntransaction:x\nreceipt:r\n\n\0";
+        refused(&mut world, client, frame, &["transaction \"x\"", "max_transactions = 0", "without BEGIN"]);
+    }
+
     #[test]
     fn actions_and_bytes_in_transactions_are_bounded() {
         let (mut world, client) = one();

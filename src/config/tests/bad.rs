@@ -367,7 +367,7 @@ fn a_queue_has_room_for_whatever_may_be_sent() {
         packet,
         &format!("2:19: limits.max_packet_size: {}", wrong("packet", "max_packet_size", "queues.max_bytes")),
     );
-    let body = "[stomp]\nmax_body = \"9MiB\"\n";
+    let body = "[stomp]\nmax_body = \"9MiB\"\nmax_transaction_bytes = \"16MiB\"\n";
     assert_eq!(
         complaints(body),
         [
@@ -381,7 +381,26 @@ fn a_queue_has_room_for_whatever_may_be_sent() {
          \"1023KiB\"; make queues.max_bytes at least as large",
     );
     assert_eq!(complaints("[queues]\nmax_bytes = \"1MiB\"\n"), [""; 0]);
-    assert_eq!(complaints("[stomp]\nmax_body = \"8MiB\"\n"), [""; 0]);
+    let body = "[stomp]\nmax_body = \"8MiB\"\nmax_transaction_bytes = \"16MiB\"\n";
+    assert_eq!(complaints(body), [""; 0]);
+}
+
+#[test]
+fn a_transaction_has_room_for_whatever_may_be_sent() {
+    let wrong = |body: &str, room: &str| {
+        format!(
+            "a body of max_body = \"{body}\" could be sent, but in no transaction of max_transaction_bytes = \"{room}\", \
+             where its headers count as well; make max_transaction_bytes larger, or allow none with max_transactions = 0"
+        )
+    };
+    says("[stomp]\nmax_body = \"4MiB\"\n", &format!("2:12: stomp.max_body: {}", wrong("4MiB", "4MiB")));
+    says(
+        "[stomp]\nmax_transaction_bytes = \"1MiB\"\n",
+        &format!("2:25: stomp.max_transaction_bytes: {}", wrong("1MiB", "1MiB")),
+    );
+    assert_eq!(complaints("[stomp]\nmax_body = 4194303\n"), [""; 0]);
+    assert_eq!(complaints("[stomp]\nmax_transaction_bytes = 1048577\n"), [""; 0]);
+    assert_eq!(complaints("[stomp]\nmax_transactions = 0\nmax_transaction_bytes = \"1KiB\"\n"), [""; 0]);
 }
 
 #[test]
@@ -396,8 +415,8 @@ fn what_stomp_and_queues_may_have_is_kept_to_its_range() {
         ("queues", "max_messages", "1", "10000000", "10000"),
         ("queues", "max_deliveries", "0", "1000000", "16"),
         ("stomp", "max_header_line", "\"256B\"", "\"65535B\"", "\"8KiB\""),
-        ("stomp", "max_body", "\"1KiB\"", "\"8MiB\"", "\"1MiB\""),
-        ("stomp", "max_transaction_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
+        ("stomp", "max_body", "\"1KiB\"", "\"4095KiB\"", "\"1MiB\""),
+        ("stomp", "max_transaction_bytes", "\"1025KiB\"", "\"256MiB\"", "\"4MiB\""),
         ("stomp", "max_receipt_bytes", "\"1KiB\"", "\"256MiB\"", "\"1MiB\""),
         ("queues", "max_bytes", "\"1MiB\"", "\"16GiB\"", "\"8MiB\""),
         ("queues", "ack_deadline", "\"0s\"", "\"30d\"", "\"30m\""),

@@ -118,10 +118,16 @@ impl Transactions {
         }
         let limit = limits.max_transactions;
         if self.open.len() >= limit {
-            let detail = format!(
-                "transaction {shown} would be one more than the {limit} that may be open (max_transactions); commit or \
-                 abort one first"
-            );
+            let detail = match limit {
+                0 => format!(
+                    "transaction {shown} cannot be opened, since there are none here (max_transactions = 0); send \
+                     without BEGIN, and without the header transaction"
+                ),
+                limit => format!(
+                    "transaction {shown} would be one more than the {limit} that may be open (max_transactions); \
+                     commit or abort one first"
+                ),
+            };
             return Err(Refusal::new(Kind::QuotaExceeded, detail));
         }
         self.open.push(Transaction { name: name.into(), actions: Vec::new(), bytes: 0 });
