@@ -96,6 +96,23 @@ pub(crate) fn number(name: &'static str, value: &str) -> Result<u64, HeaderError
     digits(value).ok_or_else(|| bad_value(name, value, "a number from 0 to 18446744073709551615"))
 }
 
+/// Longest name that a client may give to itself or to a subscription, bytes: it is kept as long as what it names.
+pub(crate) const MAX_NAME_BYTES: usize = 256;
+
+/// A name of the client's making that is kept.
+pub(crate) fn short(name: &'static str, value: &str) -> Result<(), HeaderError> {
+    if value.len() > MAX_NAME_BYTES { Err(bad_value(name, value, "256 bytes at most")) } else { Ok(()) }
+}
+
+/// A name of the client's making that others may see, such as those who read the log.
+pub(crate) fn shown(name: &'static str, value: &str) -> Result<(), HeaderError> {
+    short(name, value)?;
+    if value.contains(char::is_control) {
+        return Err(bad_value(name, value, "no control characters"));
+    }
+    Ok(())
+}
+
 /// Decimal digits and nothing else; what the standard library calls a number may have a sign.
 pub(crate) fn digits(value: &str) -> Option<u64> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?

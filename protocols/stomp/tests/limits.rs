@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "one test compares times; the crate itself has no clock")]
 
 mod made;
+mod world;
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use Version::{V10, V11, V12};
 use made::{LIMITS, read, to_client, to_server};
 use noctule_core::refusal::Kind;
 use noctule_stomp::{Command, FrameFault, FrameLimits, Framer, Reading, Split, Version};
+use world::World;
 
 #[track_caller]
 fn fault(reading: Reading, limits: &FrameLimits, wire: &[u8]) -> FrameFault {
@@ -184,6 +186,59 @@ fn no_byte_is_looked_for_twice() {
     assert_eq!(feed(&wire), None, "a NUL would have ended the body");
     wire.push(0);
     assert_eq!(feed(&wire), Some(8));
+}
+
+/// What a client calls itself and its subscriptions is kept as long as they are: 256 bytes at most, and no letters that
+/// could forge a line of the log.
+#[test]
+fn the_names_that_a_client_chooses_are_short_and_can_be_shown() {
+    let name = |len: usize| "n".repeat(len);
+    for version in Version::ALL {
+        let mut world = World::new();
+        let client = world.connect_with(version, &format!("client-id:{}\n", name(256)));
+        for (at, named) in [
+            format!("id:{}\ndestination:/topic/t", name(256)),
+            format!("id:1\ndestination:/topic/t\nactivemq.subscriptionName:{}", name(256)),
+            format!("id:{}\ndestination:/queue/t", "é".repeat(128)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let receipt = world.frame(client, &format!("SUBSCRIBE\n{named}\nreceipt:{at}"));
+            assert_eq!(receipt.first().map(|got| got.command), Some(Command::Receipt), "{receipt:?}");
+        }
+    }
+    let excerpt = format!("\"{}…\"", name(40));
+    for (header, rest) in [
+        ("id", "destination:/topic/t"),
+        ("id", "destination:/topic/t\ndurable:true"),
+        ("activemq.subscriptionName", "id:1\ndestination:/topic/t"),
+    ] {
+        let mut world = World::new();
+        let client = world.connect_with(V12, "client-id:c\n");
+        world.send(client, &format!("SUBSCRIBE\n{header}:{}\n{rest}\nreceipt:r\n\n\0", name(257)));
+        let error = world.error(client);
+        for words in [&format!("header {header}"), &excerpt, "256 bytes at most"] {
+            assert!(error.text().contains(words), "{error:?}");
+        }
+        assert_eq!(error.header("receipt-id"), "r");
+    }
+    for lines in ["id:1\nactivemq.subscriptionName:a\\nb", "id:a\\nb\ndurable:true"] {
+        let mut world = World::new();
+        let client = world.connect_with(V12, "client-id:c\n");
+        world.send(client, &format!("SUBSCRIBE\ndestination:/topic/t\n{lines}\n\n\0"));
+        let error = world.error(client);
+        let (what, mend) = ("\"a\\nb\"", "no control characters");
+        assert!(error.text().contains(what) && error.text().contains(mend), "{error:?}");
+    }
+    for (value, mend) in [(name(257), "256 bytes at most"), ("a\u{85}b".into(), "no control characters")] {
+        let mut world = World::new();
+        let client = world.open();
+        world.send(client, &format!("CONNECT\naccept-version:1.2\nhost:h\nclient-id:{value}\n\n\0"));
+        let error = world.error(client);
+        assert!(error.text().contains("header client-id") && error.text().contains(mend), "{error:?}");
+        assert_eq!(world.closed(client), Some(Kind::ClientIdNotValid));
+    }
 }
 
 /// The best of three times that `wire` takes in pieces of `piece` bytes.

@@ -9,7 +9,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use super::{Conversation, Phase, Server, Surroundings};
 use crate::command::Command;
 use crate::escape::Escapes;
-use crate::fields::{bad_value, digits, trimmed};
+use crate::fields::{bad_value, digits, shown, trimmed};
 use crate::frame::Frame;
 use crate::headers::Headers;
 use crate::version::Version;
@@ -41,7 +41,7 @@ pub struct Connect<'a> {
     pub otherwise: Option<Credentials<'a>>,
     /// The virtual host asked for; a missing or unknown one is the default.
     pub host: Option<Cow<'a, str>>,
-    /// `client-id`, without which there is no `activemq.subscriptionName`.
+    /// `client-id`, without which there is no `activemq.subscriptionName`; 256 bytes at most, no control characters.
     pub client_id: Option<Cow<'a, str>>,
     /// The version to be spoken.
     pub version: Version,
@@ -62,12 +62,17 @@ impl Server {
             None => (0, 0),
             Some(value) => heart_beat(&trimmed(version, value))?,
         };
+        let client_id = headers.get("client-id").map(|id| trimmed(version, id)).filter(|id| !id.is_empty());
+        if let Some(client_id) = &client_id {
+            shown("client-id", client_id)
+                .map_err(|error| Refusal::new(Kind::ClientIdNotValid, error.to_string()))?;
+        }
         let (credentials, otherwise) = credentials(frame.command, version, headers);
         Ok(Connect {
             otherwise: otherwise.filter(|otherwise| *otherwise != credentials),
             credentials,
             host: headers.get("host"),
-            client_id: headers.get("client-id").map(|id| trimmed(version, id)).filter(|id| !id.is_empty()),
+            client_id,
             version,
             heart_beat_ms,
         })

@@ -15,7 +15,7 @@ use super::consumers::{AckMode, Consumer, Deliveries, State};
 use crate::address::Purpose;
 use crate::dialect::Dialect;
 use crate::error::Excerpt;
-use crate::fields::{bad_value, digits};
+use crate::fields::{bad_value, digits, short, shown};
 use crate::version::Version;
 
 /// Names a durable subscription together with the `client-id` of CONNECT.
@@ -182,14 +182,14 @@ impl<'a> Turn<'_, 'a> {
 
     /// `id`, which 1.0 has only if the client likes (1.0, "SUBSCRIBE"; 1.1 and 1.2, "SUBSCRIBE id Header").
     fn name(&self, destination: &Cow<'a, str>) -> Result<Name<'a>, Refusal> {
-        match (self.header("id"), self.version) {
-            (Some(text), _) => Ok(Name { text, is_given: true }),
-            (None, Version::V10) => Ok(Name { text: destination.clone(), is_given: false }),
-            (None, Version::V11 | Version::V12) => {
-                let mend = "name the subscription: any text that no other one of this connection has";
-                self.required("id", mend).map(|text| Name { text, is_given: true }).map_err(Into::into)
-            }
-        }
+        let text = match (self.header("id"), self.version) {
+            (Some(text), _) => text,
+            (None, Version::V10) => return Ok(Name { text: destination.clone(), is_given: false }),
+            (None, Version::V11 | Version::V12) => self
+                .required("id", "name the subscription: any text that no other one of this connection has")?,
+        };
+        short("id", &text)?;
+        Ok(Name { text, is_given: true })
     }
 
     fn check_free(&mut self, name: &str) -> Result<(), Refusal> {
@@ -286,15 +286,16 @@ impl<'a> Turn<'_, 'a> {
         let can_last = !["$queue/", "$reply/", "$share/"].iter().any(|kind| filter.starts_with(kind));
         let user = self.conversation.user.as_deref();
         if let Some(subscription) = self.header(SUBSCRIPTION_NAME) {
-            let shown = Excerpt::of(subscription.as_bytes());
+            shown(SUBSCRIPTION_NAME, &subscription)?;
+            let excerpt = Excerpt::of(subscription.as_bytes());
             if !can_last {
                 let detail =
-                    format!("{SUBSCRIPTION_NAME} {shown} goes with /topic/ destinations; leave it out");
+                    format!("{SUBSCRIPTION_NAME} {excerpt} goes with /topic/ destinations; leave it out");
                 return Err(Refusal::new(Kind::ProtocolError, detail));
             }
             let Some(client_id) = self.conversation.client_id.as_deref() else {
                 let detail = format!(
-                    "{SUBSCRIPTION_NAME} {shown} needs a client-id; send one with CONNECT, always the same"
+                    "{SUBSCRIPTION_NAME} {excerpt} needs a client-id; send one with CONNECT, always the same"
                 );
                 return Err(Refusal::new(Kind::ProtocolError, detail));
             };
@@ -307,6 +308,7 @@ impl<'a> Turn<'_, 'a> {
             let mend = "a durable subscription needs one, always the same";
             self.required("id", mend)?;
         }
+        shown("id", &name.text)?;
         Ok(Some(durable_name(user, destination, &name.text)))
     }
 }
