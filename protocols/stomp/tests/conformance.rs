@@ -336,6 +336,33 @@ mod subscribing {
         assert_eq!(world.closed(client), None);
     }
 
+    /// 1.0, "UNSUBSCRIBE": "either a destination header or an id header", whatever SUBSCRIBE had.
+    #[test]
+    fn in_1_0_a_destination_names_a_subscription_that_has_an_id_if_it_is_the_only_one() {
+        let (mut world, client) = of(Version::V10);
+        world.frame(client, "SUBSCRIBE\ndestination:/topic/a\nid:7");
+        let receipt = world.frame(client, "UNSUBSCRIBE\ndestination: /topic/a\nreceipt:1");
+        assert_eq!(receipt.first().map(Got::receipt), Some("1"), "{receipt:?}");
+        assert!(world.last_asked().contains("Cancel { consumer: ConsumerId(1)"), "{}", world.last_asked());
+        for lines in ["id:7\ndestination:/topic/a", "destination:/topic/a", "id:8\ndestination:/topic/b"] {
+            world.frame(client, &format!("SUBSCRIBE\n{lines}"));
+        }
+        world.frame(client, "UNSUBSCRIBE\ndestination:/topic/a");
+        assert!(
+            world.last_asked().contains("ConsumerId(3)"),
+            "the one without an id: {}",
+            world.last_asked()
+        );
+        world.frame(client, "SUBSCRIBE\nid:9\ndestination:/topic/a");
+        let frame = "UNSUBSCRIBE\ndestination:/topic/a\nreceipt:r\n\n\0";
+        refused(&mut world, client, frame, &["\"/topic/a\" has several", "by the id"]);
+        // Later versions have an id, always.
+        let (mut world, client) = of(Version::V11);
+        world.frame(client, "SUBSCRIBE\ndestination:/topic/a\nid:7");
+        let frame = "UNSUBSCRIBE\ndestination:/topic/a\nreceipt:r\n\n\0";
+        refused(&mut world, client, frame, &["no id header"]);
+    }
+
     /// 1.2, "MESSAGE": `destination`, `message-id` and `subscription` are a MUST, and `ack` where one is expected.
     #[test]
     fn a_message_has_what_it_must() {

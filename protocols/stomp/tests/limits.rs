@@ -6,12 +6,18 @@
 mod made;
 mod world;
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use Version::{V10, V11, V12};
+use bytes::BytesMut;
 use made::{LIMITS, read, to_client, to_server};
+use noctule_core::effects::Reply;
+use noctule_core::id::{ConnId, Now};
+use noctule_core::policy::Limits;
 use noctule_core::refusal::Kind;
-use noctule_stomp::{Command, FrameFault, FrameLimits, Framer, Reading, Split, Version};
+use noctule_stomp::server::{Scratch, Server, ServerLimits, Step, Surroundings};
+use noctule_stomp::{Command, Dialect, FrameFault, FrameLimits, Framer, Reading, Split, Token, Version};
 use world::World;
 
 #[track_caller]
@@ -241,6 +247,54 @@ fn the_names_that_a_client_chooses_are_short_and_can_be_shown() {
     }
 }
 
+/// The best of three times that so many subscriptions take, with names that are told apart by their last letters only.
+fn time_to_subscribe(count: usize) -> Duration {
+    let limits = ServerLimits::default();
+    let core = Limits { max_subscriptions: u32::MAX, ..Limits::default() };
+    let around = Surroundings { stomp: &limits, core: &core, now: Now::default() };
+    let conn = ConnId { slot: 0, generation: 1 };
+    let common = "n".repeat(240);
+    let frames: Vec<_> = (0..count)
+        .map(|number| format!("SUBSCRIBE\nid:{common}{number:016}\ndestination:/topic/t\n\n\0"))
+        .collect();
+    (0..3)
+        .map(|_| {
+            let (mut server, mut asked) = (Server::new(Dialect::Native, Token::new([1; 16])), 0);
+            let mut scratch = Scratch::default();
+            let mut take = |server: &mut Server, wire: &[u8]| {
+                let Ok(Split::Frame(frame)) = server.split(wire, around) else { panic!("no frame") };
+                match server.frame(conn, &frame, around, &mut scratch, |_| asked += 1).unwrap() {
+                    Step::Done => {}
+                    Step::Connect(connect) => {
+                        server.begin(&connect, "c", None, around);
+                        let connected =
+                            Reply::Connected { session_present: false, expiry_s: None, keep_alive_s: None };
+                        let _ = server.reply(&connected, around, &mut BytesMut::new()).unwrap();
+                    }
+                }
+            };
+            take(&mut server, b"CONNECT\naccept-version:1.2\nhost:h\n\n\0");
+            let start = Instant::now();
+            frames.iter().for_each(|frame| take(&mut server, frame.as_bytes()));
+            let took = start.elapsed();
+            assert_eq!(asked, count);
+            took
+        })
+        .min()
+        .unwrap()
+}
+
+/// For those who compare times: one after the other.
+static CLOCK: Mutex<()> = Mutex::new(());
+
+/// A client with many subscriptions must not cost quadratic time either.
+#[test]
+fn time_is_linear_in_subscriptions() {
+    let _alone = CLOCK.lock();
+    let (few, many) = (time_to_subscribe(5_000), time_to_subscribe(20_000));
+    assert!(many < few * 9, "{few:?}, then {many:?}");
+}
+
 /// The best of three times that `wire` takes in pieces of `piece` bytes.
 fn time(wire: &[u8], piece: usize, limits: &FrameLimits) -> Duration {
     (0..3)
@@ -260,6 +314,7 @@ type Make<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 /// A slow sender must not cost quadratic time: four times the bytes take about four times as long, not sixteen.
 #[test]
 fn time_is_linear_in_what_comes() {
+    let _alone = CLOCK.lock();
     let limits =
         FrameLimits { max_headers: 65_535, max_header_line: 1 << 30, max_body: 1 << 30, max_connect: 0 };
     let no_length = |len: usize| [b"SEND\n\n", &vec![b'x'; len << 12][..], b"\0"].concat();

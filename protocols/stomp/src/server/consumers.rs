@@ -3,7 +3,7 @@
 //! The client knows a subscription by its `id` and a delivery by its `message-id`, the engine knows them by a number of
 //! the connection's and a packet identifier, which is used again; the tables between the two are here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 use noctule_core::consumer::ConsumerId;
@@ -37,10 +37,64 @@ pub(super) struct Consumer {
     pub(super) durable: Option<Box<str>>,
     /// Where it stands.
     pub(super) state: State,
-    /// Its destination, for one that browses.
-    pub(super) browses: Option<Box<str>>,
+    /// Its destination, where that will be asked for: of one that browses, and in 1.0 of one with an `id`.
+    pub(super) destination: Option<Box<str>>,
     /// Its deliveries.
     pub(super) deliveries: Deliveries,
+}
+
+impl Consumer {
+    fn called(&self, by: By) -> Option<&str> {
+        match by {
+            By::Name => Some(&self.name),
+            By::Durable => self.durable.as_deref(),
+            By::Destination => self.destination.as_deref(),
+        }
+    }
+}
+
+/// What a client may call a subscription by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum By {
+    /// [`Consumer::name`]; no two have the same.
+    Name,
+    /// [`Consumer::durable`]; no two have the same.
+    Durable,
+    /// [`Consumer::destination`].
+    Destination,
+}
+
+impl By {
+    const ALL: [Self; 3] = [Self::Name, Self::Durable, Self::Destination];
+}
+
+/// Who is called so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nobody.
+    Nobody,
+    /// This one alone.
+    One(ConsumerId),
+    /// More than one.
+    Several,
+}
+
+impl Found {
+    /// The one, if there is no other.
+    pub(super) fn one(self) -> Option<ConsumerId> {
+        match self {
+            Self::One(id) => Some(id),
+            Self::Nobody | Self::Several => None,
+        }
+    }
+
+    fn of(mut ids: impl Iterator<Item = ConsumerId>) -> Self {
+        match (ids.next(), ids.next()) {
+            (None, _) => Self::Nobody,
+            (Some(id), None) => Self::One(id),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
 }
 
 /// Where a subscription stands.
@@ -54,11 +108,20 @@ pub(super) enum State {
     Cancelled,
 }
 
+/// So many subscriptions are looked at one by one; a connection with more of them has an index.
+const FEW: usize = 16;
+
+/// All that those are called which are not cancelled. In order, not hashed: a client that has chosen names of one length
+/// that differ in their last letters gains nothing by it, and a secret to hash them with would have to come from outside.
+type Index = BTreeSet<(By, Box<str>, ConsumerId)>;
+
 /// The subscriptions of a connection, in the order of their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     list: Vec<Consumer>,
     last: u32,
+    /// Boxed, for nearly nobody has it.
+    index: Option<Box<Index>>,
 }
 
 /// A `message-id`, taken apart.
@@ -112,18 +175,37 @@ impl Consumers {
             self.list.reserve_exact(1);
         }
         self.last = consumer.id.0;
+        if let Some(index) = &mut self.index {
+            index.extend(entries(&consumer));
+        }
         self.list.push(consumer);
+        if self.index.is_none() && self.list.len() > FEW {
+            let live = self.list.iter().filter(|consumer| consumer.state != State::Cancelled);
+            self.index = Some(Box::new(live.flat_map(entries).collect()));
+        }
     }
 
-    /// The live one that the client calls so.
-    pub(super) fn named(&mut self, name: &str) -> Option<&mut Consumer> {
-        self.list.iter_mut().find(|consumer| consumer.state != State::Cancelled && *consumer.name == *name)
+    /// Those that the client calls so, of those that are not cancelled.
+    pub(super) fn find(&self, by: By, text: &str) -> Found {
+        if let Some(index) = &self.index {
+            let from = (by, text.into(), ConsumerId(0));
+            let found = index.range(from..).take_while(|(kind, name, _)| *kind == by && **name == *text);
+            return Found::of(found.map(|(.., id)| *id));
+        }
+        let live = self.list.iter().filter(|consumer| consumer.state != State::Cancelled);
+        Found::of(live.filter(|consumer| consumer.called(by) == Some(text)).map(|consumer| consumer.id))
     }
 
-    /// The live one that consumes from a durable subscription.
-    pub(super) fn of_durable(&mut self, durable: &str) -> Option<&mut Consumer> {
-        let of = |consumer: &&mut Consumer| consumer.durable.as_deref() == Some(durable);
-        self.list.iter_mut().filter(|consumer| consumer.state != State::Cancelled).find(of)
+    /// The client has unsubscribed from one; what is open of it stays.
+    pub(super) fn cancel(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.place(id).and_then(|place| self.list.get_mut(place)) else { return };
+        consumer.state = State::Cancelled;
+        if let Some(index) = &mut self.index {
+            for entry in entries(consumer) {
+                index.remove(&entry);
+            }
+        }
+        self.forget_if_over(id);
     }
 
     /// The one that the engine calls so.
@@ -145,12 +227,21 @@ impl Consumers {
             && consumer.deliveries.is_empty()
         {
             self.list.remove(place);
+            // Not at FEW, lest one that comes and goes have it made anew each time.
+            if self.list.len() <= FEW / 2 {
+                self.index = None;
+            }
         }
     }
 
     fn place(&self, id: ConsumerId) -> Option<usize> {
         self.list.binary_search_by_key(&id, |consumer| consumer.id).ok()
     }
+}
+
+/// What the index has of a subscription.
+fn entries(consumer: &Consumer) -> impl Iterator<Item = (By, Box<str>, ConsumerId)> {
+    By::ALL.into_iter().filter_map(|by| Some((by, consumer.called(by)?.into(), consumer.id)))
 }
 
 /// The deliveries of one subscription that can still be acknowledged, in order.

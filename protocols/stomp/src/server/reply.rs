@@ -176,7 +176,7 @@ impl Server {
         subscription(consumer, version, &mut frame);
         frame
             .header("message-id", &text)
-            .header("destination", consumer.browses.as_deref().unwrap_or_default())
+            .header("destination", consumer.destination.as_deref().unwrap_or_default())
             .header("browser", "end");
         frame.finish(b"");
     }

@@ -11,7 +11,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use noctule_core::selector::Selector;
 
 use super::Turn;
-use super::consumers::{AckMode, Consumer, Deliveries, State};
+use super::consumers::{AckMode, By, Consumer, Deliveries, Found, State};
 use crate::address::Purpose;
 use crate::dialect::Dialect;
 use crate::error::Excerpt;
@@ -56,7 +56,8 @@ impl<'a> Turn<'_, 'a> {
             mode,
             durable: durable.as_deref().map(Into::into),
             state: State::Live,
-            browses: browses.then(|| destination.as_ref().into()),
+            destination: (browses || self.may_be_ended_by_destination(&name))
+                .then(|| destination.as_ref().into()),
             deliveries: Deliveries::default(),
         });
         let consume = Consume {
@@ -77,35 +78,69 @@ impl<'a> Turn<'_, 'a> {
 
     pub(super) fn unsubscribe(&mut self, engine: &mut impl FnMut(Input<'_>)) -> Result<(), Refusal> {
         let is_to_end = self.header(SUBSCRIPTION_NAME).is_some() || self.flag("durable")?.unwrap_or(false);
-        let name = match (self.header("id"), self.version) {
+        let id = self.header("id");
+        let consumer = match &id {
+            Some(id) => self.conversation.consumers.find(By::Name, id).one(),
+            None if self.version == Version::V10 => self.by_destination()?,
+            None => None,
+        };
+        if let Some(consumer) = consumer {
+            return self.cancel(consumer, is_to_end, engine);
+        }
+        if is_to_end {
+            return self.end_durable(id.unwrap_or_default(), engine);
+        }
+        let name = match (id, self.version) {
             (Some(id), _) => id,
             (None, Version::V10) => self.required(
                 "destination",
                 "say which subscription ends: its id, or its destination if it has none",
             )?,
-            // By its durable name.
-            (None, _) if is_to_end => Cow::Borrowed(""),
             (None, _) => self.required("id", "say which subscription ends, by the id of its SUBSCRIBE")?,
         };
-        if let Some(consumer) = self.conversation.consumers.named(&name).map(|consumer| consumer.id) {
-            return self.cancel(consumer, is_to_end, engine);
+        let shown = Excerpt::of(name.as_bytes());
+        let detail =
+            format!("subscription {shown} is not there; unsubscribe by the id of its SUBSCRIBE, once");
+        Err(Refusal::new(Kind::ProtocolError, detail))
+    }
+
+    /// The subscription that an UNSUBSCRIBE of 1.0 names by its destination, whether it has an `id` or not (1.0,
+    /// "UNSUBSCRIBE": "either a destination header or an id header"). If one has none, it is that one.
+    fn by_destination(&self) -> Result<Option<ConsumerId>, Refusal> {
+        let Some(destination) = self.header("destination") else { return Ok(None) };
+        let consumers = &self.conversation.consumers;
+        if let Found::One(consumer) = consumers.find(By::Name, &destination) {
+            return Ok(Some(consumer));
         }
-        if !is_to_end {
-            let shown = Excerpt::of(name.as_bytes());
-            let detail =
-                format!("subscription {shown} is not there; unsubscribe by the id of its SUBSCRIBE, once");
-            return Err(Refusal::new(Kind::ProtocolError, detail));
+        match consumers.find(By::Destination, &destination) {
+            Found::Several => {
+                let shown = Excerpt::of(destination.as_bytes());
+                let detail = format!(
+                    "destination {shown} has several subscriptions; say which one ends, by the id of its SUBSCRIBE"
+                );
+                Err(Refusal::new(Kind::ProtocolError, detail))
+            }
+            found => Ok(found.one()),
         }
+    }
+
+    /// Whether UNSUBSCRIBE may leave out the `id` of a subscription that has one.
+    fn may_be_ended_by_destination(&self, name: &Name<'_>) -> bool {
+        self.version == Version::V10 && name.is_given
+    }
+
+    /// Ends a durable subscription for which no consumer of this connection was named.
+    fn end_durable(&mut self, id: Cow<'a, str>, engine: &mut impl FnMut(Input<'_>)) -> Result<(), Refusal> {
         let destination = self.destination()?;
         let filter = self.grammar.to_core(&destination, Purpose::Subscribe);
         let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
-        let name = Name { text: name, is_given: true };
+        let name = Name { text: id, is_given: true };
         let Some(durable) = self.durable(&destination, &filter, &name, &QueueOptions::default())? else {
             let destination = Excerpt::of(destination.as_bytes());
             let detail = format!("there is no durable subscription to {destination}; leave out durable:true");
             return Err(Refusal::new(Kind::ProtocolError, detail));
         };
-        if let Some(consumer) = self.conversation.consumers.of_durable(&durable).map(|consumer| consumer.id) {
+        if let Found::One(consumer) = self.conversation.consumers.find(By::Durable, &durable) {
             return self.cancel(consumer, true, engine);
         }
         let receipt = self.receipt()?;
@@ -122,8 +157,7 @@ impl<'a> Turn<'_, 'a> {
         let Some(consumer) = self.conversation.consumers.get(id) else { return self.nothing(engine) };
         let was_live = consumer.state == State::Live;
         let forgets = is_to_end && consumer.durable.is_some();
-        consumer.state = State::Cancelled;
-        self.conversation.consumers.forget_if_over(id);
+        self.conversation.consumers.cancel(id);
         if !was_live {
             // The engine has ended it already.
             return self.nothing(engine);
@@ -142,7 +176,7 @@ impl<'a> Turn<'_, 'a> {
     ) -> Result<(), Refusal> {
         if self.grammar.dialect != Dialect::Rabbitmq
             || !reply_to.starts_with("/temp-queue/")
-            || self.conversation.consumers.named(reply_to).is_some()
+            || self.conversation.consumers.find(By::Name, reply_to) != Found::Nobody
         {
             return Ok(());
         }
@@ -157,7 +191,7 @@ impl<'a> Turn<'_, 'a> {
             mode: AckMode::Auto,
             durable: None,
             state: State::Live,
-            browses: None,
+            destination: None,
             deliveries: Deliveries::default(),
         });
         let consume = Consume {
@@ -192,16 +226,13 @@ impl<'a> Turn<'_, 'a> {
         Ok(Name { text, is_given: true })
     }
 
-    fn check_free(&mut self, name: &str) -> Result<(), Refusal> {
-        match self.conversation.consumers.named(name) {
-            None => Ok(()),
-            Some(_) => {
-                let name = Excerpt::of(name.as_bytes());
-                let detail =
-                    format!("subscription {name} is there already; unsubscribe it first, or use another id");
-                Err(Refusal::new(Kind::ProtocolError, detail))
-            }
+    fn check_free(&self, name: &str) -> Result<(), Refusal> {
+        if self.conversation.consumers.find(By::Name, name) == Found::Nobody {
+            return Ok(());
         }
+        let name = Excerpt::of(name.as_bytes());
+        let detail = format!("subscription {name} is there already; unsubscribe it first, or use another id");
+        Err(Refusal::new(Kind::ProtocolError, detail))
     }
 
     fn free_id(&self) -> Result<ConsumerId, Refusal> {

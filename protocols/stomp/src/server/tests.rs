@@ -252,7 +252,7 @@ fn an_idle_connection_with_one_subscription_takes_less_than_500_bytes() {
         mode: consumers::AckMode::Auto,
         durable: None,
         state: consumers::State::Live,
-        browses: None,
+        destination: None,
         deliveries: consumers::Deliveries::default(),
     });
     assert_eq!(consumers.capacity(), 1, "no room is kept for subscriptions that nearly nobody has");

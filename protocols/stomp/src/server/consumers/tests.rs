@@ -8,6 +8,74 @@ fn id(number: u64) -> NonZeroU16 {
     NonZeroU16::new(number as u16).unwrap()
 }
 
+fn consumer(id: ConsumerId, name: &str, durable: Option<&str>, destination: Option<&str>) -> Consumer {
+    Consumer {
+        id,
+        name: name.into(),
+        is_named: true,
+        mode: AckMode::Client,
+        durable: durable.map(Into::into),
+        state: State::Live,
+        destination: destination.map(Into::into),
+        deliveries: Deliveries::default(),
+    }
+}
+
+/// Against a list, across the number from which there is an index, and back.
+#[test]
+fn they_are_found_by_all_that_they_are_called_however_many_there_are() {
+    let (mut consumers, mut model) = (Consumers::default(), BTreeMap::new());
+    let (mut state, mut most) = (0x9E37_79B9_u64, 0);
+    for step in 0..20_000_u32 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let draw = (state >> 33) as usize;
+        // The tide comes and goes.
+        let comes = draw % 100 < if (step / 1_000).is_multiple_of(2) { 60 } else { 40 };
+        if comes {
+            let id = consumers.next_id().unwrap();
+            let (name, durable) = (format!("name {step}"), format!("durable {step}"));
+            let destination = format!("destination {}", draw % 7);
+            let durable = draw.is_multiple_of(3).then_some(&*durable);
+            let destination = draw.is_multiple_of(2).then_some(&*destination);
+            let mut new = consumer(id, &name, durable, destination);
+            if draw.is_multiple_of(5) {
+                // It stays in the list when it is cancelled.
+                new.deliveries.issue(Some(NonZeroU16::MIN));
+            }
+            consumers.push(new);
+            model.insert(id, By::ALL.map(|by| consumers.get(id).unwrap().called(by).map(str::to_owned)));
+        } else if let Some(id) = model.keys().nth(draw % model.len().max(1)).copied() {
+            consumers.cancel(id);
+            if let Some(left) = consumers.get(id) {
+                left.deliveries.settle(1, Reach::One, &mut Vec::new());
+            }
+            consumers.forget_if_over(id);
+            model.remove(&id);
+        }
+        assert_eq!(consumers.len(), model.len());
+        most = most.max(model.len());
+        let asked = model.values().nth(draw % model.len().max(1)).cloned().unwrap_or_default();
+        for (place, by) in By::ALL.into_iter().enumerate() {
+            let text = asked[place].clone().unwrap_or_else(|| "nobody".into());
+            let called = model.iter().filter(|(_, names)| names[place].as_ref() == Some(&text));
+            assert_eq!(consumers.find(by, &text), Found::of(called.map(|(id, _)| *id)), "{by:?} {text}");
+        }
+    }
+    assert!(most > 4 * FEW, "{most}");
+}
+
+#[test]
+fn a_few_have_no_index() {
+    let mut consumers = Consumers::default();
+    for number in 1..=FEW as u32 + 1 {
+        assert!(consumers.index.is_none(), "{number}");
+        consumers.push(consumer(ConsumerId(number), &number.to_string(), None, None));
+    }
+    assert!(consumers.index.is_some());
+    (1..=FEW as u32 + 1).for_each(|number| consumers.cancel(ConsumerId(number)));
+    assert!(consumers.index.is_none());
+}
+
 fn issued(count: u64) -> Deliveries {
     let mut deliveries = Deliveries::default();
     for number in 1..=count {
