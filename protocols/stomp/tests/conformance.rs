@@ -978,7 +978,10 @@ mod mistakes {
                 &["selector does not go with"],
             ),
             ("UNSUBSCRIBE\nreceipt:r\nid:1\ndurable:maybe\n\n\0", &["durable", "\"maybe\""]),
-            ("UNSUBSCRIBE\nreceipt:r\nid:1\ndurable:true\n\n\0", &["no destination header"]),
+            (
+                "UNSUBSCRIBE\nreceipt:r\nid:1\ndurable:true\n\n\0",
+                &["no destination header", "known by destination and id"],
+            ),
             (
                 "UNSUBSCRIBE\nreceipt:r\nid:1\ndurable:true\ndestination:/queue/a\n\n\0",
                 &["no durable subscription to \"/queue/a\""],

@@ -260,6 +260,54 @@ fn a_durable_subscription_is_unsubscribed_by_its_name_alone() {
     assert!(world.last_asked().contains("Forget"), "{}", world.last_asked());
 }
 
+/// As ActiveMQ's clients do (ActiveMQ-CPP, which speaks 1.0; its `id` is the client's).
+#[test]
+fn a_subscription_name_ends_a_durable_subscription_whatever_its_destination() {
+    for version in Version::ALL {
+        for id in ["", "id:c\n"] {
+            let mut world = World::new();
+            let client = world.connect_with(version, "client-id:c\n");
+            let unsubscribe = format!("UNSUBSCRIBE\n{id}ack:auto\nactivemq.subscriptionName:s");
+            world.frame(client, "SUBSCRIBE\nid:7\ndestination:/topic/t\nactivemq.subscriptionName:s");
+            world.frame(client, &unsubscribe);
+            let asked = world.last_asked();
+            assert!(asked.contains("Cancel { consumer: ConsumerId(1), forgets: true }"), "{asked}");
+            world.send(client, &format!("{unsubscribe}\n\n\0"));
+            let asked = world.last_asked();
+            assert!(asked.contains("Forget { filter: \"\", durable: \"stomp/-/c/s\" }"), "{asked}");
+            assert_eq!(world.closed(client), None, "{version}: {:?}", world.take(client));
+        }
+    }
+}
+
+/// A group that stays has no durable name: its own is enough.
+#[test]
+fn a_group_that_stays_is_ended_by_its_name() {
+    let mut world = World::new();
+    let client = world.connect(Version::V12);
+    world.send(client, "UNSUBSCRIBE\nid:9\ndestination:/topic/t\nx-queue-name:g\ndurable:true\n\n\0");
+    let asked = world.last_asked();
+    assert!(asked.contains("Forget { filter: \"$share/g/t\", durable: \"\" }"), "{asked}");
+}
+
+#[test]
+fn a_connection_consumes_once_from_each_durable_subscription() {
+    let mut world = World::new();
+    let client = world.connect_with(Version::V12, "client-id:c\n");
+    world.frame(client, "SUBSCRIBE\nid:1\ndestination:/topic/t\nactivemq.subscriptionName:s");
+    world.frame(client, "UNSUBSCRIBE\nid:1");
+    world.frame(client, "SUBSCRIBE\nid:2\ndestination:/topic/t\nactivemq.subscriptionName:s");
+    assert_eq!(world.closed(client), None);
+    world.send(client, "SUBSCRIBE\nid:3\ndestination:/topic/t\nactivemq.subscriptionName:s\nreceipt:r\n\n\0");
+    let asked = world.last_asked();
+    assert!(asked.contains("ConsumerId(2)"), "the engine is not asked: {asked}");
+    assert_eq!(world.closed(client), Some(Kind::ProtocolError));
+    let error = world.error(client);
+    assert!(
+        error.text().contains("subscription \"2\" consumes from that") && error.header("receipt-id") == "r"
+    );
+}
+
 #[test]
 fn to_unsubscribe_without_ending_a_durable_subscription_keeps_it() {
     let mut world = World::new();

@@ -44,6 +44,9 @@ impl<'a> Turn<'_, 'a> {
         let window = self.window()?;
         let options = self.queue_options()?;
         let durable = self.durable(&destination, &filter, &name, &options)?;
+        if let Some(durable) = &durable {
+            self.check_one_consumer(durable)?;
+        }
         let browses = self.flag("browser")?.unwrap_or(false);
         let no_local = self.flag("no-local")?.or(self.flag("activemq.noLocal")?).unwrap_or(false);
         let exclusive = self.flag("exclusive")?.or(self.flag("activemq.exclusive")?).unwrap_or(false);
@@ -129,11 +132,30 @@ impl<'a> Turn<'_, 'a> {
         self.version == Version::V10 && name.is_given
     }
 
-    /// Ends a durable subscription for which no consumer of this connection was named.
+    /// Ends a durable subscription, or a group that stays without members, for which no consumer of this connection was
+    /// named. `activemq.subscriptionName` is enough, as ActiveMQ's clients write it: whatever it is subscribed to.
     fn end_durable(&mut self, id: Cow<'a, str>, engine: &mut impl FnMut(Input<'_>)) -> Result<(), Refusal> {
-        let destination = self.destination()?;
-        let filter = self.grammar.to_core(&destination, Purpose::Subscribe);
-        let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
+        if let Some(group) = self.header("x-queue-name") {
+            let filter = self.grammar.to_share(&self.destination()?, &group);
+            let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?;
+            let receipt = self.receipt()?;
+            engine(Input::Request(self.conn, Request::Forget { filter: &filter, durable: "" }, receipt));
+            return Ok(());
+        }
+        let given = self.header("destination").filter(|destination| !destination.is_empty());
+        let (destination, filter) = match given {
+            None if self.header(SUBSCRIPTION_NAME).is_some() => (Cow::Borrowed(""), Cow::Borrowed("")),
+            None => {
+                let mend =
+                    "a durable subscription without activemq.subscriptionName is known by destination and id";
+                self.required("destination", mend).map(|destination| (destination, Cow::Borrowed("")))?
+            }
+            Some(destination) => {
+                let filter = self.grammar.to_core(&destination, Purpose::Subscribe);
+                let filter = filter.map_err(|error| error.refusal(Purpose::Subscribe))?.into_owned();
+                (destination, Cow::Owned(filter))
+            }
+        };
         let name = Name { text: id, is_given: true };
         let Some(durable) = self.durable(&destination, &filter, &name, &QueueOptions::default())? else {
             let destination = Excerpt::of(destination.as_bytes());
@@ -232,6 +254,19 @@ impl<'a> Turn<'_, 'a> {
         }
         let name = Excerpt::of(name.as_bytes());
         let detail = format!("subscription {name} is there already; unsubscribe it first, or use another id");
+        Err(Refusal::new(Kind::ProtocolError, detail))
+    }
+
+    /// A durable subscription has one consumer of a connection at most, so that its name tells which is meant.
+    fn check_one_consumer(&mut self, durable: &str) -> Result<(), Refusal> {
+        let consumers = &mut self.conversation.consumers;
+        let other = consumers.find(By::Durable, durable).one().and_then(|other| consumers.get(other));
+        let Some(other) = other else { return Ok(()) };
+        let detail = format!(
+            "subscription {} consumes from that durable subscription already; unsubscribe it first, or give this one \
+             another name (activemq.subscriptionName, or id with durable:true)",
+            Excerpt::of(other.name.as_bytes())
+        );
         Err(Refusal::new(Kind::ProtocolError, detail))
     }
 
