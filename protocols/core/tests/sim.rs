@@ -7,6 +7,12 @@
 //! Checked at every packet: acknowledgements and their order, windows and packet ids, DUP, what must be stored first;
 //! after a restart: sessions, subscriptions and groups; and at rest: nothing acknowledged is lost, exactly once, order,
 //! counted drops, idle engines, all credits on the books, nothing on the disk for anybody who is not waited for.
+//! The runs of queues have STOMP connections beside the clients: queues of every kind, durable subscriptions, shares,
+//! transactions, browsing. A book knows each message in each of them: who holds it, how often it was delivered, what was
+//! promised. Checked there: who has it has it alone, and what is accepted with a receipt never comes again; what a receipt
+//! has promised is on the disk after a crash, and consumed, dead, or excused by a counted reason in the end; a transaction
+//! is there as a whole, and seen by nobody before; priorities, order, counts of deliveries, dead letters; receipts in
+//! order; in the end no loan, no queue, nobody who is not read.
 //! `NOCTULE_SIM_SEED=n` runs one seed, `NOCTULE_SIM_SEEDS=n` the first n of each test.
 //!
 //! It was seen to fail when the engine was broken in each of these ways: acknowledge before the store; PUBCOMP before the
@@ -23,8 +29,24 @@
 //! without its records; what a group had lent before a restart not settled, without its identifiers, or under its
 //! member's number; a group's number lost; record numbers given again; No Local lost; exchanges never completed, resumed
 //! without DUP or in the store's order; a queue recovered backwards; retained messages not restored.
+//!
+//! And in these, which the runs of queues show. Receipts: of an ACK, a SEND, a durable subscription before it is stored;
+//! out of their turn. Transactions: not stored, in part, without their acknowledgements; seen or settled before; not read
+//! on meanwhile; what a failed one was to settle not given back. Consumers: messages before the SUBSCRIBE's receipt, after
+//! the UNSUBSCRIBE, also from other workers; what was cancelled sent on, or taken from the client; one that goes losing
+//! what it was not sent, or losing what it has to the next one while it is there; exclusive ones let in by twos; selectors
+//! not asked; loans of those that acknowledge nothing never ended. Queues: deliveries not counted, or lost by a restart, or
+//! not told to the store; a limit of deliveries one too high; priorities upside down; what comes back at the end; a length
+//! not minded; a restart backwards; duplicates taken; what was consumed, or the queue's end, not told to the store; an
+//! end told that has not come; still in the tree. Dead letters: not stored; stored beside the old message; with a wrong
+//! count; rejected messages given back. Drops not counted: overflow, duplicates, the queue's end, what is rejected after
+//! it. Browsing without the first message; one heart-beat only; senders not read again when a queue has room.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check ends the run")]
 
+#[path = "sim/audit.rs"]
+mod audit;
+#[path = "sim/book.rs"]
+mod book;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/crash.rs"]
@@ -33,14 +55,26 @@ mod crash;
 mod disk;
 #[path = "sim/ledger.rs"]
 mod ledger;
+#[path = "sim/mouth.rs"]
+mod mouth;
 #[path = "sim/outbox.rs"]
 mod outbox;
+#[path = "sim/queues.rs"]
+mod queues;
 #[path = "sim/rng.rs"]
 mod rng;
 #[path = "sim/shell.rs"]
 mod shell;
+#[path = "sim/spoken.rs"]
+mod spoken;
 #[path = "sim/store.rs"]
 mod store;
+#[path = "sim/talk.rs"]
+mod talk;
+#[path = "sim/talker.rs"]
+mod talker;
+#[path = "sim/taps.rs"]
+mod taps;
 #[path = "sim/verdict.rs"]
 mod verdict;
 #[path = "sim/world.rs"]
@@ -84,6 +118,7 @@ fn plan(seed: u64, workers: u16) -> Plan {
         expiry: rng.chance(20),
         drifters: rng.below(4),
         keepers: 3 + rng.below(4),
+        talkers: 0,
         steps: 1_500,
     }
 }
@@ -163,7 +198,7 @@ fn who_is_clean(world: &World, client: usize) -> bool {
     !who.v5 && who.expiry_s == 0
 }
 
-fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
+fn run(seed: u64, workers: u16) -> World {
     let plan = plan(seed, workers);
     let clients = clients(&plan);
     let steps = plan.steps;
@@ -216,7 +251,7 @@ fn run(seed: u64, workers: u16) -> (u64, u64, u64) {
         world.crash();
         verdict::check(&world);
     }
-    (world.steps, world.ledger.deliveries, world.ledger.redeliveries)
+    world
 }
 
 /// Goes on without new decisions until nothing is on its way.
@@ -233,6 +268,9 @@ fn rest(world: &mut World, max_steps: u64) {
                 world.open(client, clean);
             }
         }
+        if !world.talkers.is_empty() {
+            world.accept_all(world.drainer());
+        }
         if world.is_quiet() {
             return;
         }
@@ -242,17 +280,19 @@ fn rest(world: &mut World, max_steps: u64) {
     }
 }
 
-fn seeds(workers: u16) {
+fn seeds(workers: u16, most: u64, run: impl Fn(u64, u16) -> World) {
     let only = std::env::var("NOCTULE_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
+    let count = std::env::var("NOCTULE_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(most);
     let range = only.map_or(0..count, |seed| seed..seed + 1);
     let (mut steps, mut deliveries, mut again) = (0, 0, 0);
+    let mut seen = book::Seen::default();
     for seed in range {
         match catch_unwind(AssertUnwindSafe(|| run(seed, workers))) {
             Ok(done) => {
-                steps += done.0;
-                deliveries += done.1;
-                again += done.2;
+                steps += done.steps;
+                deliveries += done.ledger.deliveries;
+                again += done.ledger.redeliveries;
+                seen.add(&done.book.seen);
             }
             Err(_) => panic!("{workers} workers, seed {seed}: run it alone with NOCTULE_SIM_SEED={seed}"),
         }
@@ -260,25 +300,48 @@ fn seeds(workers: u16) {
     #[allow(clippy::print_stdout, reason = "shown with --nocapture")]
     {
         println!("{workers} workers: {steps} steps, {deliveries} deliveries, {again} of them again");
+        if seen.receipts > 0 {
+            println!("{seen:?}");
+        }
     }
 }
 
 #[test]
 fn one_engine() {
-    seeds(1);
+    seeds(1, 200, run);
 }
 
 #[test]
 fn two_engines() {
-    seeds(2);
+    seeds(2, 200, run);
 }
 
 #[test]
 fn three_engines() {
-    seeds(3);
+    seeds(3, 200, run);
 }
 
 #[test]
 fn four_engines() {
-    seeds(4);
+    seeds(4, 200, run);
+}
+
+#[test]
+fn queues_of_one_engine() {
+    seeds(1, 100, queues::run);
+}
+
+#[test]
+fn queues_of_two_engines() {
+    seeds(2, 100, queues::run);
+}
+
+#[test]
+fn queues_of_three_engines() {
+    seeds(3, 100, queues::run);
+}
+
+#[test]
+fn queues_of_four_engines() {
+    seeds(4, 100, queues::run);
 }

@@ -21,7 +21,16 @@ pub(crate) enum Up {
 #[derive(Clone, Debug)]
 pub(crate) enum Down {
     Reply(Reply),
-    Publish { pid: Option<NonZeroU16>, msg: u32, qos: Qos, dup: bool, retain: bool, ids: Vec<u32> },
+    Publish {
+        pid: Option<NonZeroU16>,
+        msg: u32,
+        qos: Qos,
+        dup: bool,
+        retain: bool,
+        ids: Vec<u32>,
+        /// The queue that it came from, and how often it says that it was delivered before.
+        queue: Option<(String, u32)>,
+    },
     Release(NonZeroU16),
     Closed,
 }
@@ -215,7 +224,7 @@ impl Client {
                 self.acknowledged(kind, packet_id, reason, fates)
             }
             Down::Reply(_) => Ok(Vec::new()),
-            Down::Publish { pid, msg, qos, retain, ids, dup } => {
+            Down::Publish { pid, msg, qos, retain, ids, dup, queue } => {
                 if dup && pid.is_none() {
                     return Err("DUP at QoS 0 [MQTT-3.3.1-2]".to_owned());
                 }
@@ -224,7 +233,7 @@ impl Client {
                 if self.v5 == ids.is_empty() && !unsubscribed {
                     return Err(format!("subscription identifiers {ids:?}"));
                 }
-                self.receive(pid, msg, qos, retain, refuses)?;
+                self.receive(pid, msg, qos, retain, refuses, queue.is_some())?;
                 Ok(Vec::new())
             }
             Down::Release(pid) => {
@@ -287,6 +296,7 @@ impl Client {
         qos: Qos,
         retain: bool,
         refuses: bool,
+        of_queue: bool,
     ) -> Result<(), String> {
         let mut fresh = true;
         if let Some(pid) = pid {
@@ -305,7 +315,8 @@ impl Client {
             }
             self.acks.push_back(Up::Ack { kind, pid, failed });
         }
-        if fresh {
+        // What queues deliver is in the book.
+        if fresh && !of_queue {
             self.taken.push(Taken { msg, retain });
         }
         Ok(())

@@ -10,6 +10,7 @@ use noctule_core::store::RecoveredSubscription;
 use noctule_core::topic::{Subscribed, TopicLimits, TopicName};
 
 use crate::client::{Client, Down, Sub};
+use crate::ledger::Record;
 use crate::world::{Conn, Worker, World, start};
 
 /// Topics that tell one set of subscriptions from another.
@@ -26,10 +27,16 @@ impl World {
         for worker in std::mem::take(&mut self.workers) {
             self.dropped_before += worker.engine.stats().dropped.iter().sum::<u64>();
             worker.conns.into_iter().for_each(|conn| self.kill(conn));
+            for talk in worker.talks {
+                self.talkers[talk.talker].conn.take_if(|(_, id)| *id == talk.id);
+            }
         }
         self.links.clear();
         for answer in self.store.crash() {
             self.ledger.answered(&answer);
+            if let Record::Commit(number) = answer.record {
+                self.ledger.committed(&self.book.commits[number].sends, answer.failed);
+            }
         }
         let down_ms = self.rng.pick(&[1, 300, 2_500, 9_000]);
         let before_ms = self.now.mono_ms + self.store.offset_ms;
@@ -37,13 +44,19 @@ impl World {
         self.now.mono_ms = 1 + self.rng.below(3_000) as u64;
         let recovered = self.store.restart(before_ms + down_ms, self.now.mono_ms);
         self.ledger.crashed(&self.clients, &self.store.disk);
+        if !self.talkers.is_empty() {
+            self.book.crashed(&self.store.disk, &self.store.committed);
+        }
 
         let (workers, seed) = (1 + self.rng.below(4) as u16, self.rng.below(1_000_000) as u64);
         let (shared, workers) = start(&self.plan, seed, workers, self.now);
         let mut engines: Vec<_> = workers.into_iter().map(|worker| worker.engine).collect();
         let effects = recover(&mut engines, recovered, self.now);
         self.shared = shared;
-        self.workers = engines.into_iter().map(|engine| Worker { engine, conns: Vec::new() }).collect();
+        self.workers = engines
+            .into_iter()
+            .map(|engine| Worker { engine, conns: Vec::new(), talks: Vec::new() })
+            .collect();
         self.check_subscriptions();
         for (worker, fx) in effects.into_iter().enumerate() {
             assert!(fx.dirty.is_empty());

@@ -437,6 +437,19 @@ impl Disk {
         self.groups.iter().map(|(&number, (group, filter, _))| (number, &**group, &**filter))
     }
 
+    /// The messages that are kept for a group, and how often each was delivered as far as the store was told.
+    pub(crate) fn kept_for(&self, group: &str, filter: &str) -> BTreeMap<u32, u32> {
+        let mut known = self.groups.iter().filter(|(_, (name, of, _))| **name == *group && **of == *filter);
+        let Some((&session, _)) = known.next() else { return BTreeMap::new() };
+        let its = |(record, kept): (&u64, &Kept)| {
+            kept.left.iter().any(|recipient| recipient.session.0 == session).then(|| {
+                let deliveries = self.deliveries.get(&(session, *record)).copied().unwrap_or(0);
+                (number(kept.body.message.payload()), deliveries)
+            })
+        };
+        self.messages.iter().filter_map(its).collect()
+    }
+
     /// Whether the will that carries `msg` is kept.
     pub(crate) fn has_will(&self, msg: u32) -> bool {
         self.wills.values().any(|will| number(will.message.payload()) == msg)

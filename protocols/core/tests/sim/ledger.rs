@@ -37,15 +37,31 @@ pub(crate) struct Message {
     pub(crate) ended: Option<bool>,
     /// For wills: published, and kept again by a crash before the store had heard of it.
     pub(crate) twice: bool,
+    /// Whether it has an expiry of its own.
+    pub(crate) expires: bool,
 }
 
 /// What a submission to a store was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    Publish { msg: u32, held: bool },
-    Sent { session: u64, pid: u16 },
-    Received { session: u64, pid: u16 },
-    Released { session: u64, pid: u16 },
+    Publish {
+        msg: u32,
+        held: bool,
+    },
+    Sent {
+        session: u64,
+        pid: u16,
+    },
+    Received {
+        session: u64,
+        pid: u16,
+    },
+    Released {
+        session: u64,
+        pid: u16,
+    },
+    /// A transaction of STOMP.
+    Commit(usize),
     Other,
 }
 
@@ -60,6 +76,8 @@ struct Use {
     released: bool,
     /// The exchange has to be stored step by step.
     stored: bool,
+    /// It is a queue's message: nobody's once the connection is lost.
+    queue: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +91,8 @@ pub(crate) struct Ledger {
     in_use: BTreeMap<String, BTreeMap<u16, Use>>,
     pub(crate) deliveries: u64,
     pub(crate) redeliveries: u64,
+    /// The transaction that an engine is about to submit.
+    pub(crate) committing: Option<usize>,
 }
 
 impl Ledger {
@@ -97,6 +117,7 @@ impl Ledger {
             delayed: false,
             ended: None,
             twice: false,
+            expires: false,
         });
         self.messages.len() as u32 - 1
     }
@@ -114,6 +135,15 @@ impl Ledger {
         if *known != Fate::Accepted {
             *known = fate;
         }
+    }
+
+    pub(crate) fn expires(&mut self, msg: u32, expires: bool) {
+        self.messages[msg as usize].expires = expires;
+    }
+
+    /// Whether nothing of it waits for the store, or has failed to be stored.
+    pub(crate) fn is_safe(&self, msg: u32) -> bool {
+        !self.submitted.contains(&msg) || self.stored.contains(&msg)
     }
 
     pub(crate) fn will_delayed(&mut self, msg: u32, delayed: bool) {
@@ -136,6 +166,10 @@ impl Ledger {
         match op {
             StoreOp::Publish { message, inbound, .. } => {
                 let msg = number(message.payload());
+                if message.topic().as_str() != self.message(msg).topic {
+                    // A dead letter.
+                    return Record::Other;
+                }
                 if ticket == Ticket::NONE {
                     // Nobody waits for it, so nobody is told of a failure either.
                     self.stored.insert(msg);
@@ -165,6 +199,10 @@ impl Ledger {
                 }
                 Record::Other
             }
+            StoreOp::Transaction(_) if ticket != Ticket::NONE => {
+                // The store is asked for one right after its client has asked.
+                Record::Commit(self.committing.take().unwrap())
+            }
             StoreOp::SessionKept { session, client_id, .. } => {
                 self.numbers.insert(client_id.to_string(), session.0);
                 Record::Other
@@ -192,7 +230,14 @@ impl Ledger {
             Record::Received { session, pid } => {
                 self.outbound.insert((session, pid), true);
             }
-            Record::Released { .. } | Record::Other => {}
+            Record::Released { .. } | Record::Commit(_) | Record::Other => {}
+        }
+    }
+
+    /// The store has answered for a transaction.
+    pub(crate) fn committed(&mut self, sends: &[u32], failed: bool) {
+        if !failed {
+            self.stored.extend(sends);
         }
     }
 
@@ -208,7 +253,7 @@ impl Ledger {
             let own = disk.outbound.range((session, 0)..=(session, u16::MAX));
             let uses = own.map(|(&(_, pid), out)| {
                 let msg = out.msg.or_else(|| known?.get(&pid).map(|known| known.msg)).unwrap_or(u32::MAX);
-                (pid, Use { msg, conn: NO_CONN, released: out.received, stored: true })
+                (pid, Use { msg, conn: NO_CONN, released: out.received, stored: true, queue: false })
             });
             self.in_use.insert(client.id.clone(), uses.collect());
         }
@@ -240,7 +285,7 @@ impl Ledger {
             {
                 let msg = conn.publishes[&packet_id.get()];
                 assert!(
-                    !self.submitted.contains(&msg) || self.stored.contains(&msg),
+                    self.is_safe(msg),
                     "message {msg} is acknowledged before it is stored [MQTT-4.3.2-4, 4.3.3-8]"
                 );
             }
@@ -294,8 +339,8 @@ impl Ledger {
         window: u16,
         store: &Store,
     ) {
-        let (pid, msg, qos, dup) = match packet {
-            Down::Publish { pid, msg, qos, dup, .. } => (*pid, *msg, *qos, *dup),
+        let (pid, msg, qos, dup, queue) = match packet {
+            Down::Publish { pid, msg, qos, dup, queue, .. } => (*pid, *msg, *qos, *dup, queue.is_some()),
             Down::Release(pid) => return self.released(client, *pid),
             _ => return,
         };
@@ -311,10 +356,13 @@ impl Ledger {
         let stored = qos == Qos::ExactlyOnce && client.expiry_s > 0;
         let session = self.session(client);
         let ids = self.in_use.entry(client.id.clone()).or_default();
+        if ids.get(&pid.get()).is_some_and(|known| known.queue && known.conn != conn) {
+            ids.remove(&pid.get());
+        }
         match ids.get_mut(&pid.get()) {
             None => {
                 assert!(!dup, "DUP on the first PUBLISH {pid} to {}", client.id);
-                ids.insert(pid.get(), Use { msg, conn, released: false, stored });
+                ids.insert(pid.get(), Use { msg, conn, released: false, stored, queue });
             }
             Some(known) => {
                 assert_eq!(known.msg, msg, "packet id {pid} to {} is in use", client.id);

@@ -31,6 +31,7 @@ impl Outlet for Outbox {
         if self.too_large != 0 && msg.is_multiple_of(self.too_large) {
             return Sent::TooLarge;
         }
+        let topic = delivery.message.topic();
         let down = Down::Publish {
             pid: delivery.packet_id,
             msg,
@@ -38,6 +39,7 @@ impl Outlet for Outbox {
             dup: delivery.dup,
             retain: delivery.retain,
             ids: delivery.subscription_ids.iter().map(|id| id.get()).collect(),
+            queue: topic.is_queue().then(|| (topic.as_str().to_owned(), delivery.deliveries)),
         };
         self.packets.push(down);
         Sent::Written(10)

@@ -3,28 +3,39 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
+use noctule_core::consumer::Verdict;
+use noctule_core::delivery::AckKind;
 use noctule_core::effects::{Connect, Effects, FilterRequest, Input, RetainHandling, WillRequest};
 use noctule_core::engine::Pulled;
 use noctule_core::id::{ConnId, Qos};
 use noctule_core::message::{Fields, Publish};
 use noctule_core::topic::TopicName;
 
+use crate::book::{Asked, Handed, MQTT};
 use crate::client::{Down, Fate, Up};
 use crate::crash::SUBSCRIPTION_ID;
 use crate::outbox::{Outbox, number};
-use crate::world::{Conn, World};
+use crate::talker::queue;
+use crate::world::{Conn, Worker, World};
 
 impl World {
+    /// A slot that is free, for the next generation of connections.
+    pub(crate) fn new_conn_id(&mut self, worker: usize) -> ConnId {
+        self.generation += 1;
+        let Worker { conns, talks, .. } = &self.workers[worker];
+        let taken = |slot| {
+            conns.iter().any(|conn| conn.id.slot == slot) || talks.iter().any(|talk| talk.id.slot == slot)
+        };
+        let slot = (0..).find(|&slot| !taken(slot)).unwrap();
+        ConnId { slot, generation: self.generation }
+    }
+
     pub(crate) fn open(&mut self, client: usize, clean_start: bool) {
         let who = &self.clients[client];
         assert!(who.conn.is_none());
         let worker = self.shared.home_of_client(&who.id).index();
-        self.generation += 1;
-        let mut slot = 0;
-        while self.workers[worker].conns.iter().any(|conn| conn.id.slot == slot) {
-            slot += 1;
-        }
-        let id = ConnId { slot, generation: self.generation };
+        let id = self.new_conn_id(worker);
+        let who = &self.clients[client];
         let will = (!who.keeper && self.rng.chance(60))
             .then(|| self.ledger.new_message(client, format!("w/{}", who.id), Qos::ExactlyOnce, false, true));
         self.workers[worker].conns.push(Conn {
@@ -100,6 +111,10 @@ impl World {
         }
         let qos = self.rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
         let (topic, retain) = match self.rng.below(10) {
+            0..6 if !self.talkers.is_empty() => {
+                let is_topic = self.rng.chance(25);
+                (if is_topic { "t/0".to_owned() } else { queue(&mut self.rng) }, false)
+            }
             0..4 => (format!("a/{}", self.rng.below(3)), false),
             4..8 => (format!("s/{}", self.rng.below(2)), false),
             8 => (self.rng.pick(&["a/i", "a/n", "s/i", "s/n"]).to_owned(), false),
@@ -171,6 +186,7 @@ impl World {
                 self.ledger.taken_in(msg, dup);
                 let sent = self.ledger.message(msg);
                 let (topic, qos, retain) = (sent.topic.clone(), sent.qos, sent.retain);
+                self.hand_in_of_mqtt(client, msg, qos, &topic);
                 let expiry_s = (self.plan.expiry && msg.is_multiple_of(3)).then_some(2);
                 let payload = msg.to_be_bytes();
                 let publish = Publish {
@@ -186,6 +202,11 @@ impl World {
                 self.run(worker, Input::Publish(id, publish));
             }
             Up::Ack { kind, pid, failed } => {
+                if kind == AckKind::PubAck
+                    && let Some(place) = self.book.give_up((id.generation, 0, pid.get()))
+                {
+                    self.book.settle(place, if failed { Verdict::Reject } else { Verdict::Accept });
+                }
                 if self.ledger.acknowledged(&self.clients[client], kind, pid, failed) {
                     self.workers[worker].conns[at].recs.push_back(pid);
                 }
@@ -221,6 +242,7 @@ impl World {
             Up::Ping => self.run(worker, Input::Ping(id)),
             Up::Disconnect { with_will } => {
                 conn.said_goodbye = !with_will;
+                self.book.conn_ended(id.generation);
                 conn.server_open = false;
                 conn.down.push_back(Down::Closed);
                 self.run(worker, Input::Disconnect { conn: id, with_will, expiry_s: None });
@@ -229,8 +251,24 @@ impl World {
         true
     }
 
+    fn hand_in_of_mqtt(&mut self, client: usize, msg: u32, qos: Qos, topic: &str) {
+        let asked = Asked {
+            sender: (MQTT + client as u32, qos.level()),
+            topic: topic.to_owned(),
+            stores: qos > Qos::AtMostOnce,
+            priority: 4,
+            expires: self.plan.expiry && msg.is_multiple_of(3),
+            stillborn: false,
+            delayed: false,
+            dedup: None,
+            commit: None,
+        };
+        self.book.handed_in(msg, asked);
+    }
+
     pub(crate) fn close(&mut self, worker: usize, at: usize) -> bool {
         let conn = self.workers[worker].conns.remove(at);
+        self.book.conn_ended(conn.id.generation);
         if let Some(will) = conn.will {
             self.ledger.connection_ended(will, conn.said_goodbye);
         }
@@ -247,7 +285,7 @@ impl World {
             return false;
         }
         let (id, client) = (conn.id, conn.client);
-        let too_large = if self.clients[client].keeper { 0 } else { 11 };
+        let too_large = if self.clients[client].keeper || !self.talkers.is_empty() { 0 } else { 11 };
         let mut outbox = Outbox { room: 1 + self.rng.below(6), packets: Vec::new(), too_large };
         let mut fx = Effects::default();
         let pulled = self.workers[worker].engine.pull(self.now, id, &mut outbox, &mut fx);
@@ -258,6 +296,15 @@ impl World {
             let who = &self.clients[client];
             let window = who.receive_maximum.min(self.plan.limits.max_inflight);
             self.ledger.written(who, id, &packet, window, &self.store);
+            if let Down::Publish { pid, msg, queue, .. } = &packet {
+                self.book.visible(*msg);
+                let tap =
+                    queue.as_ref().and_then(|(filter, count)| Some((self.book.tap_of("", filter)?, *count)));
+                if let Some((tap, deliveries)) = tap {
+                    let handed = Handed { msg: *msg, deliveries, death: None };
+                    self.book.written(tap, (id.generation, 0), pid.map(NonZeroU16::get), &handed);
+                }
+            }
             let conn = self.conn(worker, id).unwrap();
             if conn.client_open && conn.server_open {
                 conn.down.push_back(packet);

@@ -21,7 +21,9 @@ fn matches(sub: &Sub, topic: &str) -> bool {
 
 /// QoS that the client is to get it at by its own subscriptions, if it is to get it.
 fn due(client: &Client, own: bool, message: &Message) -> Option<Qos> {
-    let plain = client.subs.iter().filter(|sub| sub.group.is_none() && !(own && sub.no_local));
+    // What comes of a queue is in the book.
+    let plain = client.subs.iter().filter(|sub| !sub.filter.starts_with("$queue/"));
+    let plain = plain.filter(|sub| sub.group.is_none() && !(own && sub.no_local));
     let granted = plain.filter(|sub| matches(sub, &message.topic)).map(|sub| sub.qos).max()?;
     Some(granted.min(message.qos))
 }
@@ -112,7 +114,7 @@ fn may_lose(world: &World, msg: u32, message: &Message) -> bool {
     let limits = &world.plan.limits;
     // With Refuse what was accepted stays; nobody can be told that a will was not.
     let bounded = limits.max_queued_messages < 1_000 && (limits.overflow != Overflow::Refuse || message.will);
-    bounded || world.plan.expiry && msg.is_multiple_of(3)
+    bounded || message.expires || world.plan.expiry && msg.is_multiple_of(3)
 }
 
 /// Per publisher, topic and QoS, in the order of publication [MQTT-4.6.0-6].
@@ -235,6 +237,8 @@ fn disk(world: &World) {
         assert_eq!(rows, asked(client), "subscriptions of {}", client.id);
         let shared = client.subs.iter().filter(|sub| sub.qos > Qos::AtMostOnce);
         groups.extend(shared.filter_map(|sub| Some((sub.group?, sub.filter.as_str()))));
+        let queues = client.subs.iter().filter(|sub| sub.filter.starts_with("$queue/"));
+        groups.extend(queues.map(|sub| ("", sub.filter.as_str())));
     }
     let kept: Vec<_> = disk.groups().map(|(_, group, filter)| (group, filter)).collect();
     assert_eq!(kept, Vec::from_iter(groups), "groups");
@@ -251,4 +255,9 @@ fn idle(world: &World) {
         owed += stats.mail_in;
     }
     assert_eq!(out, owed, "credits are lost or invented");
+    let paused = world.workers.iter().flat_map(|worker| &worker.conns).find(|conn| conn.paused);
+    assert!(paused.is_none(), "it is not read any more: {paused:?}");
+    let sessions: u64 = world.engines().map(|engine| engine.stats().sessions).sum();
+    let keepers = world.clients.iter().filter(|client| client.keeper).count();
+    assert_eq!(sessions as usize, keepers, "sessions");
 }

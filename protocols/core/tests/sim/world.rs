@@ -15,10 +15,14 @@ use noctule_core::shared::Shared;
 use noctule_core::store::StoreEvent;
 use noctule_core::topic::{TopicFilter, TopicLimits};
 
+use crate::book::{Book, State};
 use crate::client::{Client, Down, Up};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Record};
 use crate::rng::Rng;
 use crate::store::{Answer, Store};
+use crate::talk::{Draft, Talk};
+use crate::talker::Talker;
+use crate::taps::taps;
 
 /// What a run does and does not do.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Plan {
     /// Clients whose sessions come and go.
     pub(crate) drifters: usize,
     pub(crate) keepers: usize,
+    /// STOMP clients; with any, there are queues.
+    pub(crate) talkers: usize,
     pub(crate) steps: usize,
 }
 
@@ -66,6 +72,7 @@ pub(crate) struct Conn {
 pub(crate) struct Worker {
     pub(crate) engine: Engine,
     pub(crate) conns: Vec<Conn>,
+    pub(crate) talks: Vec<Talk>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +89,10 @@ pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
     pub(crate) links: BTreeMap<(usize, usize), Link>,
     pub(crate) clients: Vec<Client>,
+    pub(crate) talkers: Vec<Talker>,
+    pub(crate) book: Book,
+    /// What STOMP messages are like.
+    pub(crate) drafts: BTreeMap<u32, Draft>,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
     /// How often the process was killed.
@@ -110,6 +121,9 @@ impl World {
             workers,
             shared,
             links: BTreeMap::new(),
+            talkers: (0..plan.talkers).map(|_| Talker::default()).collect(),
+            book: Book::new(taps(&mut Rng::new(plan.seed ^ 0x7A95))),
+            drafts: BTreeMap::new(),
             clients,
             generation: 0,
             refusals: VecDeque::new(),
@@ -140,11 +154,20 @@ impl World {
         for effect in fx.list {
             match effect {
                 Effect::Reply(id, reply) => {
+                    if self.talk(worker, id).is_some() {
+                        self.said(worker, id, &reply);
+                        continue;
+                    }
                     let Some(at) = self.workers[worker].conns.iter().position(|conn| conn.id == id) else {
                         continue;
                     };
                     let conn = &self.workers[worker].conns[at];
                     let client = &self.clients[conn.client];
+                    if let Reply::Ack { kind: AckKind::PubAck | AckKind::PubRec, packet_id, reason } = &reply
+                        && (*reason as u8) < 0x80
+                    {
+                        self.book.promise(conn.publishes[&packet_id.get()]);
+                    }
                     self.ledger.reply(conn, client, &reply, &self.store);
                     let conn = &mut self.workers[worker].conns[at];
                     if let Reply::Ack { kind: AckKind::PubRel, packet_id, .. } = &reply {
@@ -156,6 +179,11 @@ impl World {
                 Effect::Close(id, refusal) => {
                     self.refusals.push_back(refusal.to_string());
                     self.refusals.truncate(12);
+                    if self.talk(worker, id).is_some() {
+                        self.talk_closed(worker, id, &refusal);
+                        continue;
+                    }
+                    self.book.conn_ended(id.generation);
                     if let Some(conn) = self.conn(worker, id) {
                         conn.server_open = false;
                         conn.down.push_back(Down::Closed);
@@ -179,11 +207,17 @@ impl World {
                 }
                 Effect::Load(request) => self.store.load(worker, request),
                 Effect::Pause(id) => {
+                    if let Some(talk) = self.talk(worker, id) {
+                        assert!(!talk.paused, "paused twice");
+                        talk.paused = true;
+                        continue;
+                    }
                     let conn = self.conn(worker, id).unwrap();
                     assert!(!conn.paused, "paused twice");
                     conn.paused = true;
                 }
                 Effect::Resume(id) => {
+                    self.talk_resumed(worker, id);
                     if let Some(conn) = self.conn(worker, id) {
                         assert!(conn.paused, "resumed without a pause");
                         conn.paused = false;
@@ -193,6 +227,10 @@ impl World {
             }
         }
         for id in fx.dirty {
+            if let Some(talk) = self.talk(worker, id) {
+                assert!(!talk.marked, "{id} marked twice");
+                talk.marked = true;
+            }
             if let Some(conn) = self.conn(worker, id) {
                 assert!(!conn.marked, "{id} marked twice");
                 conn.marked = true;
@@ -213,7 +251,11 @@ impl World {
         }
         let Some(answer) = self.store.take_answer(&mut self.rng) else { return self.load() };
         self.ledger.answered(&answer);
-        let Answer { worker, ticket, failed, .. } = answer;
+        let Answer { worker, ticket, failed, record } = answer;
+        if let Record::Commit(number) = record {
+            self.ledger.committed(&self.book.commits[number].sends, failed);
+            self.book.commit_ended(number, if failed { State::Failed } else { State::Done });
+        }
         let event = if failed { StoreEvent::Failed(ticket) } else { StoreEvent::Settled(ticket) };
         self.run(worker, Input::Store(event));
         true
@@ -250,7 +292,14 @@ impl World {
         } else {
             link.data.pop_front()
         };
-        self.run(to, Input::Peer(WorkerId(from as u16), message.unwrap()));
+        let message = message.unwrap();
+        if let PeerMsg::Leave(key, _) | PeerMsg::Presence { key, online: false, .. } = &message
+            && let Some(tap) = self.book.tap_of(&key.group, &key.filter)
+        {
+            // What its home lends it meanwhile comes back.
+            self.book.disturbed(tap);
+        }
+        self.run(to, Input::Peer(WorkerId(from as u16), message));
         true
     }
 
@@ -262,11 +311,15 @@ impl World {
                 self.run(worker, Input::Tick);
             }
         }
+        self.check_beats();
     }
 
     /// One step of anything but clients' own decisions; false if that had nothing to do.
     pub(crate) fn step(&mut self) -> bool {
         self.steps += 1;
+        if !self.talkers.is_empty() && self.rng.chance(50) {
+            return self.step_talk();
+        }
         let kind = self.rng.below(6);
         if kind == 0 {
             return self.mail();
@@ -296,6 +349,20 @@ impl World {
         }
     }
 
+    fn step_talk(&mut self) -> bool {
+        let worker = self.rng.below(self.workers.len());
+        let count = self.workers[worker].talks.len();
+        if count == 0 {
+            return false;
+        }
+        let at = self.rng.below(count);
+        match self.rng.below(3) {
+            0 => self.pull_talk(worker, at),
+            1 => self.read_talk(worker, at),
+            _ => self.hear(worker, at),
+        }
+    }
+
     /// Whether nothing is on its way anywhere.
     pub(crate) fn is_quiet(&self) -> bool {
         self.links.values().all(|link| link.control.is_empty() && link.data.is_empty())
@@ -307,6 +374,14 @@ impl World {
                     && conn.up.is_empty()
                     && conn.down.is_empty()
                     && !conn.marked
+            })
+            && self.workers.iter().flat_map(|worker| &worker.talks).all(|talk| {
+                talk.client_open
+                    && talk.server_open
+                    && talk.up.is_empty()
+                    && talk.down.is_empty()
+                    && !talk.marked
+                    && !talk.paused
             })
     }
 
@@ -325,6 +400,9 @@ impl World {
         }
         for (at, worker) in self.workers.iter().enumerate() {
             words.insert(format!("worker {at}: {:?}", worker.engine.stats()));
+            for talk in &worker.talks {
+                words.insert(format!("worker {at} {talk:?}"));
+            }
             for conn in &worker.conns {
                 words.insert(format!("worker {at} {conn:?}"));
             }
@@ -346,6 +424,7 @@ pub(crate) fn start(plan: &Plan, seed: u64, workers: u16, now: Now) -> (Arc<Shar
     let durability = DurabilityRules { default: Durability::Always, filters };
     let policy = Arc::new(Policy { epoch: 1, limits: plan.limits.clone(), durability });
     let engine = |id| Engine::new(WorkerId(id), Arc::clone(&shared), Arc::clone(&policy), now);
-    let workers = (0..workers).map(|id| Worker { engine: engine(id), conns: Vec::new() }).collect();
+    let workers =
+        (0..workers).map(|id| Worker { engine: engine(id), conns: Vec::new(), talks: Vec::new() }).collect();
     (shared, workers)
 }
