@@ -217,7 +217,7 @@ pub enum PeerMsg {
     Forget(Arc<GroupKey>, Ticket),
     /// Another consumer has taken over this one's durable subscription: its connection is to end.
     Evict(SessionId),
-    /// A queue that publishers had to wait for has room again.
+    /// To a group's home: there may be room for more of those who wait. From it: some of those here are let in.
     Uncongested(Arc<GroupKey>),
     /// A session leaves a group.
     Leave(Arc<GroupKey>, SessionId),

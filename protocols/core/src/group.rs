@@ -176,7 +176,9 @@ impl Group {
         self.backlog.len() + self.delayed.len()
     }
 
-    fn backlog_bytes(&self) -> usize {
+    /// Bytes that those are charged with.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
         self.backlog.bytes() + self.delayed.bytes()
     }
 

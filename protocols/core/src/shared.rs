@@ -4,30 +4,20 @@
 //! other ([`crate::effects::PeerMsg`]).
 
 mod kept;
+mod lines;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use crate::hash::{Map, Seed, Set};
+use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
 use crate::policy::Durability;
 use crate::retained::{Retained, RetainedLimits};
 use crate::store::SessionNumber;
-use crate::trie::{GroupKey, GroupRef, Tree};
+use crate::trie::Tree;
 
 pub(crate) use kept::{Kept, KeptGroups};
-
-/// How the backlog of a group that refuses what it has no room for stands to its limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Pressure {
-    /// It has room.
-    #[default]
-    None,
-    /// It is full: its publishers have to wait, or are refused.
-    Full,
-    /// Twice as much waits as may: nobody at all may add to it.
-    Double,
-}
+pub(crate) use lines::{Lines, Pressure, Room};
 
 /// One per broker.
 #[derive(Debug)]
@@ -46,8 +36,8 @@ pub struct Shared {
     store_behind: AtomicBool,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
-    congested_group_count: AtomicUsize,
-    congested_groups: Mutex<Map<Arc<GroupKey>, Pressure>>,
+    /// The groups that are full, and who waits for them.
+    pub(crate) lines: Lines,
     /// The groups that are kept without a member.
     pub(crate) kept_groups: KeptGroups,
 }
@@ -85,8 +75,7 @@ impl Shared {
             store_behind: AtomicBool::new(false),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
-            congested_group_count: AtomicUsize::new(0),
-            congested_groups: Mutex::new(Map::with_hasher(seed.derive(4))),
+            lines: Lines::new(seed.derive(4)),
             kept_groups: KeptGroups::new(seed.derive(5), workers.max(1)),
         }
     }
@@ -175,6 +164,12 @@ impl Shared {
         self.next_record.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Groups that are full, or that somebody waits for.
+    #[must_use]
+    pub fn full_groups(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Notes whether a session's queue stands over its limit, so that publishers can be refused before anything is
     /// accepted for it ([`crate::policy::Overflow::Refuse`]).
     pub(crate) fn set_congested(&self, session: SessionId, congested: bool) {
@@ -194,35 +189,6 @@ impl Shared {
         }
         let set = self.congested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sessions.any(|session| set.contains(&session))
-    }
-
-    /// Notes how a group's backlog stands to its limits; as [`Self::set_congested`].
-    pub(crate) fn set_pressure(&self, group: &Arc<GroupKey>, pressure: Pressure) {
-        let mut groups = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if pressure == Pressure::None {
-            groups.remove(group);
-        } else {
-            groups.insert(Arc::clone(group), pressure);
-        }
-        self.congested_group_count.store(groups.len(), Ordering::Release);
-    }
-
-    /// How a group's backlog stands to its limits.
-    pub(crate) fn pressure(&self, group: &GroupKey) -> Pressure {
-        if self.congested_group_count.load(Ordering::Acquire) == 0 {
-            return Pressure::None;
-        }
-        let groups = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        groups.get(group).copied().unwrap_or_default()
-    }
-
-    /// Whether any of these groups is full; as [`Self::any_congested`].
-    pub(crate) fn any_group_congested(&self, groups: &[GroupRef]) -> bool {
-        if groups.is_empty() || self.congested_group_count.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let known = self.congested_groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        groups.iter().any(|group| known.contains_key(&group.key))
     }
 }
 

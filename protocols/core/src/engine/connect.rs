@@ -245,7 +245,7 @@ impl Engine {
     /// Parts a session from its connection. `graceful`: the client said good-bye, so its will is discarded.
     pub(super) fn detach(&mut self, now: Now, conn: ConnId, graceful: bool, fx: &mut Effects) {
         let Some(slot) = self.session_slot(conn) else { return };
-        self.throttled.forget(conn);
+        self.forget_throttled(conn, fx);
         self.end_consumers(now, conn, fx);
         let mut graceful = graceful;
         if let Some(state) = self.conn(conn) {

@@ -125,6 +125,7 @@ impl Engine {
         if is_sparse(self.holds.len(), self.holds.capacity()) {
             self.holds.shrink_to(room_for(self.holds.len()));
         }
+        self.throttled.shrink();
     }
 
     fn keep_alive_due(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {

@@ -105,7 +105,7 @@ impl Engine {
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, topic));
         // Nobody is behind it who could be told to wait.
         let refuses = self.policy.limits.overflow == Overflow::Refuse && old.qos() > Qos::AtMostOnce;
-        if self.shared.any_group_congested(set.groups())
+        if self.shared.lines.any_full(set.groups())
             || refuses && self.shared.any_congested(set.targets().iter().map(|target| target.session))
         {
             return self.lose_letter(now, letter, fx);

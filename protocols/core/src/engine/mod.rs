@@ -313,6 +313,7 @@ impl Engine {
             // The broker's, and so one worker's alone: these numbers are summed up.
             queues: if self.id == WorkerId(0) { self.shared.kept_groups.len() as u64 } else { 0 },
             parked: self.parked.len() as u64,
+            throttled: self.throttled.len() as u64,
             awaited: self.waiting.len() as u64,
             mail_out: self.credit.iter().map(|&credit| i64::from(self.shared.peer_window()) - credit).sum(),
             mail_in: self.owed.iter().map(|&owed| i64::from(owed)).sum(),
@@ -390,8 +391,8 @@ impl Engine {
     }
 
     /// Does what the input has led to beyond itself: groups that may hand something out, messages that there is room
-    /// for again, wills that are due. All lead to more of the like, thousands in a row if every will ends another slow consumer, so they take their turn here
-    /// and are never worked off from within one another.
+    /// for again, wills that are due. All lead to more of the like, thousands in a row if every will ends another slow
+    /// consumer, so they take their turn here and are never worked off from within one another.
     fn work_off(&mut self, now: Now, fx: &mut Effects) {
         loop {
             while let Some(session) = self.evicted.pop() {
@@ -546,7 +547,7 @@ impl Engine {
                 fx.push(Effect::Peer(from, PeerMsg::Joined(ticket, forgotten)));
             }
             PeerMsg::Evict(session) => self.evict(now, session, fx),
-            PeerMsg::Uncongested(key) => self.uncongested(&key),
+            PeerMsg::Uncongested(key) => self.uncongested(&key, fx),
             PeerMsg::Leave(key, session) => self.leave_here(now, &key, session, fx),
             PeerMsg::Presence { key, session, online, durable } => {
                 self.presence_here(&key, session, online, durable, fx);

@@ -307,16 +307,14 @@ impl Engine {
             return;
         }
         if self.is_withheld(qos, origin)
-            || qos > Qos::AtMostOnce
-                && (self.subscriber_refuses(&set)
-                    || origin.answer == Answer::Never && self.shared.any_group_congested(set.groups()))
+            || qos > Qos::AtMostOnce && (self.subscriber_refuses(&set) || self.group_refuses(origin, &set))
         {
             return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
         }
         if let (Some(conn), true) = (origin.conn, qos > Qos::AtMostOnce && origin.answer != Answer::Never)
             && let Some(hurdle) = self.hurdle_for(conn, &set)
         {
-            return self.meet_hurdle(now, conn, source, origin, hurdle, fx);
+            return self.meet_hurdle(now, conn, source, origin, &hurdle, fx);
         }
         let slot = self.slot_of(origin.publisher);
         let stores = qos > Qos::AtMostOnce && origin.durability != Durability::Never;
@@ -391,6 +389,16 @@ impl Engine {
     pub(super) fn subscriber_refuses(&self, set: &MatchSet) -> bool {
         self.policy.limits.overflow == Overflow::Refuse
             && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+    }
+
+    /// Whether a full group keeps a message at QoS 1 or 2 from being accepted whose publisher is not to wait. Who could
+    /// send it again has to stand back behind those who wait, too.
+    fn group_refuses(&self, origin: Origin, set: &MatchSet) -> bool {
+        match (origin.conn, origin.answer) {
+            (None, _) => self.shared.lines.any_full(set.groups()),
+            (Some(_), Answer::Never) => self.shared.lines.any_shut(set.groups()),
+            (Some(_), Answer::Unasked | Answer::Receipt(_)) => false,
+        }
     }
 
     /// Retains the message or clears its topic's, then matches again: a subscriber that came in between has either read

@@ -317,13 +317,17 @@ impl Engine {
         self.note_said(&kept);
     }
 
-    /// Messages and bytes that may wait in a group, and what makes room for more.
-    pub(super) fn capacity_of(&self, key: &GroupKey) -> (usize, usize, &'static str) {
+    /// What holds for a group, as far as that is known everywhere.
+    pub(super) fn terms_of_kept(&self, key: &GroupKey) -> Terms {
         let kept = self.shared.kept_groups.get(key);
         let options = kept.map(|kept| kept.options).unwrap_or_default();
-        let kind = GroupKind::of(key);
-        let terms = terms_of(&self.policy.limits, kind, key, &options);
-        let mend = match kind {
+        terms_of(&self.policy.limits, GroupKind::of(key), key, &options)
+    }
+
+    /// Messages and bytes that may wait in a group, and what makes room for more.
+    pub(super) fn capacity_of(&self, key: &GroupKey) -> (usize, usize, &'static str) {
+        let terms = self.terms_of_kept(key);
+        let mend = match GroupKind::of(key) {
             GroupKind::Queue => {
                 "raise x-max-length or x-max-length-bytes (no higher than max_messages and max_bytes in [queues]), or \
                  let the oldest give way with x-overflow:drop-head"

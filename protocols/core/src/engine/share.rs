@@ -226,8 +226,8 @@ impl Engine {
             fx.push(Effect::Store(Ticket::NONE, StoreOp::GroupEnded { session, records }));
         }
         if home.pressure != Pressure::None {
-            self.shared.set_pressure(&home.key, Pressure::None);
-            self.tell_uncongested(&home.key, fx);
+            self.shared.lines.set_pressure(&home.key, Pressure::None);
+            self.let_in_next(&home.key, fx);
         }
         for _ in 0..home.group.backlog() {
             self.count_drop(now, reason, &home.key.filter, fx);

@@ -39,6 +39,8 @@ pub struct Stats {
     pub loans: u64,
     /// Publications that wait for room at another worker.
     pub parked: u64,
+    /// Messages of STOMP that wait for room in a full group, and are not accepted yet.
+    pub throttled: u64,
     /// Answers and packets that wait for the store or for another worker.
     pub awaited: u64,
     /// Mail to other workers for which no credit has come back.

@@ -267,6 +267,7 @@ fn gone(world: &World) {
         .collect();
     let queues: u64 = world.engines().map(|engine| engine.stats().queues).sum();
     assert_eq!(queues as usize, stays.len(), "queues");
+    assert_eq!(world.shared.full_groups(), 0, "full, or waited for");
     for tap in world.book.taps.iter().filter(|tap| tap.kind == Kind::Queue) {
         let found = world.shared.tree.matches(&TopicName::from_validated(&tap.filter));
         let there = stays.contains(tap.filter.as_str());

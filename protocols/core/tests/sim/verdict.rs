@@ -249,8 +249,9 @@ fn idle(world: &World) {
     let (mut out, mut owed) = (0, 0);
     for engine in world.engines() {
         let stats = engine.stats();
-        let still = (stats.parked, stats.awaited, stats.loans, stats.queued, stats.in_flight);
-        assert_eq!(still, (0, 0, 0, 0, 0), "an engine is not idle: {stats:?}");
+        let still =
+            (stats.parked, stats.throttled, stats.awaited, stats.loans, stats.queued, stats.in_flight);
+        assert_eq!(still, (0, 0, 0, 0, 0, 0), "an engine is not idle: {stats:?}");
         out += stats.mail_out;
         owed += stats.mail_in;
     }

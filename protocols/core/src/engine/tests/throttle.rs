@@ -1,6 +1,7 @@
 //! Full queues: who is told, who waits and in which order, what is given up, and that nothing piles up.
 
 mod refused;
+mod turns;
 
 use super::consumers::{consume, message, talker};
 use super::queues::{DURABLE, Q, broker, closed, consumed, names, small, with};
@@ -32,7 +33,8 @@ fn queued(broker: &Broker) -> u64 {
 }
 
 fn waits_for_room(broker: &Broker) -> bool {
-    broker.engines.iter().any(|engine| !engine.throttled.is_empty())
+    let waits = |engine: &Engine| !engine.throttled.is_empty() || engine.stats().throttled > 0;
+    broker.engines.iter().any(waits)
 }
 
 /// A policy with other limits reaches every worker.
