@@ -15,7 +15,7 @@ pub enum Dialect {
     Native,
     /// As for RabbitMQ: `a.*.#`, NACK requeues, `timestamp` counts seconds.
     Rabbitmq,
-    /// As for ActiveMQ: `a.*.>`, NACK makes a dead letter.
+    /// As for ActiveMQ: `a.*.>`, NACK makes a dead letter, text has no `content-length`.
     Activemq,
 }
 
@@ -98,6 +98,11 @@ impl Dialect {
             Self::Rabbitmq => 1000,
             Self::Native | Self::Activemq => 1,
         }
+    }
+
+    /// Whether a MESSAGE with `content-length` is bytes to the clients, and one without it is text.
+    pub(crate) const fn text_has_no_length(self) -> bool {
+        matches!(self, Self::Activemq)
     }
 
     /// Letters that stand for many queues to a client of the dialect, and so may not be in a queue's name.

@@ -1,4 +1,5 @@
-//! Writes frames: LF only, every escape that the version knows, and always a `content-length` where there is a body.
+//! Writes frames: LF only, every escape that the version knows, and a `content-length` where there may be a body, unless
+//! that is asked to be left out.
 //!
 //! Whatever text it is given, what comes out is one frame with those headers: nothing in a name or a value can end a
 //! line or the frame. That is why the text may have to suffer, see [`FrameWriter::header`].
@@ -29,6 +30,7 @@ pub struct FrameWriter<'a> {
     escapes: Escapes,
     /// Whether the reader may take a CR before LF for a part of the line's end.
     crlf_is_eol: bool,
+    has_length: bool,
 }
 
 impl<'a> FrameWriter<'a> {
@@ -42,6 +44,7 @@ impl<'a> FrameWriter<'a> {
             command,
             escapes: Escapes::of(Some(version), command),
             crlf_is_eol: connecting || version == Version::V12,
+            has_length: command.has_body(),
         }
     }
 
@@ -73,6 +76,13 @@ impl<'a> FrameWriter<'a> {
         self.header(name, decimal(value, &mut digits))
     }
 
+    /// Leaves `content-length` out: the body ends at its first NUL, so that it must not have one of its own.
+    #[inline]
+    pub fn without_length(&mut self) -> &mut Self {
+        self.has_length = false;
+        self
+    }
+
     /// Ends the head, with the `content-length` of `body` if the command may have one, and writes body and NUL. The
     /// body of a command that may not is left out.
     #[inline]
@@ -91,7 +101,7 @@ impl<'a> FrameWriter<'a> {
 
     #[inline]
     fn end_head(self, body_len: usize) -> &'a mut BytesMut {
-        if self.command.has_body() {
+        if self.has_length {
             let mut digits = [0; MAX_DIGITS];
             let digits = decimal(body_len, &mut digits);
             put(self.out, &[b"content-length:", digits.as_bytes(), b"\n\n"]);

@@ -359,6 +359,14 @@ fn is_text(content_type: &str) -> bool {
         })
 }
 
+/// Whether a message is text, by all that it says of itself and by its body, and can be read without its length.
+pub(crate) fn is_text_message(fields: Fields<'_>, body: &[u8]) -> bool {
+    let says_otherwise = fields
+        .iter()
+        .any(|field| matches!(field, Field::ContentType(content_type) if !is_text(content_type)));
+    !says_otherwise && !body.contains(&0) && std::str::from_utf8(body).is_ok()
+}
+
 fn correlation(headers: Headers<'_>, value: &str, fields: &mut Vec<u8>) -> Result<(), HeaderError> {
     const NAME: &str = "correlation-id";
     match headers.get("correlation-encoding").as_deref() {

@@ -308,6 +308,41 @@ fn a_connection_consumes_once_from_each_durable_subscription() {
     );
 }
 
+/// To ActiveMQ's clients `content-length` makes a message one of bytes, which their applications do not expect.
+#[test]
+fn to_activemqs_clients_text_comes_without_its_length() {
+    for dialect in Dialect::ALL {
+        let mut world = World::of(dialect, Limits::default());
+        let (sender, client) = (world.connect(Version::V12), world.connect(Version::V11));
+        world.frame(client, "SUBSCRIBE\nid:1\ndestination:/topic/t");
+        for (head, body, is_text) in [
+            ("", &b"text"[..], true),
+            ("", "gr\u{fc}n".as_bytes(), true),
+            ("", b"", true),
+            ("content-type:text/plain\n", b"text", true),
+            ("content-type:application/json\n", b"{}", true),
+            ("content-type:application/octet-stream\n", b"text", false),
+            ("content-type:application/x-protobuf\n", b"text", false),
+            ("", b"a\0b", false),
+            ("content-type:text/plain\n", b"a\0b", false),
+            ("", b"\xFF", false),
+        ] {
+            let length = format!("content-length:{}\n\n", body.len());
+            let frame = [b"SEND\ndestination:/topic/t\n", head.as_bytes(), length.as_bytes(), body, b"\0"];
+            world.send_bytes(sender, &frame.concat());
+            let message = world.take_one(client);
+            assert_eq!(message.body, body, "{dialect:?} {head}");
+            let length = (dialect != Dialect::Activemq || !is_text).then(|| body.len().to_string());
+            assert_eq!(message.get("content-length"), length.as_deref(), "{dialect:?} {head} {body:?}");
+        }
+        world.frame(client, "UNSUBSCRIBE\nid:1");
+        world.send(client, "SUBSCRIBE\nid:2\ndestination:/queue/q\nbrowser:true\n\n\0");
+        let end = world.take_one(client);
+        assert_eq!(end.header("browser"), "end");
+        assert_eq!(end.get("content-length").is_some(), dialect != Dialect::Activemq, "{end:?}");
+    }
+}
+
 #[test]
 fn to_unsubscribe_without_ending_a_durable_subscription_keeps_it() {
     let mut world = World::new();

@@ -12,7 +12,7 @@ use super::{Phase, Scratch, Server, Surroundings};
 use crate::address::Grammar;
 use crate::command::Command;
 use crate::encode::FrameWriter;
-use crate::fields::write_fields;
+use crate::fields::{is_text_message, write_fields};
 use crate::version::Version;
 
 /// What follows from an answer.
@@ -155,6 +155,9 @@ impl Server {
             frame.number("x-msg-id", message.record());
         }
         write_fields(message.fields(), version, &grammar, text, &mut frame);
+        if self.dialect.text_has_no_length() && is_text_message(message.fields(), message.payload()) {
+            frame.without_length();
+        }
         let body_len = message.payload().len();
         frame.head_only(body_len);
         Sent::Written(out.len() - start + body_len + 1)
@@ -178,6 +181,9 @@ impl Server {
             .header("message-id", &text)
             .header("destination", consumer.destination.as_deref().unwrap_or_default())
             .header("browser", "end");
+        if self.dialect.text_has_no_length() {
+            frame.without_length();
+        }
         frame.finish(b"");
     }
 }
