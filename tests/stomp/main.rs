@@ -39,6 +39,7 @@ mod conversation;
 mod dialects;
 mod durable;
 mod fields;
+mod full;
 mod guarantees;
 mod limits;
 mod prefetch;
