@@ -201,7 +201,7 @@ impl Worker {
         let silent = !self.last_words(io, conn, refusal);
         let row = refusal.kind.row();
         if let Some(left_out) = self.line(row.label, now_ms) {
-            let detail = &refusal.detail;
+            let detail = journal::OneLine(&refusal.detail);
             match row.fault {
                 Fault::Nobody => {
                     info!(peer = %address, reason = row.label, left_out, "connection ended: {detail}");

@@ -1,11 +1,15 @@
 //! Every mistake that a client can make: it is told what was wrong and how to mend it, and nobody else notices.
 
-use std::time::Duration;
+use std::io;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use noctule::config::{Period, Size};
 use noctule_stomp::Command;
+use tracing::level_filters::LevelFilter;
 
 use crate::kit::{Served, Stomp, V11, V12};
+use crate::mqtt::WAIT;
 
 /// A client that is there all the time: what others do wrong is nothing to it.
 struct Witness {
@@ -188,4 +192,108 @@ fn a_frame_may_come_byte_by_byte() {
         client.raw(&[*byte]);
     }
     assert_eq!(client.message().body, b"a\0b");
+}
+
+/// Every line that brokers of this process write to their logs.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Logging;
+
+impl io::Write for Logging {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log_everything() {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(|| Logging)
+            .init();
+    });
+}
+
+/// The lines with `word`, once there are `count` of them.
+#[track_caller]
+fn logged(word: &str, count: usize) -> Vec<String> {
+    let start = Instant::now();
+    loop {
+        let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(word)).map(str::to_owned).collect();
+        if lines.len() >= count {
+            return lines;
+        }
+        assert!(start.elapsed() < WAIT, "{count} lines with {word:?} in {log}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Who knows it could send to what the connection keeps for its answers.
+#[test]
+fn the_name_of_a_session_is_in_no_line_of_the_log() {
+    log_everything();
+    let served = Served::start();
+    let (mut clients, mut names) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let mut client = served.raw();
+        let welcome = client.connect(V12, &[]);
+        names.push(welcome.header("session").to_owned());
+        client.subscribe("answers", "/temp-queue/answers", "auto");
+        clients.push(client);
+    }
+    // A mistake about a message: what is shown of it stops before the name.
+    let mistake = format!("ACK\nid:1-77@{}\n\n\0", names[0]);
+    refused(&mut clients[0], mistake.as_bytes(), None, &["\"1-77@…\"", "names no message"]);
+    // One that nobody waits for any more, and that is dropped.
+    let stale = format!("/reply-queue/{}/stale", names[1]);
+    clients[1].say_with(&stale, &[("expires", "1")], "late");
+    logged("whose=\"$reply/…/stale\"", 1);
+    logged("$reply/…/answers", 2);
+    let who: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let peer = format!("peer={} ", client.stream.local_addr().unwrap());
+            let lines = logged(&peer, 1).into_iter().filter(|line| line.contains("client connected"));
+            let names = lines.flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+            names.filter(|word| word.starts_with("client=\"stomp-")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(who[0].len() == 1 && who[1].len() == 1 && who[0] != who[1], "one of its own for each: {who:?}");
+    for name in names {
+        let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+        assert!(!log.contains(&name), "{name} is in {log}");
+    }
+}
+
+/// Whatever a client calls itself and its topics, and whatever is said of its mistakes.
+#[test]
+fn no_client_writes_lines_of_its_own_to_the_log() {
+    log_everything();
+    let served = Served::start();
+    let forged = "\nforged line\u{2028}forged line\u{202E}forged line";
+    served.mqtt(crate::kit::MQTT5, forged).bye();
+    let mut client = served.stomp();
+    let selector = format!("a LIKE '{forged}' ESCAPE '\n'");
+    client.send(
+        Command::Subscribe,
+        &[("id", "s"), ("destination", "/topic/a"), ("selector", &selector)],
+        b"",
+    );
+    client.refused();
+    logged("stands before none of", 1);
+    let mut client = served.stomp();
+    client.say_with(&format!("/queue/{forged}"), &[("expires", "1")], "late");
+    logged("messages dropped", 1);
+    for line in logged("forged line", 3) {
+        assert!(line.contains("\\nforged line"), "{line:?}");
+        assert!(!line.contains(['\u{2028}', '\u{202E}']), "{line:?}");
+    }
 }

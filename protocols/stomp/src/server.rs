@@ -171,7 +171,8 @@ impl Server {
         self.version
     }
 
-    /// The `session` of CONNECTED: a name for the connection that no other has.
+    /// The `session` of CONNECTED: a name for the connection that no other has. Not for the log: who knows it can send to
+    /// the connection's temporary queues.
     #[must_use]
     pub fn session(&self) -> &str {
         self.token.as_str()

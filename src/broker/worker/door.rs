@@ -103,8 +103,16 @@ impl Worker {
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
         let Machine::Stomp(stomp) = &mut peer.machine else { return Err(Over) };
-        let name = connect.client_id.as_deref().map_or_else(|| stomp.session().to_owned(), ToOwned::to_owned);
-        match guarded(|| stomp.begin(connect, &name, user, around)) {
+        // Not the session's name: the log shows it, and who knows that one can send to the client's temporary queues.
+        let made_up;
+        let name = match &connect.client_id {
+            Some(client_id) => client_id,
+            None => {
+                made_up = format!("stomp-{}-{}", self.engine.id().0, conn.generation);
+                &*made_up
+            }
+        };
+        match guarded(|| stomp.begin(connect, name, user, around)) {
             Ok(mut request) => {
                 request.durability = listener;
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);

@@ -118,14 +118,18 @@ impl Turn<'_, '_> {
         }
         let command = self.frame.command;
         Err(match unknown {
-            Some((name, text)) => Refusal::new(
-                Kind::ProtocolError,
-                format!(
-                    "header {name} of {command}, {}, names no message of this connection; send back what its \
-                     MESSAGE has as message-id",
-                    Excerpt::of(text.as_bytes())
-                ),
-            ),
+            Some((name, text)) => {
+                // What an own one ends with is not for the log.
+                let own = text.strip_suffix(self.grammar.token.as_str()).map(|front| format!("{front}…"));
+                Refusal::new(
+                    Kind::ProtocolError,
+                    format!(
+                        "header {name} of {command}, {}, names no message of this connection; send back what its \
+                         MESSAGE has as message-id",
+                        Excerpt::of(own.as_deref().unwrap_or(&text).as_bytes())
+                    ),
+                )
+            }
             None => {
                 let [name, ..] = headers;
                 let mend = match self.version {

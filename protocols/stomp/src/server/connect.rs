@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// The rest of the way for a CONNECT: what the engine is asked. `client_id` is a name for the connection in the log
-    /// and for the policy ([`Connect::client_id`], or [`Server::session`]), `user` what authentication found. Of its
+    /// and for the policy ([`Connect::client_id`], or one that is made up; not the secret [`Server::session`]), `user` what authentication found. Of its
     /// listener's durability the caller knows.
     pub fn begin<'a>(
         &mut self,
