@@ -146,7 +146,7 @@ fn of_a_transaction_for_a_full_queue_nothing_happens() {
     client.send(Command::Commit, &[("transaction", "t"), ("receipt", "c")], b"");
     let error = client.refused();
     assert_eq!(error.header("receipt-id"), "c");
-    for part in ["full", "transaction", "x-max-length", "consume"] {
+    for part in ["full", "transaction", "max_messages", "consume"] {
         assert!(error.text().contains(part), "{part} in {error:?}");
     }
     listener.is_quiet();

@@ -130,7 +130,7 @@ impl Engine {
     fn check_room(&mut self, conn: ConnId, topic: TopicName<'_>) -> Result<(), Refusal> {
         let set = Arc::clone(self.cache.lookup(&self.shared.tree, topic));
         if let Some(hurdle) = self.hurdle_for(conn, &set) {
-            let detail = self.hurdle_detail(&hurdle, ", so nothing of the transaction has happened");
+            let detail = self.hurdle_detail(&hurdle, "; nothing of the transaction has happened");
             return Err(Refusal::new(Kind::QuotaExceeded, detail));
         }
         if self.subscriber_refuses(&set) {

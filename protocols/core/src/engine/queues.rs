@@ -324,16 +324,21 @@ impl Engine {
         terms_of(&self.policy.limits, GroupKind::of(key), key, &options)
     }
 
-    /// Messages and bytes that may wait in a group, and what makes room for more.
-    pub(super) fn capacity_of(&self, key: &GroupKey) -> (usize, usize, &'static str) {
+    /// Messages and bytes that may wait in a group, and what makes room for more: of a queue's limits those that hold, its
+    /// own or the broker's.
+    pub(super) fn capacity_of(&self, key: &GroupKey) -> (usize, usize, String) {
         let terms = self.terms_of_kept(key);
+        let most = &self.policy.limits.queues;
         let mend = match GroupKind::of(key) {
             GroupKind::Queue => {
-                "raise x-max-length or x-max-length-bytes (no higher than max_messages and max_bytes in [queues]), or \
-                 let the oldest give way with x-overflow:drop-head"
+                let own = |is, own, brokers| if is { own } else { brokers };
+                let messages =
+                    own(terms.max_messages < most.max_messages, "x-max-length", "queues.max_messages");
+                let bytes = own(terms.max_bytes < most.max_bytes, "x-max-length-bytes", "queues.max_bytes");
+                format!("raise {messages} or {bytes}, or set x-overflow:drop-head")
             }
             GroupKind::Share | GroupKind::Durable => {
-                "raise max_queued_messages or max_queued_bytes, or let the oldest give way with overflow = drop-oldest"
+                "raise max_queued_messages or max_queued_bytes, or set overflow to drop-oldest".to_owned()
             }
         };
         (terms.max_messages, terms.max_bytes, mend)

@@ -158,7 +158,7 @@ impl Engine {
         }
         if self.throttled.by_conn.contains_key(&conn) {
             // It was read all the same; whatever is done with this one, it must not overtake the other.
-            let plight = ", and another message of this connection waits for room already";
+            let plight = ", and another message of yours waits already";
             return self.refuse_at(now, conn, origin, hurdle, plight, fx);
         }
         self.wait_for_room(now, conn, source, origin, &hurdle.key, fx);
@@ -236,7 +236,7 @@ impl Engine {
         let Some(Held { message, origin, key, .. }) = self.take_throttled(conn, fx) else { return };
         self.pool.give_back(message);
         let timeout_ms = self.policy.limits.refuse_timeout_ms;
-        let plight = format!(" and has had no room for {timeout_ms} ms (refuse_timeout)");
+        let plight = format!(", no room for {timeout_ms} ms (refuse_timeout)");
         self.refuse_at(now, conn, origin, &Hurdle { key, is_own: false }, &plight, fx);
     }
 
@@ -354,17 +354,16 @@ impl Engine {
         false
     }
 
-    /// What a publisher is told that a full group refuses; `plight`: what else there is to say of that.
+    /// What a publisher is told that a full group refuses; `plight`: what else there is to say of that. Short, with the
+    /// mending: clients show the beginning.
     pub(super) fn hurdle_detail(&self, Hurdle { key, is_own }: &Hurdle, plight: &str) -> String {
         let (messages, bytes, mend) = self.capacity_of(key);
         let (how, first) = if *is_own {
-            (" twice over", "acknowledge what this connection has from it")
+            (" twice over", "acknowledge what you have of it")
         } else {
             ("", "consume what waits")
         };
-        format!(
-            "{:?} is full{how} ({messages} messages or {bytes} bytes may wait){plight}; {first}, {mend}, then send again",
-            key.filter
-        )
+        let name = &key.filter;
+        format!("{name:?} is full{how} ({messages} messages or {bytes} bytes){plight}; {first}, {mend}")
     }
 }

@@ -172,8 +172,32 @@ fn the_refusal_names_the_queue_its_limit_and_the_way_out() {
     }
     broker.now.mono_ms += 5_200;
     let words = broker.words_of_refusal(0, Input::Tick);
-    for part in [Q, "2 messages", "7000 bytes", "5000 ms", "refuse_timeout", "x-max-length", "drop-head"] {
+    let way_out = ["queues.max_messages", "x-max-length-bytes", "drop-head"];
+    for part in [&[Q, "2 messages", "7000 bytes", "5000 ms", "refuse_timeout"][..], &way_out].concat() {
         assert!(words.contains(part), "{part} in {words:?}");
+    }
+}
+
+/// As our own client does, which shows 200 characters.
+#[test]
+fn the_refusal_says_it_all_where_little_is_shown() {
+    const NAME: &str = "$queue/orders.of.the.shop";
+    let queues = QueueDefaults { max_messages: 10_000, ..QueueDefaults::default() };
+    let mut broker = broker(1, Limits { refuse_timeout_ms: 60_000, ..with(queues) });
+    let (max_messages, max_bytes) = (Some(1_000), Some(1_000_000));
+    broker.consumer_with(9, NAME, &QueueOptions { max_messages, max_bytes, ..QueueOptions::default() });
+    broker.close(9);
+    broker.talk(0, 1);
+    while broker.send(1, NAME, "x") == given() {}
+    broker.talk(0, 2);
+    let sends = [message(NAME, "x", AtLeastOnce)];
+    let whole = Request::Commit(Commit { sends: &sends, settles: &[] });
+    let commit = broker.words_of_refusal(0, Input::Request(conn(2), whole, None));
+    broker.close(2);
+    broker.now.mono_ms += 60_200;
+    for words in [commit, broker.words_of_refusal(0, Input::Tick)] {
+        assert!(words.contains("x-max-length or x-max-length-bytes"), "{words}");
+        assert!(words.ends_with("x-overflow:drop-head") && words.chars().count() <= 200, "{words}");
     }
 }
 
