@@ -55,6 +55,7 @@ impl Settings {
                 epoch: 0,
                 limits: core_limits(config),
                 durability: durability_rules(config),
+                rules: None,
             }),
             mqtt: ServerLimits {
                 max_packet_size: bytes_u32(limits.max_packet_size),

@@ -37,6 +37,8 @@ pub struct Flight {
     pub on_wire: bool,
     /// Whether PUBLISH went out on any connection: the next one carries DUP [MQTT-3.3.1-1].
     pub sent_before: bool,
+    /// Whether it was asked under the rights in force that the client may have it.
+    pub asked: bool,
     /// Whether the store failed to take the present stage; it is asked again on the next connection.
     pub unstored: bool,
     /// The store's number for the message, also when that is gone; 0 if the store has it for nobody here, and knows at
@@ -151,6 +153,7 @@ impl Window {
             stage,
             on_wire: false,
             sent_before: false,
+            asked: true,
             unstored: false,
             record: if in_store { entry.message.record() } else { 0 },
             owner,
@@ -283,6 +286,7 @@ impl Window {
             stage: if entry.is_some() { Stage::Publishing } else { Stage::Releasing },
             on_wire: false,
             sent_before: true,
+            asked: false,
             unstored: false,
             record: entry.as_ref().map_or(0, |entry| entry.message.record()),
             owner,
@@ -324,6 +328,11 @@ impl Window {
             }
         }
         due
+    }
+
+    /// Of all messages here it is to be asked again whether the client may have them, before they are sent (again).
+    pub fn ask_again(&mut self) {
+        self.iter_mut().for_each(|flight| flight.asked = false);
     }
 
     /// What is unfinished, to be changed, oldest first.

@@ -3,9 +3,11 @@
 //! The shell (or the simulation) hands in [`Input`]s and carries out [`Effect`]s in order. Connections pull their
 //! deliveries themselves (see [`crate::engine::Engine::pull`]); an effect only says which have something to pull.
 
+use core::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use crate::acl::Rules;
 use crate::consumer::{Beats, ConsumerId, Receipt, Request};
 use crate::delivery::AckKind;
 use crate::group::{Lease, Member, Outcome, QueueOptions};
@@ -26,6 +28,8 @@ pub struct Connect<'a> {
     pub client_id: &'a str,
     /// Who it is, as authenticated.
     pub user: Option<&'a str>,
+    /// What else authentication has found out.
+    pub access: Access<'a>,
     /// Whether an old session is discarded.
     pub clean_start: bool,
     /// Session Expiry Interval asked for, s. MQTT 3: 0 for a clean session, else `u32::MAX`.
@@ -42,6 +46,19 @@ pub struct Connect<'a> {
     pub durability: Option<Durability>,
     /// Present for a connection of STOMP: its session has no name by which another connection could find it.
     pub beats: Option<Beats>,
+}
+
+/// What decides, besides its user and client id, what a client may do, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct Access<'a> {
+    /// The groups that its user is in.
+    pub groups: &'a [Arc<str>],
+    /// Its network address; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The rules of its token: asked before those of the policy, which decide what these don't.
+    pub rules: Option<Arc<Rules>>,
+    /// When its token expires, ms since the Unix epoch: the connection ends then.
+    pub expires_ms: Option<u64>,
 }
 
 /// A will as asked for in CONNECT.

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::acl::Bearer;
 use crate::effects::JoinError;
 use crate::id::{Qos, SessionId, WorkerId};
 use crate::message::Message;
@@ -93,6 +94,15 @@ pub struct Member {
     pub selector: Option<Arc<Selector>>,
     /// Whether it wants the group for itself alone.
     pub exclusive: bool,
+    /// What it has a right to, as far as its own worker has told; `None`: everything, or it is not to be asked here.
+    pub bearer: Option<Bearer>,
+}
+
+impl Member {
+    /// Whether it has a right to a message, as far as is known. Of one that is away that is decided when it is back.
+    fn may_have(&self, message: &Message) -> bool {
+        self.bearer.as_ref().is_none_or(|bearer| !self.online || bearer.may_receive(message.topic().as_str()))
+    }
 }
 
 #[derive(Debug)]
@@ -116,6 +126,10 @@ pub struct Group {
     selectors: Vec<Arc<Selector>>,
     /// Members that have one.
     selecting: usize,
+    /// Members that have no right to everything.
+    restricted: usize,
+    /// Whether members have come, gone or changed since [`Self::take_forbidden`].
+    members_changed: bool,
     /// Which messages the group as a whole keeps; the rest is nobody's.
     filter: Option<Arc<Selector>>,
     /// Sessions that left with loans unanswered, how many and of how many bytes: who comes back still holds them.
@@ -147,6 +161,8 @@ impl Group {
             seats: Vec::new(),
             selectors: Vec::new(),
             selecting: 0,
+            restricted: 0,
+            members_changed: false,
             filter: None,
             departed: BTreeMap::new(),
             next: 0,
@@ -260,6 +276,7 @@ impl Group {
             member.online = online;
             member.durable = durable;
         }
+        self.members_changed = true;
         if !online {
             self.release_groups(session);
         }
@@ -343,7 +360,10 @@ impl Group {
             if all_select && !self.is_wanted(&mut item) {
                 return Choice::Unwanted;
             }
-            let kept = |member: &Member| member.qos > Qos::AtMostOnce && (member.durable || member.online);
+            let kept = |member: &Member| {
+                let is_there = member.durable || member.online;
+                member.qos > Qos::AtMostOnce && is_there && member.may_have(&item.message)
+            };
             if !waits || !(terms.keeps || self.members.iter().any(kept)) {
                 return Choice::Dropped;
             }

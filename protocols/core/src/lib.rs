@@ -4,6 +4,7 @@
 //! thread, entropy or runtime. Time is an argument ([`Now`](id::Now)), hash seeds are handed in, output is polled.
 //! The protocol crates turn bytes into this crate's inputs and its outputs into bytes; the shell moves the bytes.
 
+pub mod acl;
 pub mod consumer;
 pub mod delivery;
 pub mod effects;

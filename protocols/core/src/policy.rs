@@ -2,8 +2,13 @@
 //!
 //! A policy is immutable; a change is a new policy with a higher epoch, handed to every engine as an input.
 
+use std::sync::Arc;
+
+use crate::acl::{Actions, Answer, Explanation, Rights, Rules, Subject, Verdict};
 use crate::id::Qos;
-use crate::topic::{TopicFilter, TopicLimits, TopicName, split_level};
+use crate::topic::{TopicFilter, TopicLimits, TopicName, reply_topic, split_level};
+
+pub use crate::acl::Identity;
 
 /// What to do when a session's outbound queue, or what waits in a group (a share, a durable subscription, a queue), is
 /// full.
@@ -172,24 +177,24 @@ impl Default for Limits {
     }
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
-    /// The authenticated user, if any.
-    pub user: Option<&'a str>,
-    /// The client id.
-    pub client_id: &'a str,
-}
-
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// To publish to a topic, live or as a will.
-    Publish(&'a str),
-    /// To subscribe to a filter.
-    Subscribe(&'a str),
+    /// To publish, live or as a will.
+    Publish {
+        /// The topic.
+        topic: &'a str,
+        /// At which QoS.
+        qos: Qos,
+        /// Whether the message is to be retained, or to clear what is.
+        retain: bool,
+    },
+    /// To subscribe to a filter, without its group; a queue is the filter `$queue/name`.
+    Subscribe(&'a TopicFilter),
     /// To be delivered a message of a topic.
     Receive(&'a str),
+    /// To say what is to hold for a queue or share, or to end it; by its filter.
+    Manage(&'a TopicFilter),
 }
 
 /// Limits and rights in force.
@@ -201,6 +206,9 @@ pub struct Policy {
     pub limits: Limits,
     /// What is stored.
     pub durability: DurabilityRules,
+    /// Who may do what. `None`: nobody is authenticated and no rule is given, so everything may be done but what is the
+    /// broker's own.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// First levels that are the broker's own: no client publishes there as to a plain topic. To `$queue/name` it does, which
@@ -216,14 +224,70 @@ pub(crate) fn is_reserved(topic: &str) -> bool {
         && topic.strip_prefix("$queue/").is_none_or(str::is_empty)
 }
 
+/// Whether a filter can match nothing but what is the client's own to have answers sent to; see [`reply_topic`].
+pub(crate) fn is_own_reply(filter: &str, client_id: &str) -> bool {
+    // Nearly none is below `$reply`.
+    filter.starts_with("$reply/") && {
+        let own = reply_topic(client_id);
+        filter.strip_prefix(&*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
 impl Policy {
-    /// The one authorisation function, asked at every entrance and every exit.
+    /// The one authorisation function, asked at every entrance and every exit. `rights`: those of `who` under this policy
+    /// ([`crate::acl::Shapes::rights_of`]), `None` for all that there are.
+    ///
+    /// [`Answer::UpTo`] says to which QoS: of what is published the question names it, so that the answer is final; of a
+    /// subscription it is the most to be granted, of a delivery the most to be delivered at. It is never above
+    /// [`Limits::max_qos`].
     #[must_use]
-    pub fn allows(&self, who: Identity<'_>, action: Action<'_>) -> bool {
-        let _ = who;
-        match action {
-            Action::Publish(topic) => !is_reserved(topic),
-            Action::Subscribe(_) | Action::Receive(_) => true,
+    pub fn allows(&self, rights: Option<&Rights>, who: Identity<'_>, action: Action<'_>) -> Answer {
+        self.allows_by(who, action, |asked, subject| match rights {
+            None => Answer::FREE,
+            Some(rights) => rights.ask(who, asked, subject),
+        })
+    }
+
+    /// As [`Self::allows`]; `ask` knows the rights, and perhaps the verdict already.
+    pub(crate) fn allows_by(
+        &self,
+        who: Identity<'_>,
+        action: Action<'_>,
+        mut ask: impl FnMut(Actions, Subject<'_>) -> Answer,
+    ) -> Answer {
+        let answer = match action {
+            Action::Publish { topic, .. } if is_reserved(topic) => Answer::Denied,
+            Action::Publish { topic, qos, retain } => {
+                let publish = ask(Actions::PUBLISH, Subject::Topic(topic));
+                let may = publish.admits(qos)
+                    && (!retain || ask(Actions::RETAIN, Subject::Topic(topic)).is_allowed());
+                if may { publish } else { Answer::Denied }
+            }
+            // What the broker itself has told a client to have answers sent to needs no rule.
+            Action::Subscribe(filter) if is_own_reply(filter.as_str(), who.client_id) => Answer::FREE,
+            Action::Receive(topic) if is_own_reply(topic, who.client_id) => Answer::FREE,
+            Action::Subscribe(filter) => ask(Actions::SUBSCRIBE, Subject::AnyOf(filter)),
+            Action::Receive(topic) => ask(Actions::SUBSCRIBE, Subject::Topic(topic)),
+            Action::Manage(filter) => ask(Actions::MANAGE, Subject::AnyOf(filter)),
+        };
+        answer.min(Answer::UpTo(self.limits.max_qos))
+    }
+
+    /// Why [`Self::allows`] answers as it does, in words; of a client without a token.
+    #[must_use]
+    pub fn explain(&self, who: Identity<'_>, action: Action<'_>) -> Explanation {
+        let broker =
+            |verdict, why: &str| Explanation { verdict, rule: None, why: why.into(), passed: Vec::new() };
+        let own_reply =
+            || broker(Verdict::Allow, "the broker has given the client this topic to have answers sent to");
+        match (action, &self.rules) {
+            (Action::Publish { topic, .. }, _) if is_reserved(topic) => {
+                broker(Verdict::Deny, "the topic is the broker's own: nobody publishes there")
+            }
+            (Action::Subscribe(filter), _) if is_own_reply(filter.as_str(), who.client_id) => own_reply(),
+            (Action::Receive(topic), _) if is_own_reply(topic, who.client_id) => own_reply(),
+            (_, None) => broker(Verdict::Allow, "there are no rules, and nobody is authenticated"),
+            (action, Some(rules)) => rules.explain(who, action),
         }
     }
 }
@@ -255,13 +319,18 @@ mod tests {
     #[test]
     fn nobody_publishes_to_the_brokers_own_topics() {
         let policy = Policy::default();
-        let who = Identity { user: None, client_id: "c" };
+        let who = Identity::anonymous("c");
+        let publish = |topic| {
+            let action = Action::Publish { topic, qos: Qos::AtMostOnce, retain: false };
+            policy.allows(None, who, action).is_allowed()
+        };
         for topic in ["$SYS", "$SYS/broker/version", "$share/g/t", "$queue", "$queue/", "$stream/s"] {
-            assert!(!policy.allows(who, Action::Publish(topic)), "{topic}");
+            assert!(!publish(topic), "{topic}");
         }
         for topic in ["$SYSTEM/x", "a/$SYS", "a", "$app/x", "$reply/asker", "$queue/q", "$queue/a/b"] {
-            assert!(policy.allows(who, Action::Publish(topic)), "{topic}");
+            assert!(publish(topic), "{topic}");
         }
-        assert!(policy.allows(who, Action::Subscribe("$SYS/#")));
+        let all = TopicFilter::parse("$SYS/#", &TopicLimits::WIDEST).unwrap();
+        assert!(policy.allows(None, who, Action::Subscribe(&all)).is_allowed());
     }
 }

@@ -152,6 +152,8 @@ pub struct Queue {
     bytes: usize,
     /// How many of them are stubs.
     stubs: usize,
+    /// No fewer than those at the front of which it must be asked (again) whether the client may have them.
+    unasked: usize,
 }
 
 impl Queue {
@@ -198,6 +200,17 @@ impl Queue {
         self.put_back(Item::Stub(stub));
     }
 
+    /// Of all that waits it is to be asked again whether the client may have it.
+    pub fn ask_again(&mut self) {
+        self.unasked = self.items.len();
+    }
+
+    /// Whether it is still to be asked of the next to be sent.
+    #[must_use]
+    pub fn is_front_unasked(&self) -> bool {
+        self.unasked > 0
+    }
+
     fn put_back(&mut self, item: Item) {
         self.bytes += item.cost();
         self.stubs += usize::from(matches!(item, Item::Stub(_)));
@@ -207,6 +220,8 @@ impl Queue {
     /// Puts back at the front what could not be sent after all.
     pub fn push_front(&mut self, entry: Entry) {
         self.bytes += entry.cost();
+        // Those behind it stand one place further back.
+        self.unasked += usize::from(self.unasked > 0);
         self.items.push_front(Item::Held(entry));
     }
 
@@ -266,11 +281,17 @@ impl Queue {
         self.items.front()
     }
 
+    /// The next to be sent; its cost stays what it is.
+    pub fn front_mut(&mut self) -> Option<&mut Item> {
+        self.items.front_mut()
+    }
+
     /// Takes the next to be sent, if it is in memory.
     pub fn pop(&mut self) -> Option<Entry> {
         match self.items.pop_front()? {
             Item::Held(entry) => {
                 self.bytes -= entry.cost();
+                self.unasked = self.unasked.saturating_sub(1);
                 Some(entry)
             }
             stub @ Item::Stub(_) => {
@@ -285,6 +306,7 @@ impl Queue {
         let item = self.items.pop_front()?;
         self.bytes -= item.cost();
         self.stubs -= usize::from(matches!(item, Item::Stub(_)));
+        self.unasked = self.unasked.saturating_sub(1);
         Some(item)
     }
 
@@ -300,7 +322,7 @@ impl Queue {
 
     /// Takes out every entry in memory for which `out` says yes, keeping the order of the rest.
     pub fn take_where(&mut self, mut out: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let mut taken = Vec::new();
+        let (mut taken, unasked) = (Vec::new(), self.unasked);
         for _ in 0..self.items.len() {
             match self.pop_item() {
                 Some(Item::Held(entry)) if out(&entry) => taken.push(entry),
@@ -308,6 +330,7 @@ impl Queue {
                 None => break,
             }
         }
+        self.unasked = unasked.min(self.items.len());
         taken
     }
 
@@ -422,6 +445,7 @@ impl Queue {
     pub fn shrink(&mut self) {
         /// Entries for which an empty queue may keep room.
         const KEEP: usize = 64;
+        self.unasked = self.unasked.min(self.items.len());
         if self.items.is_empty() && self.items.capacity() > KEEP {
             self.items.shrink_to(KEEP);
         }

@@ -2,12 +2,14 @@
 //!
 //! A quiet session holds no queue and no window: its [`Traffic`] is borrowed from a pool while something moves.
 
+mod standing;
 mod subscriptions;
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use crate::acl::{Bearer, Identity};
 use crate::consumer::ConsumerId;
 use crate::delivery::{Received, Stage, Window};
 use crate::id::{ConnId, Qos, SessionId};
@@ -18,6 +20,7 @@ use crate::selector::Selector;
 use crate::store::SessionNumber;
 use crate::topic::TopicFilter;
 
+pub use standing::{Grant, Standing};
 pub use subscriptions::Subscriptions;
 
 /// What a client asked of one filter (MQTT 5, section 3.8.3.1), as granted.
@@ -214,6 +217,8 @@ pub struct Session {
     pub client_id: Box<str>,
     /// Whose it is; nobody else may resume it.
     pub user: Option<Box<str>>,
+    /// What else decides what it may do.
+    pub standing: Standing,
     /// The connection, while there is one.
     pub conn: Option<ConnId>,
     /// Session Expiry Interval granted, s: 0 ends with the connection, `u32::MAX` never.
@@ -274,7 +279,27 @@ pub enum Browsing {
     Shown,
 }
 
+impl Subscription {
+    /// Whether it is a member's of a `$share` group.
+    #[must_use]
+    pub fn is_share(&self) -> bool {
+        self.group.as_deref().is_some_and(|group| !group.is_empty() && !group.contains('/'))
+    }
+}
+
 impl Session {
+    /// Whose it is, for questions of rights.
+    #[must_use]
+    pub fn identity(&self) -> Identity<'_> {
+        self.standing.identity(self.user.as_deref(), &self.client_id)
+    }
+
+    /// What a group is to know of its rights; `None` if nothing is refused to it.
+    #[must_use]
+    pub fn bearer(&self) -> Option<Bearer> {
+        Some(Bearer::new(self.identity(), Arc::clone(self.standing.rights.as_ref()?)))
+    }
+
     /// Whether it consumes from a durable subscription.
     #[must_use]
     pub fn consumes_durably(&self) -> bool {

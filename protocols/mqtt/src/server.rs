@@ -268,6 +268,7 @@ impl Server {
         effects::Connect {
             client_id,
             user,
+            access: effects::Access::default(),
             clean_start: connect.clean_start,
             expiry_s,
             receive_maximum: connect.receive_maximum,

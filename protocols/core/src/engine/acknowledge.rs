@@ -92,7 +92,14 @@ impl Engine {
     }
 
     /// PUBREC was taken: PUBREL follows, for a kept session once that is stored.
-    fn received(&mut self, now: Now, slot: u32, packet_id: NonZeroU16, entry: Entry, fx: &mut Effects) {
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        slot: u32,
+        packet_id: NonZeroU16,
+        entry: Entry,
+        fx: &mut Effects,
+    ) {
         if let Some(lease) = entry.lease() {
             self.lease_ended(now, lease, Outcome::Finished, fx);
         }

@@ -12,7 +12,7 @@ use crate::group::Outcome;
 use crate::id::{ConnId, Now, Qos};
 use crate::queue::Item;
 use crate::refusal::{Kind, Refusal};
-use crate::session::{Session, Subscriptions, Traffic};
+use crate::session::{Session, Standing, Subscriptions, Traffic};
 use crate::store::{SessionNumber, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
@@ -26,8 +26,12 @@ impl Engine {
             }
             Some(_) => {}
         }
+        if let Err(refusal) = Self::check_expiry(now, connect) {
+            return fx.push(Effect::Close(conn, refusal));
+        }
+        let standing = self.standing_of(connect);
         if let Some(will) = &connect.will
-            && let Err(refusal) = self.check_will(connect, will)
+            && let Err(refusal) = self.check_will(connect, &standing, will)
         {
             return fx.push(Effect::Close(conn, refusal));
         }
@@ -60,6 +64,7 @@ impl Engine {
         let Some(session) = self.session(slot) else { return };
         let was_durable = session.is_durable() && session_present;
         session.conn = Some(conn);
+        session.standing = standing;
         session.absence = session.absence.wrapping_add(1);
         session.expiry_s = expiry_s;
         session.window_max = window_max;
@@ -86,7 +91,14 @@ impl Engine {
         if keep_alive_s > 0 {
             self.arm(now.mono_ms + u64::from(keep_alive_s) * 1_500, Timer::KeepAlive(conn));
         }
+        if let Some(expires_ms) = connect.access.expires_ms {
+            self.arm_expiry(now, conn, expires_ms);
+        }
         self.keep_will(slot, fx);
+        if self.judge.asks && session_present {
+            self.ask_again(slot);
+            self.revise(now, slot, fx);
+        }
         self.durability_changed(slot, was_durable, session_present, fx);
         self.presence(slot, true, fx);
         self.store_again(slot, fx);
@@ -164,6 +176,7 @@ impl Engine {
             number: self.shared.next_session(),
             client_id: client_id.into(),
             user: user.map(Into::into),
+            standing: Standing::default(),
             conn: None,
             expiry_s: 0,
             window_max: 1,

@@ -7,10 +7,10 @@ use super::queues::{GroupKind, kept_op};
 use super::{Engine, Pulled};
 use crate::consumer::{Consume, ConsumerId, Receipt};
 use crate::effects::{Effect, Effects, JoinError, Outlet, PeerMsg, Reply, RetainHandling};
-use crate::group::Outcome;
+use crate::group::{Outcome, QueueOptions};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::message::Message;
-use crate::policy::{Action, Identity};
+use crate::policy::Action;
 use crate::queue::{Entry, Item};
 use crate::refusal::{Kind, Refusal};
 use crate::session::{Browsing, Consumer, Subscription, SubscriptionOptions};
@@ -74,7 +74,7 @@ impl Engine {
 
     /// Whether a connection may have this consumer; the group that it would be a member of, and the filter.
     fn check_consume(
-        &self,
+        &mut self,
         conn: ConnId,
         main: u32,
         consume: &Consume<'_>,
@@ -134,18 +134,27 @@ impl Engine {
         if talk.is_some_and(|talk| talk.place(consume.id).is_ok()) {
             return Err(Refusal::new(Kind::ProtocolError, format!("consumer {number} is there already")));
         }
-        let Some(session) = self.sessions.get(main as usize) else {
-            return Err(Refusal::new(Kind::ProtocolError, "the connection has no session"));
-        };
-        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
-        if !self.policy.allows(who, Action::Subscribe(filter.as_str())) {
+        if !self.ask(main, Action::Subscribe(&filter)).is_allowed() {
             let detail = format!("no right to subscribe to {:?}", filter.as_str());
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }
         // Dead letters go out in the broker's name: whoever names where must be allowed to send there himself.
         let letters = consume.options.dead_letter.as_deref().filter(|topic| !topic.is_empty());
-        if let Some(topic) = letters.filter(|topic| !self.policy.allows(who, Action::Publish(topic))) {
-            let detail = format!("no right to send dead letters to {topic:?}");
+        if let Some(topic) = letters {
+            let action = Action::Publish { topic, qos: Qos::AtLeastOnce, retain: false };
+            if !self.ask(main, action).is_allowed() {
+                let detail = format!("no right to send dead letters to {topic:?}");
+                return Err(Refusal::new(Kind::NotAuthorized, detail));
+            }
+        }
+        let says_something = *consume.options != QueueOptions::default();
+        if let Some(group) = group.as_deref().filter(|_| says_something)
+            && !self.may_manage(main, group, &filter)
+        {
+            let detail = format!(
+                "no right to manage {:?}, so nothing can be said of what is to hold for it; leave the x- headers out",
+                filter.as_str()
+            );
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }
         Ok((group, filter))
@@ -164,6 +173,7 @@ impl Engine {
         let of = self.sessions.get(main as usize);
         let (client_id, user) = of.map_or(("", None), |of| (&*of.client_id, of.user.as_deref()));
         let mut session = self.fresh_session(client_id, user);
+        session.standing = of.map(|of| of.standing.clone()).unwrap_or_default();
         session.conn = Some(conn);
         session.window_max = consume.window.get();
         session.selects = consume.selector.is_some() || consume.no_local;
@@ -298,6 +308,7 @@ impl Engine {
                     traffic.queue.push(Entry { message, extra: None, qos, retain: false, stored: false });
                 }
             }
+            self.ask_again(slot);
         }
         self.joined(now, ticket, Ok(()), fx);
     }

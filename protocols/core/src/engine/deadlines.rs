@@ -14,8 +14,9 @@ use crate::store::{StoreOp, Ticket};
 /// Between two sweeps for what has expired, ms.
 pub(super) const SWEEP_INTERVAL_MS: u64 = 10_000;
 
-/// Deadlines of one connection: its CONNECT, its keep alive, our heart-beat, its refused message, the queue it waits for.
-const PER_CONN: usize = 5;
+/// Deadlines of one connection: its CONNECT, its keep alive, our heart-beat, its refused message, the queue it waits for,
+/// the end of its token.
+const PER_CONN: usize = 6;
 
 /// Deadlines of one session: its expiry and its will.
 const PER_SESSION: usize = 2;
@@ -71,6 +72,8 @@ impl Engine {
                 }
             }
             Timer::Throttle { conn, at_ms } => self.throttle_due(now, conn, at_ms, fx),
+            Timer::Expiry { conn, wall_ms } => self.expiry_due(now, conn, wall_ms, fx),
+            Timer::Revise => self.revise_some(now, fx),
             Timer::Group { slot, .. } if is_armed(timer, &self.groups) => self.group_due(now, slot, fx),
             Timer::Group { .. } => {}
             Timer::SessionExpiry { slot, number, absence } => {
@@ -186,9 +189,10 @@ fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>, groups: 
     match timer {
         Timer::Connect(of) => conn(of).is_some_and(|state| state.session == NO_SESSION),
         Timer::Group { .. } => is_armed(timer, groups),
-        Timer::KeepAlive(of) | Timer::Beat(of) | Timer::RefuseTimeout(of) => {
-            conn(of).is_some_and(|state| state.session != NO_SESSION)
-        }
+        Timer::KeepAlive(of)
+        | Timer::Beat(of)
+        | Timer::RefuseTimeout(of)
+        | Timer::Expiry { conn: of, .. } => conn(of).is_some_and(|state| state.session != NO_SESSION),
         Timer::Throttle { conn: of, at_ms } => conn(of)
             .and_then(|state| state.talk.as_ref())
             .is_some_and(|talk| talk.throttle_at_ms == Some(at_ms)),
@@ -196,6 +200,6 @@ fn applies(timer: Timer, conns: &[ConnState], sessions: &Slab<Session>, groups: 
         Timer::WillDelay { slot, number, absence } => {
             absent(slot, number, absence).is_some_and(|session| session.will.is_some())
         }
-        Timer::Sweep => true,
+        Timer::Revise | Timer::Sweep => true,
     }
 }

@@ -10,7 +10,6 @@ use super::answers::{Place, Waiting};
 use crate::consumer::Receipt;
 use crate::effects::{Effect, Effects, JoinError, PeerMsg, Reply};
 use crate::id::{ConnId, Now};
-use crate::policy::{Action, Identity};
 use crate::refusal::{Kind, Refusal};
 use crate::store::{SessionNumber, StoreOp};
 use crate::topic::{Subscribed, TopicLimits};
@@ -45,7 +44,7 @@ impl Engine {
     }
 
     fn groups_to_forget(
-        &self,
+        &mut self,
         conn: ConnId,
         filter: &str,
         durable: &str,
@@ -58,12 +57,10 @@ impl Engine {
         let (group, filter) = Subscribed::parse(filter, &TopicLimits::WIDEST)
             .map_err(|error| Refusal::new(Kind::TopicFilterInvalid, error.to_string()))?
             .into_parts();
-        // A durable subscription has its user in its name; what has not is for whoever may subscribe to it.
-        if group.is_some() {
-            let session = self.session_slot(conn).and_then(|slot| self.sessions.get(slot as usize));
-            let who = session
-                .map(|session| Identity { user: session.user.as_deref(), client_id: &session.client_id });
-            if !who.is_some_and(|who| self.policy.allows(who, Action::Subscribe(filter.as_str()))) {
+        // A durable subscription has its user in its name; what has not is for whoever may manage it.
+        if let Some(group) = &group {
+            let slot = self.session_slot(conn);
+            if !slot.is_some_and(|slot| self.may_manage(slot, group, &filter)) {
                 let detail = format!("no right to end what is subscribed to {:?}", filter.as_str());
                 return Err(Refusal::new(Kind::NotAuthorized, detail));
             }

@@ -13,6 +13,7 @@
 //!   `commit` (transactions), `forget` (durable subscriptions end).
 //! - Groups at their home: `share`, `queues` (what only queues have), `letters` (what dies there), `throttle` (who waits
 //!   for them).
+//! - Who may do what: `rights`.
 //! - The store and the rest: `recover` (what a restart finds), `resubmit` (what a store is told anew), `stats`.
 
 mod acknowledge;
@@ -31,6 +32,7 @@ mod publish;
 mod queues;
 mod recover;
 mod resubmit;
+mod rights;
 mod select;
 mod settle;
 mod share;
@@ -65,6 +67,7 @@ use letters::Letter;
 pub use outbound::Pulled;
 use parked::Parked;
 pub use recover::recover;
+use rights::Judge;
 use share::{Ended, HomeGroup};
 pub use stats::Stats;
 use throttle::Throttled;
@@ -167,6 +170,8 @@ enum Timer {
     Beat(ConnId),
     RefuseTimeout(ConnId),
     Throttle { conn: ConnId, at_ms: u64 },
+    Expiry { conn: ConnId, wall_ms: u64 },
+    Revise,
     Group { slot: u32, incarnation: u32, at_ms: u64 },
     SessionExpiry { slot: u32, number: SessionNumber, absence: u32 },
     WillDelay { slot: u32, number: SessionNumber, absence: u32 },
@@ -179,6 +184,7 @@ pub struct Engine {
     id: WorkerId,
     shared: Arc<Shared>,
     policy: Arc<Policy>,
+    judge: Judge,
     seed: Seed,
     conns: Vec<ConnState>,
     sessions: Slab<Session>,
@@ -245,6 +251,7 @@ impl Engine {
         wheel.insert(now.mono_ms + deadlines::SWEEP_INTERVAL_MS, Timer::Sweep);
         Self {
             id,
+            judge: Judge::new(&seed.derive(7), &policy),
             conns: Vec::new(),
             sessions: Slab::new(),
             by_client: Table::new(),
@@ -384,7 +391,7 @@ impl Engine {
             }
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
-            Input::Policy(policy) => self.policy_changed(policy),
+            Input::Policy(policy) => self.policy_changed(now, policy, fx),
             Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
         }
         self.work_off(now, fx);
@@ -395,6 +402,7 @@ impl Engine {
     /// consumer, so they take their turn here and are never worked off from within one another.
     fn work_off(&mut self, now: Now, fx: &mut Effects) {
         loop {
+            while self.end_next_revoked(now, fx) {}
             while let Some(session) = self.evicted.pop() {
                 self.evict(now, session, fx);
             }

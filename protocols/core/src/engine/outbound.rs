@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::Engine;
 use super::publish::acknowledged;
@@ -10,7 +11,7 @@ use crate::delivery::{Stage, Window};
 use crate::effects::{Delivery, DropReason, Effect, Effects, Outlet, Sent};
 use crate::group::Outcome;
 use crate::id::{ConnId, Now, Qos};
-use crate::policy::Overflow;
+use crate::policy::{Action, Overflow};
 use crate::queue::{Entry, Extra, Item, Offered};
 use crate::refusal::Kind;
 use crate::retained::Progress;
@@ -42,6 +43,8 @@ enum Next {
     Exchange,
     /// The front of the queue has expired.
     Expired,
+    /// The client has no right (any more) to the front of the queue.
+    Forbidden,
     /// The front of the queue is in the store.
     Load,
     /// Retained messages for the queue.
@@ -53,6 +56,9 @@ enum Next {
 impl Engine {
     /// Puts a message into a session's queue, or deals with its having no place there.
     pub(super) fn enqueue(&mut self, now: Now, slot: u32, mut entry: Entry, fx: &mut Effects) {
+        if !self.may_have(slot, &entry) {
+            return self.withhold(now, slot, entry, false, fx);
+        }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let conn = session.conn;
         if session.consumer.as_ref().is_some_and(|consumer| consumer.acknowledges) {
@@ -220,6 +226,11 @@ impl Engine {
                         self.drop_entry(now, slot, entry, DropReason::Expired, fx);
                     }
                 }
+                Next::Forbidden => {
+                    if let Some(entry) = self.pop_entry(slot) {
+                        self.withhold(now, slot, entry, true, fx);
+                    }
+                }
                 Next::Load => break,
                 Next::Replay if replay_steps == REPLAY_STEPS => {
                     self.wake(slot, fx);
@@ -239,6 +250,9 @@ impl Engine {
     }
 
     fn next(&mut self, now: Now, slot: u32) -> Next {
+        if self.judge.asks && !self.may_send_front(slot) {
+            return Next::Forbidden;
+        }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return Next::Nothing };
         let window_max = usize::from(session.window_max);
         let Some(traffic) = &mut session.traffic else { return Next::Nothing };
@@ -356,6 +370,9 @@ impl Engine {
         outlet: &mut impl Outlet,
         fx: &mut Effects,
     ) {
+        if self.judge.asks && !self.may_send(slot, packet_id) {
+            return self.withhold_exchange(now, slot, packet_id, fx);
+        }
         let consumer = self.consumer_of(slot);
         let Some(window) = self.window(slot) else { return };
         let Some(flight) = window.find(packet_id) else { return };
@@ -453,7 +470,13 @@ impl Engine {
 
     /// Takes the next retained messages of a replay into the queue.
     fn replay(&mut self, now: Now, slot: u32) {
+        if self.judge.asks {
+            self.renew_rights(slot);
+        }
+        let policy = Arc::clone(&self.policy);
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let (rights, mut withheld) = (session.standing.rights.as_deref(), 0);
+        let who = session.standing.identity(session.user.as_deref(), &session.client_id);
         let Some(traffic) = &mut session.traffic else { return };
         let Some(replay) = traffic.replays.front_mut() else { return };
         let queue = &mut traffic.queue;
@@ -473,6 +496,11 @@ impl Engine {
                 if selector.as_ref().is_some_and(|selector| !selector.matches(message)) {
                     return ControlFlow::Continue(());
                 }
+                let topic = message.topic();
+                if !policy.allows(rights, who, Action::Receive(topic.as_str())).is_allowed() {
+                    withheld += 1;
+                    return ControlFlow::Continue(());
+                }
                 let extra = ids
                     .as_ref()
                     .map(|ids| Box::new(Extra { subscription_ids: Some(ids.clone()), ..Extra::default() }));
@@ -490,6 +518,7 @@ impl Engine {
         if step == Progress::Done {
             traffic.replays.pop_front();
         }
+        self.stats.withheld += withheld;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::effects::{DropReason, Effect, Effects, PeerMsg, Reason, Reply};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::{MatchSet, Target};
 use crate::message::{Fields, Message, Publish};
-use crate::policy::{Action, Durability, Identity, Overflow};
+use crate::policy::{Action, Durability, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
@@ -40,11 +40,12 @@ impl Engine {
             *counter += 1;
         }
         self.stats.payload_bytes_in += publish.payload.len() as u64;
-        let Some(session) = self.sessions.get(slot as usize) else { return };
-        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
-        if !self.policy.allows(who, Action::Publish(publish.topic.as_str())) {
+        let Publish { topic, qos, retain, .. } = *publish;
+        let action = Action::Publish { topic: topic.as_str(), qos, retain };
+        if !self.ask(slot, action).is_allowed() {
             return self.forbidden(now, conn, slot, publish, fx);
         }
+        let Some(session) = self.sessions.get(slot as usize) else { return };
         let (publisher, kept) = (self.session_id(slot), session.is_durable());
         let durability = if publish.qos > Qos::AtMostOnce || publish.retain {
             let listener = self.conns.get(conn.slot as usize).and_then(|state| state.durability);

@@ -14,7 +14,7 @@ use crate::id::{Now, Qos, WorkerId};
 use crate::message::Message;
 use crate::queue::{Entry, Extra};
 use crate::selector::Selector;
-use crate::session::{Session, Subscription, SubscriptionOptions, Subscriptions, Traffic, Will};
+use crate::session::{Session, Standing, Subscription, SubscriptionOptions, Subscriptions, Traffic, Will};
 use crate::store::{
     Exchange, Recovered, RecoveredGroup, RecoveredSession, RecoveredSubscription, SessionNumber, Ticket,
 };
@@ -176,6 +176,7 @@ impl Engine {
             number,
             client_id,
             user,
+            standing: Standing::default(),
             conn: None,
             expiry_s,
             window_max: 1,

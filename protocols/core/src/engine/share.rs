@@ -320,6 +320,19 @@ impl Engine {
         }
     }
 
+    /// A share keeps nothing that none of its members has a right to any more, unless it stays without members.
+    fn drop_forbidden(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+        let Some(home) = self.groups.get_mut(slot as usize) else { return };
+        if home.kind != GroupKind::Share || home.terms.keeps {
+            return;
+        }
+        let (gone, key) = (home.group.take_forbidden(), Arc::clone(&home.key));
+        for gone in gone {
+            self.count_drop(now, DropReason::NotAuthorized, &key.filter, fx);
+            self.group_settled(slot, gone.message.record(), fx);
+        }
+    }
+
     /// A member leaves; with the last one the group ends, unless it is kept.
     pub(super) fn leave_here(&mut self, now: Now, key: &Arc<GroupKey>, session: SessionId, fx: &mut Effects) {
         let Some(&slot) = self.group_slots.get(key) else { return };
@@ -544,6 +557,7 @@ impl Engine {
         self.tell_store_of_groups(fx);
         while let Some(slot) = self.groups_to_drain.pop() {
             self.renew_terms(slot);
+            self.drop_forbidden(now, slot, fx);
             while let Some(home) = self.groups.get_mut(slot as usize)
                 && let Some(next) = home.group.next(&around!(self, now, &home.terms))
             {

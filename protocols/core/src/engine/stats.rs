@@ -15,6 +15,9 @@ pub struct Stats {
     pub payload_bytes_out: u64,
     /// Messages not delivered, by [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Messages that matched a subscription whose subscriber has no right to them. Nobody has lost anything; what had
+    /// waited for one who has lost the right is dropped, and counted there.
+    pub withheld: u64,
     /// Acknowledgements of exchanges that do not exist.
     pub stray_acks: u64,
     /// Sessions taken over by a newer connection.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::answers::{Undo, Waiting};
+use crate::acl::Answer;
 use crate::effects::{Effect, Effects, FilterRequest, JoinError, PeerMsg, Reason, Reply, RetainHandling};
 use crate::group::Member;
 use crate::id::{ConnId, Now, Qos, SessionId};
-use crate::policy::{Action, Identity};
+use crate::policy::Action;
 use crate::selector::Selector;
 use crate::session::{Session, Subscription, SubscriptionOptions};
 use crate::store::{SessionNumber, StoreOp, Ticket};
@@ -120,19 +121,18 @@ impl Engine {
         let is_queue = group.as_deref() == Some("");
         let ceiling = if is_queue { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
         let (max_subscriptions, max_qos) = (limits.max_subscriptions as usize, limits.max_qos);
-        let policy = Arc::clone(&self.policy);
+        let Answer::UpTo(allowed) = self.ask(slot, Action::Subscribe(&filter)) else {
+            return Err(Reason::NotAuthorized);
+        };
         let seed = &self.seed;
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return Err(Reason::UnspecifiedError);
         };
-        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
-        if !policy.allows(who, Action::Subscribe(filter.as_str()))
-            || is_anothers_reply(&filter, who.client_id)
-        {
+        if is_anothers_reply(&filter, &session.client_id) {
             return Err(Reason::NotAuthorized);
         }
         let options = SubscriptionOptions {
-            qos: request.qos.min(max_qos).min(ceiling),
+            qos: request.qos.min(max_qos).min(ceiling).min(allowed),
             no_local: request.no_local,
             retain_as_published: request.retain_as_published,
             id,
@@ -231,6 +231,8 @@ impl Engine {
             window: session.consumer.as_ref().map_or(0, |consumer| consumer.window),
             selector: subscription.selector.clone(),
             exclusive: session.consumer.as_ref().is_some_and(|consumer| consumer.exclusive),
+            // What a share may choose it for. Others have one topic, or one member.
+            bearer: subscription.is_share().then(|| session.bearer()).flatten(),
         };
         Some((home, key, member))
     }
@@ -311,6 +313,16 @@ impl Engine {
             Some((group, filter)) => (Some(group), filter),
             None => (TopicName::from_validated(text).is_queue().then_some(""), text),
         };
+        self.take_known(slot, group, filter)
+    }
+
+    /// Takes the subscription of `group`, or in its own right, out of a session's list.
+    pub(super) fn take_known(
+        &mut self,
+        slot: u32,
+        group: Option<&str>,
+        filter: &str,
+    ) -> Option<Subscription> {
         let session = self.sessions.get_mut(slot as usize)?;
         let subscription = session.subscriptions.take(&self.seed, group, filter)?;
         if subscription.selector.is_some() {
@@ -323,7 +335,7 @@ impl Engine {
     }
 
     /// Once after subscriptions were taken out, however many.
-    fn sweep_replays(&mut self, slot: u32) {
+    pub(super) fn sweep_replays(&mut self, slot: u32) {
         if let Some(traffic) = self.session(slot).and_then(|session| session.traffic.as_mut()) {
             traffic.replays.sweep();
         }
@@ -360,7 +372,7 @@ struct Admitted {
 }
 
 /// The filter as the client wrote it.
-fn written(subscription: &Subscription) -> Box<str> {
+pub(super) fn written(subscription: &Subscription) -> Box<str> {
     match subscription.group.as_deref() {
         Some(group) if !group.is_empty() => format!("$share/{group}/{}", subscription.filter.as_str()).into(),
         _ => subscription.filter.as_str().into(),

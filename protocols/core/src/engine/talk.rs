@@ -7,7 +7,7 @@ use super::{Engine, Talk, Timer};
 use crate::consumer::{Beats, Receipt, Request, Send};
 use crate::effects::{DropReason, Effect, Effects, Reply};
 use crate::id::{ConnId, Now, Qos};
-use crate::policy::{Action, Durability, Identity};
+use crate::policy::{Action, Durability};
 use crate::refusal::{Kind, Refusal};
 use crate::store::{StoreOp, Ticket};
 
@@ -140,12 +140,11 @@ impl Engine {
     }
 
     /// Whether the client of `conn` may publish this, and on whose behalf that is.
-    pub(super) fn check_send(&self, conn: ConnId, send: &Send<'_>) -> Result<Origin, Refusal> {
+    pub(super) fn check_send(&mut self, conn: ConnId, send: &Send<'_>) -> Result<Origin, Refusal> {
         let publish = &send.publish;
         let topic = publish.topic.as_str();
         let slot = self.session_slot(conn);
-        let Some((slot, session)) = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?)))
-        else {
+        let Some(slot) = slot else {
             return Err(Refusal::new(Kind::ProtocolError, "the connection has no session"));
         };
         let limits = &self.policy.limits;
@@ -158,8 +157,8 @@ impl Engine {
                 format!("retain on {topic:?}, but no messages are retained (max_retained_messages = 0)");
             return Err(Refusal::new(Kind::RetainNotSupported, detail));
         }
-        let who = Identity { user: session.user.as_deref(), client_id: &session.client_id };
-        if !self.policy.allows(who, Action::Publish(topic)) {
+        let (qos, retain) = (publish.qos, publish.retain && !publish.topic.is_queue());
+        if !self.ask(slot, Action::Publish { topic, qos, retain }).is_allowed() {
             let detail = format!("no right to send to {topic:?}");
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::delivery::AckKind;
-use crate::effects::{Connect, Delivery, FilterRequest, Outlet, Reason, RetainHandling, Sent, WillRequest};
+use crate::effects::{
+    Access, Connect, Delivery, FilterRequest, Outlet, Reason, RetainHandling, Sent, WillRequest,
+};
 use crate::id::Qos;
 use crate::message::{Fields, Publish};
 use crate::policy::Limits;
@@ -127,6 +129,7 @@ fn client(client_id: &str) -> Connect<'_> {
     Connect {
         client_id,
         user: None,
+        access: Access::default(),
         clean_start: true,
         expiry_s: 0,
         receive_maximum: NonZeroU16::MAX,

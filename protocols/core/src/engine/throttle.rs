@@ -17,7 +17,7 @@ use crate::hash::{Map, Seed};
 use crate::id::{ConnId, Now};
 use crate::matches::MatchSet;
 use crate::message::Message;
-use crate::policy::{Overflow, Policy};
+use crate::policy::Overflow;
 use crate::refusal::{Kind, Refusal};
 use crate::shared::{Pressure, Room};
 use crate::trie::GroupKey;
@@ -283,8 +283,7 @@ impl Engine {
 
     /// Other limits hold from now on, for what waits in groups as well: each is looked at again before this turn ends
     /// ([`Self::drain_groups`]), or publishers would be kept out of one by limits that are no more.
-    pub(super) fn policy_changed(&mut self, policy: Arc<Policy>) {
-        self.policy = policy;
+    pub(super) fn limits_changed(&mut self) {
         self.groups_to_drain.extend(self.groups.iter().map(|(slot, _)| slot as u32));
     }
 

@@ -6,16 +6,22 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::origin::{Origin, Source};
+use crate::acl::Identity;
 use crate::effects::{Connect, DropReason, Effect, Effects, WillRequest};
 use crate::id::{Now, SessionId};
 use crate::message::{Message, Publish};
-use crate::policy::{Action, Identity};
+use crate::policy::Action;
 use crate::refusal::{Kind, Refusal};
-use crate::session::Will;
+use crate::session::{Standing, Will};
 use crate::store::{KeptWill, SessionNumber, StoreOp, Ticket};
 
 impl Engine {
-    pub(super) fn check_will(&self, connect: &Connect<'_>, will: &WillRequest<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_will(
+        &self,
+        connect: &Connect<'_>,
+        standing: &Standing,
+        will: &WillRequest<'_>,
+    ) -> Result<(), Refusal> {
         let limits = &self.policy.limits;
         let topic = will.publish.topic.as_str();
         if will.publish.qos > limits.max_qos {
@@ -26,8 +32,8 @@ impl Engine {
         if will.publish.retain && !limits.retain_available {
             return Err(Refusal::new(Kind::RetainNotSupported, "will retain: retain_available is false"));
         }
-        let who = Identity { user: connect.user, client_id: connect.client_id };
-        if !self.policy.allows(who, Action::Publish(topic)) {
+        let Publish { qos, retain, .. } = will.publish;
+        if !self.ask_for(connect, standing, Action::Publish { topic, qos, retain }).is_allowed() {
             let detail = format!("no right to publish the will to {topic:?}");
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }
@@ -69,24 +75,26 @@ impl Engine {
         let publisher = self.session_id(slot);
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let Some(will) = session.will.take() else { return };
-        let (user, client_id) = (session.user.clone(), session.client_id.clone());
-        let who = Identity { user: user.as_deref(), client_id: &client_id };
-        self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
+        let client_id = session.client_id.clone();
+        let is_allowed = self.ask(slot, publication(&will.message)).is_allowed();
+        self.release_will(now, &client_id, is_allowed, publisher, &will.message, will.expiry_s, fx);
     }
 
-    /// As [`Self::will_due`], for whoever the will was of.
-    pub(super) fn release_will(
+    /// As [`Self::will_due`], for whoever the will was of, and may publish it or not.
+    #[allow(clippy::too_many_arguments, reason = "a will, taken apart once")]
+    fn release_will(
         &mut self,
         now: Now,
-        who: Identity<'_>,
+        client_id: &str,
+        is_allowed: bool,
         publisher: SessionId,
         message: &Message,
         expiry_s: Option<u32>,
         fx: &mut Effects,
     ) {
-        if !self.policy.allows(who, Action::Publish(message.topic().as_str())) {
+        if !is_allowed {
             will_gone(SessionNumber(publisher.incarnation), fx);
-            return self.count_drop(now, DropReason::NotAuthorized, who.client_id, fx);
+            return self.count_drop(now, DropReason::NotAuthorized, client_id, fx);
         }
         self.stats.wills += 1;
         let publish = Publish {
@@ -114,9 +122,10 @@ impl Engine {
         will: &KeptWill,
         fx: &mut Effects,
     ) {
-        let who = Identity { user: will.user.as_deref(), client_id: &will.client_id };
+        let who = Identity::kept(will.user.as_deref(), &will.client_id);
+        let is_allowed = self.ask_for_kept(who, publication(&will.message)).is_allowed();
         let publisher = SessionId { worker: self.id, slot: u32::MAX, incarnation: number.0 };
-        self.release_will(now, who, publisher, &will.message, will.expiry_s, fx);
+        self.release_will(now, &will.client_id, is_allowed, publisher, &will.message, will.expiry_s, fx);
     }
 
     /// Publishes the wills of all connected clients (MQTT 5, section 3.1.2.5): the broker's end is not their good-bye. One
@@ -157,6 +166,11 @@ impl Engine {
             self.will_published(origin.publisher, fx);
         }
     }
+}
+
+/// What is asked about a will that is due.
+fn publication(message: &Message) -> Action<'_> {
+    Action::Publish { topic: message.topic().as_str(), qos: message.qos(), retain: message.retain() }
 }
 
 /// The store need not keep a will any more.

@@ -43,6 +43,7 @@ fn may_have(
 ) -> bool {
     sticky.is_none_or(|sticky| sticky.allows(item.sticky, member.session))
         && overdue.is_none_or(|overdue| !overdue.bars(rank, member.session))
+        && member.may_have(&item.message)
 }
 
 impl Group {
@@ -86,6 +87,8 @@ impl Group {
     /// Members have come, gone or changed.
     pub(super) fn count_selecting(&mut self) {
         self.selecting = self.members.iter().filter(|member| member.selector.is_some()).count();
+        self.members_changed = true;
+        self.restricted = self.members.iter().filter(|member| member.bearer.is_some()).count();
     }
 
     /// What waits from `rank` on is to be shown to everybody (again).
@@ -98,6 +101,7 @@ impl Group {
     /// Whether a message may be for some members and not for others.
     fn is_picky(&mut self) -> bool {
         let picky = self.selecting > 0
+            || self.restricted > 0
             || self.overdue.is_some()
             || self.sticky.as_ref().is_some_and(|sticky| !sticky.is_empty());
         if picky && !self.picky {
@@ -177,7 +181,7 @@ impl Group {
     fn owner_of_topic(&mut self, item: &mut Item, rank: Rank, around: &Around<'_>) -> Option<usize> {
         let qos = item.message.qos();
         let mut best: Option<(u64, usize)> = None;
-        if self.selecting == 0 {
+        if self.selecting == 0 && self.restricted == 0 {
             let topic = item.message.topic();
             let online = self.members.iter().enumerate().filter(|(_, member)| member.online);
             let weight = |member: &Member| around.seed.hash(&(topic.as_str(), member.session));
@@ -278,6 +282,17 @@ impl Group {
         let (message, deliveries) = (Arc::clone(&item.message), item.deliveries);
         let loan = self.lend(place, rank, item, around);
         Next::Send { message, place, loan, deliveries }
+    }
+
+    /// Takes out what no member has a right to any more. Looks at what waits only if members have changed since.
+    pub fn take_forbidden(&mut self) -> Vec<Gone> {
+        let is_changed = std::mem::take(&mut self.members_changed);
+        if !is_changed || self.restricted < self.members.len() || self.members.is_empty() {
+            return Vec::new();
+        }
+        let Self { backlog, members, .. } = self;
+        let gone = backlog.take_where(|item| !members.iter().any(|member| member.may_have(&item.message)));
+        gone.into_iter().map(Into::into).collect()
     }
 
     /// Takes out what the group's filter does not want any more or, where it has none, what no member's selector wants:

@@ -58,6 +58,7 @@ fn member(slot: u32) -> Member {
         window: 0,
         selector: None,
         exclusive: false,
+        bearer: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use noctule_core::consumer::Verdict;
 use noctule_core::delivery::AckKind;
-use noctule_core::effects::{Connect, Effects, FilterRequest, Input, RetainHandling, WillRequest};
+use noctule_core::effects::{Access, Connect, Effects, FilterRequest, Input, RetainHandling, WillRequest};
 use noctule_core::engine::Pulled;
 use noctule_core::id::{ConnId, Qos};
 use noctule_core::message::{Fields, Publish};
@@ -83,6 +83,7 @@ impl World {
         let connect = Connect {
             client_id: &name,
             user: None,
+            access: Access::default(),
             clean_start,
             expiry_s,
             receive_maximum: NonZeroU16::new(receive_maximum).unwrap(),

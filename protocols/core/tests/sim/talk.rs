@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use noctule_core::consumer::{Beats, Commit, Consume, ConsumerId, Receipt, Request, Send, Settle, Verdict};
-use noctule_core::effects::{Connect, Effect, Effects, Input};
+use noctule_core::effects::{Access, Connect, Effect, Effects, Input};
 use noctule_core::group::QueueOptions;
 use noctule_core::id::{ConnId, Qos};
 use noctule_core::message::{Fields, Publish};
@@ -177,6 +177,7 @@ impl World {
         let connect = Connect {
             client_id: &name,
             user: None,
+            access: Access::default(),
             clean_start: true,
             expiry_s: 0,
             receive_maximum: NonZeroU16::MAX,

@@ -422,7 +422,7 @@ pub(crate) fn start(plan: &Plan, seed: u64, workers: u16, now: Now) -> (Arc<Shar
     let filter = |text| TopicFilter::parse(text, &TopicLimits::WIDEST).unwrap();
     let filters = vec![(filter(INTERVAL), Durability::Interval), (filter(NEVER), Durability::Never)];
     let durability = DurabilityRules { default: Durability::Always, filters };
-    let policy = Arc::new(Policy { epoch: 1, limits: plan.limits.clone(), durability });
+    let policy = Arc::new(Policy { epoch: 1, limits: plan.limits.clone(), durability, rules: None });
     let engine = |id| Engine::new(WorkerId(id), Arc::clone(&shared), Arc::clone(&policy), now);
     let workers =
         (0..workers).map(|id| Worker { engine: engine(id), conns: Vec::new(), talks: Vec::new() }).collect();

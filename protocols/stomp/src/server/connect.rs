@@ -105,6 +105,7 @@ impl Server {
         effects::Connect {
             client_id,
             user,
+            access: effects::Access::default(),
             clean_start: true,
             expiry_s: 0,
             receive_maximum: std::num::NonZeroU16::MAX,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use noctule_core::consumer::ConsumerId;
 use noctule_core::effects::{
-    Connect, Delivery, Effect, Effects, FilterRequest, Input, Outlet, RetainHandling, Sent,
+    Access, Connect, Delivery, Effect, Effects, FilterRequest, Input, Outlet, RetainHandling, Sent,
 };
 use noctule_core::engine::Engine;
 use noctule_core::hash::Seed;
@@ -161,6 +161,7 @@ impl World {
             Connect {
                 client_id: &name,
                 user: None,
+                access: Access::default(),
                 clean_start: true,
                 expiry_s: 0,
                 receive_maximum: NonZeroU16::MAX,

@@ -1,0 +1,67 @@
+//! What was asked before: the verdicts on topics that come again and again.
+//!
+//! A verdict belongs to rights (or, where the answer depends on it, to one client), an action and a topic. Rights are
+//! never changed, only replaced by others under another number, so nothing here has to be taken back.
+
+use super::{Actions, Answer};
+use crate::hash::Seed;
+
+/// As many verdicts are remembered.
+const SLOTS: usize = 2_048;
+
+/// Of longer topics nothing is remembered, bytes: all of it comes to 2,048 times this and a little more.
+const MAX_TOPIC: usize = 256;
+
+#[derive(Debug)]
+struct Slot {
+    /// Whose, as in [`Verdicts::ask`]; 0 for nobody's.
+    key: u64,
+    topic: String,
+    action: Actions,
+    answer: Answer,
+}
+
+/// A bounded memory of verdicts. It holds nothing before the first question.
+#[derive(Debug)]
+pub struct Verdicts {
+    slots: Vec<Slot>,
+    seed: Seed,
+    hits: u64,
+}
+
+impl Verdicts {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(seed: Seed) -> Self {
+        Self { slots: Vec::new(), seed, hits: 0 }
+    }
+
+    /// How many questions did not have to be asked.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// The verdict on a topic, of `ask` if it is not known. `key`: whose rights it follows from, never 0.
+    pub fn ask(&mut self, key: u64, action: Actions, topic: &str, ask: impl FnOnce() -> Answer) -> Answer {
+        if topic.len() > MAX_TOPIC {
+            return ask();
+        }
+        if self.slots.is_empty() {
+            let empty =
+                || Slot { key: 0, topic: String::new(), action: Actions::NONE, answer: Answer::Denied };
+            self.slots.resize_with(SLOTS, empty);
+        }
+        let place = self.seed.hash(&(key, topic)) as usize % SLOTS;
+        let Some(slot) = self.slots.get_mut(place) else { return ask() };
+        if slot.key == key && slot.action == action && slot.topic == topic {
+            self.hits += 1;
+            return slot.answer;
+        }
+        let answer = ask();
+        slot.topic.clear();
+        slot.topic.push_str(topic);
+        (slot.key, slot.action, slot.answer) = (key, action, answer);
+        answer
+    }
+}
