@@ -27,7 +27,7 @@ use super::backing::Backing;
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
-use crate::reactor::{self, Accept, Close, Closed, Detached, Handler, OutBuf, Pull};
+use crate::reactor::{self, Accept, Close, Closed, Detached, Ended, Handler, OutBuf, Pull};
 use guard::guarded;
 use machine::Machine;
 use run::Stop;
@@ -71,6 +71,8 @@ struct Peer {
     generation: u32,
     listener: u16,
     address: SocketAddr,
+    /// The client has ended its side and waits for what it is owed.
+    ended: bool,
 }
 
 /// The handler of one worker's reactor.
@@ -165,7 +167,7 @@ impl Worker {
             self.peers.resize_with(place + 1, || None);
         }
         if let Some(slot) = self.peers.get_mut(place) {
-            *slot = Some(Peer { machine, generation: conn.generation, listener, address });
+            *slot = Some(Peer { machine, generation: conn.generation, listener, address, ended: false });
         }
         self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
         true
@@ -393,6 +395,17 @@ impl Handler for Worker {
     fn pull(&mut self, io: &mut Io, conn: ConnId, out: &mut OutBuf) -> Pull {
         let now = io.now();
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Pull::Done };
+        if peer.ended {
+            // Answers are written when they come. Messages are for those who stay.
+            if !peer.machine.owes_answers() {
+                self.engine.handle(now, Input::Closed(conn), &mut self.fx);
+                io.close(conn, Close::AfterFlush);
+                self.apply(io);
+            } else if self.is_leaving() {
+                self.say_goodbye(io, conn);
+            }
+            return Pull::Done;
+        }
         let scratch = &mut self.scratch;
         let mut outlet = Wire { machine: &mut peer.machine, now, scratch, out, broken: None };
         let pulled = self.engine.pull(now, conn, &mut outlet, &mut self.fx);
@@ -410,6 +423,15 @@ impl Handler for Worker {
             Pulled::Done => Pull::Done,
             Pulled::More => Pull::More,
         }
+    }
+
+    fn ended(&mut self, io: &mut Io, conn: ConnId) -> Ended {
+        let is_written = io.waiting_bytes(conn) == 0;
+        let Some(peer) = self.peer(conn) else { return Ended::Close };
+        // MQTT's clients go on reading after no end of theirs, and a will is published at once.
+        peer.ended =
+            matches!(peer.machine, Machine::Stomp(_)) && (peer.machine.owes_answers() || !is_written);
+        if peer.ended { Ended::Wait } else { Ended::Close }
     }
 
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Closed) {

@@ -10,7 +10,8 @@ use super::out::OutBuf;
 /// Why a connection is gone.
 #[derive(Debug)]
 pub enum Closed {
-    /// The peer sent its end of stream. What was already answered has been written as far as the socket took it.
+    /// The peer sent its end of stream. What was already answered has been written as far as the socket took it; what
+    /// was owed to it beyond that did not come in time.
     PeerClosed,
     /// Reading or writing failed.
     Error(std::io::Error),
@@ -62,6 +63,8 @@ pub(super) struct Conn {
     pub(super) state: State,
     /// The handler has paused its reads.
     pub(super) paused: bool,
+    /// The peer has ended its side and waits for what it is owed; `paused` for good.
+    pub(super) ended: bool,
     /// Reads have stopped because too many answers wait to be written.
     pub(super) choked: bool,
     /// `unread` is to be handed over again before anything is read.
@@ -84,6 +87,7 @@ impl Conn {
             generation,
             state: State::Open,
             paused: false,
+            ended: false,
             choked: false,
             refeed: false,
             blocked: false,

@@ -36,6 +36,8 @@ pub struct Io<M> {
     pub(super) dead: Vec<(u32, Closed)>,
     /// When to give up on connections that are being closed, oldest first.
     pub(super) lingering: VecDeque<(u64, ConnId)>,
+    /// When to give up on connections that wait for what they are owed, oldest first.
+    pub(super) owed: VecDeque<(u64, ConnId)>,
     /// No connection closed from now on is given up on before, in monotonic milliseconds.
     linger_until_ms: u64,
     pub(super) pool: Pool,
@@ -66,6 +68,7 @@ impl<M: Send> Io<M> {
             dirty: Vec::new(),
             dead: Vec::new(),
             lingering: VecDeque::new(),
+            owed: VecDeque::new(),
             linger_until_ms: 0,
             pool: Pool::new(config.pool_bytes, config.budget_bytes),
             outboxes: (0..mailboxes.workers()).map(|_| Lanes::default()).collect(),
@@ -190,11 +193,21 @@ impl<M: Send> Io<M> {
     pub fn resume_reads(&mut self, conn: ConnId) {
         if let Some(open) = find(&mut self.conns, conn)
             && open.paused
+            && !open.ended
         {
             open.paused = false;
             open.refeed = true;
             self.requeue(conn.slot);
         }
+    }
+
+    /// Keeps a connection whose peer has ended its side for what is owed to it.
+    pub(super) fn wait_for_answers(&mut self, conn: ConnId) {
+        let Some(open) = find(&mut self.conns, conn) else { return };
+        (open.paused, open.ended) = (true, true);
+        self.owed.push_back((self.now.mono_ms.saturating_add(self.config.owed_ms), conn));
+        // What it is owed may be on its way already.
+        self.mark_dirty(conn);
     }
 
     /// Has a slot looked at in the next turn.

@@ -78,6 +78,12 @@ pub trait Handler {
     /// Once per flush; `out` goes to the kernel after it. Not called for a connection that is being closed.
     fn pull(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, out: &mut OutBuf) -> Pull;
 
+    /// The peer of `conn` has ended its side and may still read; every whole frame that it sent was handed over before.
+    /// Whether something is owed to it.
+    fn ended(&mut self, _io: &mut Io<Self::Mail>, _conn: ConnId) -> Ended {
+        Ended::Close
+    }
+
     /// `conn` is gone, its id is void.
     fn closed(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, why: Closed);
 
@@ -101,6 +107,16 @@ pub enum Accept {
     Refuse,
 }
 
+/// What becomes of a connection whose peer has ended its side.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Write once what the socket takes, and close it.
+    Close,
+    /// Read no more, but pull and write until the handler closes it or [`Config::owed_ms`] have passed.
+    Wait,
+}
+
 /// Whether anything is left to pull.
 #[cfg(not(loom))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +135,8 @@ pub struct Config {
     pub budget_bytes: usize,
     /// How long a connection that is being closed may take to read what is left for it, in milliseconds.
     pub linger_ms: u64,
+    /// How long a connection whose peer has ended its side may wait for what is owed to it, in milliseconds.
+    pub owed_ms: u64,
     /// How many connections are accepted in one turn.
     pub accepts_per_turn: usize,
     /// How long accepting rests when descriptors or memory have run out, in milliseconds.
@@ -135,6 +153,7 @@ impl Default for Config {
         Self {
             budget_bytes: 64 * 1024,
             linger_ms: 2_000,
+            owed_ms: 5_000,
             accepts_per_turn: 64,
             accept_pause_ms: 100,
             pool_bytes: 8 * 1024 * 1024,

@@ -25,6 +25,7 @@ use super::*;
 
 const BIG: usize = 100_000;
 const PAUSE_MS: u64 = 60;
+const OWED_MS: u64 = 180;
 
 enum Mail {
     Stop,
@@ -49,6 +50,10 @@ struct World {
     /// Who has how many big messages coming.
     floods: Vec<(ConnId, u32)>,
     paused: Vec<(u64, ConnId)>,
+    /// Who is to get something later, whether it ends its side before or not.
+    owed: Vec<(u64, ConnId)>,
+    /// Who has ended its side.
+    ended: Vec<ConnId>,
     to_post: u32,
     posted: u32,
     expected: u32,
@@ -73,6 +78,7 @@ impl World {
                 io.pause_reads(conn);
                 self.paused.push((io.now().mono_ms + PAUSE_MS, conn));
             }
+            b'o' => self.owed.push((io.now().mono_ms + u64::from(body[0]), conn)),
             b'f' => {
                 self.floods.push((conn, u32::from(body[0])));
                 io.mark_dirty(conn);
@@ -140,6 +146,12 @@ impl Handler for World {
         Pull::Done
     }
 
+    fn ended(&mut self, _: &mut Io<Mail>, conn: ConnId) -> Ended {
+        assert!(!self.ended.contains(&conn), "it is told twice");
+        self.ended.push(conn);
+        if self.owed.iter().any(|owed| owed.1 == conn) { Ended::Wait } else { Ended::Close }
+    }
+
     fn closed(&mut self, _: &mut Io<Mail>, conn: ConnId, why: Closed) {
         let why = match why {
             Closed::PeerClosed => "peer".to_owned(),
@@ -148,6 +160,7 @@ impl Handler for World {
         };
         self.seen.closed.lock().unwrap().push(why);
         self.paused.retain(|paused| paused.1 != conn);
+        self.owed.retain(|owed| owed.1 != conn);
     }
 
     fn turn(&mut self, io: &mut Io<Mail>) -> Option<u64> {
@@ -159,12 +172,23 @@ impl Handler for World {
         for (_, conn) in due {
             io.resume_reads(conn);
         }
+        let (due, later): (Vec<_>, _) = self.owed.drain(..).partition(|owed| owed.0 <= now);
+        self.owed = later;
+        for (_, conn) in &self.owed {
+            // Nothing is read of who has ended, whatever the handler asks for.
+            io.resume_reads(*conn);
+        }
+        for (_, conn) in due {
+            io.out(conn).unwrap().put().extend_from_slice(b"owed");
+            io.close(conn, Close::AfterFlush);
+        }
         // A few at a time, so that the receiver falls asleep in between as often as may be.
         for number in self.posted..self.to_post.min(self.posted + 7) {
             io.post(WorkerId(1 - io.worker().0), Mail::Number(number));
             self.posted = number + 1;
         }
-        if self.posted < self.to_post { Some(now) } else { self.paused.iter().map(|paused| paused.0).min() }
+        let due = self.paused.iter().chain(&self.owed).map(|(due, _)| *due).min();
+        if self.posted < self.to_post { Some(now) } else { due }
     }
 
     fn accept_failed(&mut self, _: &mut Io<Mail>, _: usize, _: &std::io::Error) {
@@ -208,6 +232,8 @@ impl Server {
                     big: Arc::clone(&big),
                     floods: Vec::new(),
                     paused: Vec::new(),
+                    owed: Vec::new(),
+                    ended: Vec::new(),
                     to_post: 0,
                     posted: 0,
                     expected: 0,
@@ -376,6 +402,28 @@ fn answers_still_reach_a_peer_that_closed_its_side() {
     expect(&mut stream, b"last");
     expect_end(&mut stream);
     server.closed(&["peer"]);
+}
+
+#[test]
+fn who_ended_its_side_still_gets_what_it_is_owed_if_it_comes_in_time() {
+    let server = Server::start(1, Config { owed_ms: OWED_MS, ..Config::default() });
+    for bytes in [frame(b'o', &[100]), [frame(b'e', b"now "), frame(b'o', &[100])].concat()] {
+        let mut stream = server.connect();
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        if bytes.len() > 6 {
+            expect(&mut stream, b"now ");
+        }
+        expect(&mut stream, b"owed");
+        expect_end(&mut stream);
+    }
+    server.closed(&["ours", "ours"]);
+    // Nobody is kept for longer, and nobody who has vanished.
+    let mut late = server.connect();
+    late.write_all(&frame(b'o', &[255])).unwrap();
+    late.shutdown(Shutdown::Write).unwrap();
+    expect_end(&mut late);
+    server.closed(&["ours", "ours", "peer"]);
 }
 
 #[test]

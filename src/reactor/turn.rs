@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Accept, Config, Handler, Mailboxes, Pull,
+    Accept, Config, Ended, Handler, Mailboxes, Pull,
     accept::{Accepting, Attempt},
     conn::{Closed, Conn, State},
     io::{Io, find},
@@ -123,9 +123,10 @@ impl<H: Handler> Worker<H> {
             // Not a loop: waking ourselves lets the runtime ask the kernel for other sockets first.
             cx.waker().wake_by_ref();
         } else {
-            let lingering = self.io.lingering.front().map(|(deadline, _)| *deadline);
-            let deadline =
-                [self.deadline_ms, lingering, self.io.accepting.resume_ms].into_iter().flatten().min();
+            let oldest = [self.io.lingering.front(), self.io.owed.front()];
+            let [lingering, owed] = oldest.map(|oldest| oldest.map(|(deadline, _)| *deadline));
+            let deadlines = [self.deadline_ms, lingering, owed, self.io.accepting.resume_ms];
+            let deadline = deadlines.into_iter().flatten().min();
             alarm.set(cx, self.io.now.mono_ms, &self.io.config, deadline);
         }
         Poll::Pending
@@ -180,6 +181,14 @@ impl<H: Handler> Worker<H> {
             self.io.lingering.pop_front();
             if self.io.conns.get(id.slot as usize).is_some_and(|conn| conn.generation == id.generation) {
                 self.io.kill(id.slot, Closed::Ours);
+            }
+        }
+        while let Some(&(deadline, id)) = self.io.owed.front()
+            && deadline <= self.io.now.mono_ms
+        {
+            self.io.owed.pop_front();
+            if find(&mut self.io.conns, id).is_some() {
+                self.io.kill(id.slot, Closed::PeerClosed);
             }
         }
     }
@@ -319,13 +328,7 @@ impl<H: Handler> Worker<H> {
                 }
             };
             if got == 0 {
-                if let Some(mut out) = conn.out.take() {
-                    // The peer may have closed only its side and still wait for answers.
-                    let _ = write(conn, &mut out);
-                    self.io.pool.give_back(out);
-                }
-                self.io.kill(slot, Closed::PeerClosed);
-                return;
+                return self.end(id);
             }
             if in_front == unread.len() {
                 front.copy_from_slice(&unread);
@@ -344,6 +347,20 @@ impl<H: Handler> Worker<H> {
             }
         }
         self.io.requeue(slot);
+    }
+
+    /// The peer has closed its side, or all of it; it may still wait for answers.
+    fn end(&mut self, id: ConnId) {
+        if self.handler.ended(&mut self.io, id) == Ended::Wait {
+            return self.io.wait_for_answers(id);
+        }
+        if let Some(conn) = find(&mut self.io.conns, id) {
+            if let Some(mut out) = conn.out.take() {
+                let _ = write(conn, &mut out);
+                self.io.pool.give_back(out);
+            }
+            self.io.kill(id.slot, Closed::PeerClosed);
+        }
     }
 
     /// Leaves what was not consumed with the connection, if it is still served here.

@@ -1,10 +1,14 @@
 //! Receipts in the order of their frames, heart-beats, and the end of a connection.
 
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use noctule::config::Period;
+use noctule_core::id::Qos;
+use noctule_mqtt::Connect;
 use noctule_stomp::Command;
 
-use crate::kit::{Served, Stomp, V10, V11, V12};
+use crate::kit::{MQTT5, Served, Stomp, V10, V11, V12};
 
 /// Command, headers and body of a frame to be sent.
 type Frame<'a> = (Command, Vec<(&'a str, &'a str)>, &'a [u8]);
@@ -122,11 +126,71 @@ fn disconnect_is_answered_and_then_the_connection_ends() {
     }
 }
 
+/// What a script does that pipes its frames into `nc -N`: the end comes with the last frame, the answers are waited for.
+#[test]
+fn who_ends_its_side_first_still_gets_all_its_receipts() {
+    let served = Served::start();
+    let send = |number: u32, destination: &str| {
+        format!("SEND\ndestination:{destination}\npersistent:true\nreceipt:{number}\n\nx\0")
+    };
+    for destination in ["/topic/piped", "/queue/piped"] {
+        for farewell in ["DISCONNECT\nreceipt:bye\n\n\0", "DISCONNECT\n\n\0", "", "SEND\ndestination:/top"] {
+            let mut client = served.raw();
+            let sends: String = (0..50).map(|number| send(number, destination)).collect();
+            client.raw(format!("CONNECT\naccept-version:1.2\nhost:/\n\n\0{sends}{farewell}").as_bytes());
+            client.stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(client.next().command, Command::Connected);
+            for number in 0..50 {
+                client.receipt(&number.to_string());
+            }
+            if farewell.contains("bye") {
+                client.receipt("bye");
+            }
+            let answered = Instant::now();
+            client.is_closed();
+            assert!(answered.elapsed() < Duration::from_secs(1), "{farewell:?}: nothing more was owed");
+        }
+    }
+}
+
+/// What a consumer that has ended its side did not acknowledge goes to another, and so does what comes while it still
+/// waits for a receipt.
+#[test]
+fn who_ends_its_side_first_gets_no_more_messages() {
+    let served = Served::with(|config| config.store.commit_window = Period::from_millis(400));
+    // While somebody might still acknowledge, the store waits for that.
+    let mut lasting = Connect::new(MQTT5, "lasting");
+    lasting.session_expiry_s = Some(600);
+    let mut slow = served.mqtt_with(&lasting);
+    slow.subscribe(Qos::AtLeastOnce, "slow");
+    let mut ended = served.stomp();
+    ended.subscribe("s", "/queue/ended", "client");
+    let mut sender = served.stomp();
+    sender.send(Command::Send, &[("destination", "/queue/ended")], b"first");
+    assert_eq!(ended.message().text(), "first");
+    let asked = Instant::now();
+    ended.send(
+        Command::Send,
+        &[("destination", "/topic/slow"), ("persistent", "true"), ("receipt", "r")],
+        b"x",
+    );
+    ended.stream.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    sender.send(Command::Send, &[("destination", "/queue/ended")], b"second");
+    ended.receipt("r");
+    assert!(asked.elapsed() > Duration::from_millis(200), "there was no time in between");
+    assert_eq!(ended.kept(), None);
+    ended.is_closed();
+    let mut other = served.stomp();
+    other.subscribe("s", "/queue/ended", "client");
+    assert_eq!([other.take(), other.take()].map(|message| message.text().to_owned()), ["first", "second"]);
+}
+
 /// An EOL each from either side keeps a silent connection, and its absence ends it.
 #[test]
 fn heart_beats_go_both_ways_and_silence_ends_the_connection() {
     let served = Served::with(|config| {
-        config.stomp.heart_beat = noctule::config::Period::from_secs(1);
+        config.stomp.heart_beat = Period::from_secs(1);
     });
     std::thread::scope(|scope| {
         let beating = |stays: bool| {
@@ -171,7 +235,7 @@ fn stay(client: &mut Stomp, begun: Instant) {
 #[test]
 fn a_1_0_client_without_a_subscription_has_an_idle_limit() {
     let served = Served::with(|config| {
-        config.stomp.idle_timeout = noctule::config::Period::from_secs(1);
+        config.stomp.idle_timeout = Period::from_secs(1);
     });
     let mut consumer = served.stomp_with(V10, &[]);
     consumer.subscribe("s", "/topic/idle", "auto");

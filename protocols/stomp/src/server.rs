@@ -190,6 +190,13 @@ impl Server {
         self.phase == Phase::Leaving
     }
 
+    /// Whether something that was read is still to be answered: with a receipt, or DISCONNECT with the connection's end.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        let receipts = self.conversation.as_ref().map(|conversation| &conversation.receipts);
+        self.is_leaving() || receipts.is_some_and(|receipts| !receipts.is_empty())
+    }
+
     /// How many ACK and NACK were ignored because their delivery was settled before. Those that the engine finds are
     /// counted there.
     #[must_use]

@@ -65,6 +65,14 @@ impl Machine {
         }
     }
 
+    /// Whether something that was read is still to be answered, and the client may wait for it after its own end.
+    pub(super) fn owes_answers(&self) -> bool {
+        match self {
+            Self::Mqtt(_) => false,
+            Self::Stomp(stomp) => stomp.owes_answers(),
+        }
+    }
+
     /// Writes a message.
     pub(super) fn deliver(
         &mut self,

@@ -18,6 +18,11 @@ impl Receipts {
     /// What a receipt costs besides its text, bytes.
     const OVERHEAD: usize = size_of::<(NonZeroU32, Box<str>)>() + 16;
 
+    /// Whether none is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// A number for the receipt of that text.
     pub(super) fn ask(&mut self, text: &str, limit_bytes: usize) -> Result<Receipt, Refusal> {
         let bytes = self.bytes + text.len() + Self::OVERHEAD;
@@ -63,9 +68,10 @@ mod tests {
         let mut receipts = Receipts::default();
         let asked: Vec<_> = ["a", "bb", ""].map(|text| receipts.ask(text, 1000).unwrap()).into();
         for (receipt, text) in asked.into_iter().zip(["a", "bb", ""]) {
+            assert!(!receipts.is_empty());
             assert_eq!(receipts.take(receipt).as_deref(), Some(text));
         }
-        assert_eq!(receipts.bytes, 0);
+        assert!(receipts.bytes == 0 && receipts.is_empty());
         assert_eq!(receipts.take(Receipt(NonZeroU32::MIN)), None);
     }
 
