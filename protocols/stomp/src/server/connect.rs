@@ -1,4 +1,6 @@
 //! CONNECT and STOMP: which version is spoken, who asks, and what is heard from either side when it is silent.
+//!
+//! `host` is not looked at: there is one virtual host, and whoever asks for another gets it.
 
 use std::borrow::Cow;
 
@@ -39,8 +41,6 @@ pub struct Connect<'a> {
     /// The same read otherwise, where that makes a difference: clients disagree on whether backslashes are escaped here.
     /// To be tried once, if the first reading is nobody's.
     pub otherwise: Option<Credentials<'a>>,
-    /// The virtual host asked for; a missing or unknown one is the default.
-    pub host: Option<Cow<'a, str>>,
     /// `client-id`, without which there is no `activemq.subscriptionName`; 256 bytes at most, no control characters.
     pub client_id: Option<Cow<'a, str>>,
     /// The version to be spoken.
@@ -71,7 +71,6 @@ impl Server {
         Ok(Connect {
             otherwise: otherwise.filter(|otherwise| *otherwise != credentials),
             credentials,
-            host: headers.get("host"),
             client_id,
             version,
             heart_beat_ms,
