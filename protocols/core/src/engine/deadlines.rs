@@ -73,7 +73,8 @@ impl Engine {
             }
             Timer::Throttle { conn, at_ms } => self.throttle_due(now, conn, at_ms, fx),
             Timer::Expiry { conn, wall_ms } => self.expiry_due(now, conn, wall_ms, fx),
-            Timer::Revise => self.revise_some(now, fx),
+            Timer::Revise if self.is_revising() => self.arm(now.mono_ms + 1, Timer::Revise),
+            Timer::Revise => {}
             Timer::Group { slot, .. } if is_armed(timer, &self.groups) => self.group_due(now, slot, fx),
             Timer::Group { .. } => {}
             Timer::SessionExpiry { slot, number, absence } => {

@@ -391,8 +391,11 @@ impl Engine {
             }
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
-            Input::Policy(policy) => self.policy_changed(now, policy, fx),
+            Input::Policy(policy) => self.policy_changed(now, policy),
             Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
+        }
+        if self.is_revising() {
+            self.revise_some(now, fx);
         }
         self.work_off(now, fx);
     }

@@ -29,7 +29,7 @@ use crate::trie::GroupKey;
 const ASKED_AT_ONCE: usize = 6;
 
 /// Places for sessions that are looked at in one go when the policy has changed.
-const REVISE_PORTION: usize = 512;
+const REVISE_PORTION: usize = 256;
 
 /// Between two looks at the wall clock while a connection waits for its end, ms: a clock that is set brings it closer.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
@@ -306,7 +306,7 @@ impl Engine {
     }
 
     /// Other limits and rights hold from now on.
-    pub(super) fn policy_changed(&mut self, now: Now, policy: Arc<Policy>, fx: &mut Effects) {
+    pub(super) fn policy_changed(&mut self, now: Now, policy: Arc<Policy>) {
         self.policy = policy;
         self.limits_changed();
         if !self.judge.asks && self.policy.rules.is_none() {
@@ -316,10 +316,16 @@ impl Engine {
         self.judge.as_of = self.judge.as_of.checked_add(1).unwrap_or(1);
         self.judge.shapes.clear();
         self.judge.revising = Some(0);
-        self.revise_some(now, fx);
+        self.arm(now.mono_ms, Timer::Revise);
     }
 
-    /// Revises the next sessions whose clients are there; the others when they are back.
+    /// Whether sessions are still to be revised.
+    pub(super) fn is_revising(&self) -> bool {
+        self.judge.revising.is_some()
+    }
+
+    /// Revises the next sessions whose clients are there (the others when they are back): some at every input, and of
+    /// those there is one for as long as it takes.
     pub(super) fn revise_some(&mut self, now: Now, fx: &mut Effects) {
         let Some(first) = self.judge.revising.take() else { return };
         let end = self.sessions.capacity().min(first + REVISE_PORTION);
@@ -331,7 +337,6 @@ impl Engine {
         }
         if end < self.sessions.capacity() {
             self.judge.revising = Some(end);
-            self.arm(now.mono_ms + 1, Timer::Revise);
         }
     }
 

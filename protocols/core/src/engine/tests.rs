@@ -11,6 +11,7 @@ mod peers;
 mod queues;
 mod recovery;
 mod resubmitted;
+mod rights;
 mod routing;
 mod stored;
 mod throttle;
