@@ -426,8 +426,8 @@ fn put_counted(fields: &mut Vec<u8>, name: &str, bytes: &[u8]) -> Result<(), Hea
 ///
 /// What `version` cannot express of a name or a value is altered as [`FrameWriter::header`] says; correlation data that
 /// it cannot express goes as Base64, with `correlation-encoding:base64`. A user property without a name, which MQTT 5
-/// allows, is left out: no header can be without one ([`FrameWriter::header`]). What a dead letter says of its death is taken for
-/// the broker's: who takes messages in keeps what publishers say of it out.
+/// allows, is left out: no header can be without one ([`FrameWriter::header`]). What a dead letter says of its death is
+/// taken for the broker's: who takes messages in keeps what publishers say of it out.
 pub fn write_fields(
     fields: Fields<'_>,
     version: Version,

@@ -55,7 +55,8 @@ pub struct StompSendArgs {
     #[arg(long, overrides_with = "receipt")]
     pub no_receipt: bool,
 
-    /// Send everything as one transaction: all of it or nothing
+    /// Send everything as one transaction: all of it or nothing; at most as many messages as the
+    /// broker's max_transaction_actions, 1000 by default
     #[arg(long)]
     pub transaction: bool,
 
