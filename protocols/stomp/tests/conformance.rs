@@ -7,7 +7,7 @@ mod world;
 
 use noctule_core::policy::Limits;
 use noctule_core::refusal::Kind;
-use noctule_stomp::{Command, Dialect, Version};
+use noctule_stomp::{Command, Dialect, Token, Version};
 use world::{Got, World};
 
 /// A client of 1.2 and its world.
@@ -45,13 +45,14 @@ fn settled(asked: &str) -> (usize, &str) {
 
 /// What the client is told of a frame that asks for receipt `r`, after which the connection is closed.
 #[track_caller]
-fn refused(world: &mut World, client: usize, frame: &str, words: &[&str]) {
+fn refused(world: &mut World, client: usize, frame: &str, words: &[&str]) -> String {
     world.send(client, frame);
     let error = world.error(client);
     assert_eq!(error.get("receipt-id"), Some("r"), "{frame}: {error:?}");
     for word in words {
         assert!(error.text().contains(word), "{frame}: {word} is not in {:?}", error.text());
     }
+    error.text().to_owned()
 }
 
 mod connecting {
@@ -518,12 +519,14 @@ mod acknowledging {
             let got = receive(&mut world, client, "a", "client", 1);
             let id = make(got[0].header("ack"));
             let frame = format!("ACK\nid:{id}\nreceipt:r\n\n\0");
-            refused(
+            let session = world.server(client).session()[..Token::LEN - 1].to_owned();
+            let told = refused(
                 &mut world,
                 client,
                 &frame,
-                &["header id of ACK", &id[..4], "names no message", "send back"],
+                &["header id of ACK", &id[..3], "names no message", "send back"],
             );
+            assert!(!told.contains(&session), "the log is no place for it: {told}");
         }
     }
 
@@ -534,7 +537,9 @@ mod acknowledging {
         let theirs = receive(&mut world, one, "a", "client", 1).remove(0);
         receive(&mut world, two, "b", "client", 1);
         let frame = format!("ACK\nid:{}\nreceipt:r\n\n\0", theirs.header("ack"));
-        refused(&mut world, two, &frame, &["names no message of this connection"]);
+        let session = world.server(one).session().to_owned();
+        let told = refused(&mut world, two, &frame, &["\"1-1@…\"", "names no message of this connection"]);
+        assert!(!told.contains(&session), "the log is no place for it: {told}");
     }
 
     /// 1.2, "ACK": `id` is a MUST; 1.1 and 1.0: `message-id`.

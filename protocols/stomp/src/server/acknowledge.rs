@@ -1,5 +1,7 @@
 //! ACK and NACK: which delivery is meant, and what becomes of it.
 
+use std::borrow::Cow;
+
 use noctule_core::consumer::{ConsumerId, Request, Settle, Verdict};
 use noctule_core::effects::Input;
 use noctule_core::refusal::{Kind, Refusal};
@@ -7,6 +9,7 @@ use noctule_core::refusal::{Kind, Refusal};
 use super::consumers::{AckMode, MessageId, Reach};
 use super::transactions::{Action, Settling};
 use super::{Scratch, Turn};
+use crate::address::Token;
 use crate::command::Command;
 use crate::error::Excerpt;
 use crate::fields::{HeaderError, boolean};
@@ -118,18 +121,14 @@ impl Turn<'_, '_> {
         }
         let command = self.frame.command;
         Err(match unknown {
-            Some((name, text)) => {
-                // What an own one ends with is not for the log.
-                let own = text.strip_suffix(self.grammar.token.as_str()).map(|front| format!("{front}…"));
-                Refusal::new(
-                    Kind::ProtocolError,
-                    format!(
-                        "header {name} of {command}, {}, names no message of this connection; send back what its \
-                         MESSAGE has as message-id",
-                        Excerpt::of(own.as_deref().unwrap_or(&text).as_bytes())
-                    ),
-                )
-            }
+            Some((name, text)) => Refusal::new(
+                Kind::ProtocolError,
+                format!(
+                    "header {name} of {command}, {}, names no message of this connection; send back what its \
+                     MESSAGE has as message-id",
+                    Excerpt::of(without_token(&text, self.grammar.token).as_bytes())
+                ),
+            ),
             None => {
                 let [name, ..] = headers;
                 let mend = match self.version {
@@ -182,4 +181,14 @@ impl Turn<'_, '_> {
         }
         self.conversation.consumers.forget_if_over(consumer);
     }
+}
+
+/// What the log may show of a text that is no `message-id` of ours: not what it ends with if it is somebody's, since that
+/// is a secret.
+fn without_token<'t>(text: &'t str, own: &Token) -> Cow<'t, str> {
+    let front = match text.find('@') {
+        Some(at) if text.len() == at + 1 + Token::LEN => text.get(..=at),
+        _ => text.strip_suffix(own.as_str()),
+    };
+    front.map_or(Cow::Borrowed(text), |front| Cow::Owned(format!("{front}…")))
 }
