@@ -1,10 +1,9 @@
 //! The block that a person sees at the start: where the broker listens, who may come in, and how to open it up.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::{Anonymous, Config, Dialect, Protocol};
+use crate::config::{Address, Anonymous, Config, Dialect, Protocol};
 
 /// Writes the block to `out`. `addresses` are those really bound, in the order of the configuration's listeners.
 ///
@@ -13,7 +12,7 @@ use crate::config::{Anonymous, Config, Dialect, Protocol};
 pub fn write(
     out: &mut impl Write,
     config: &Config,
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     file: Option<&Path>,
 ) -> io::Result<()> {
     writeln!(out, "noctule {}", env!("CARGO_PKG_VERSION"))?;
@@ -28,6 +27,7 @@ pub fn write(
             Anonymous::Everybody => "everybody who can reach it, without credentials",
         };
         let speaks = match (listener.protocol, listener.dialect) {
+            (Protocol::Auto, _) => "MQTT and STOMP",
             (Protocol::Mqtt, _) => "MQTT 3.1, 3.1.1 and 5.0",
             (Protocol::Stomp, Dialect::Native) => "STOMP 1.0, 1.1 and 1.2",
             (Protocol::Stomp, Dialect::Rabbitmq) => "STOMP 1.0, 1.1 and 1.2 as RabbitMQ's clients write it",
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn block(config: &Config) -> String {
-        let addresses: Vec<_> = config.listener.iter().map(|listener| listener.address).collect();
+        let addresses: Vec<_> = config.listener.iter().map(|listener| listener.address.clone()).collect();
         let mut out = Vec::new();
         write(&mut out, config, &addresses, None).unwrap();
         String::from_utf8(out).unwrap()

@@ -24,7 +24,7 @@ pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::reactor::{self, Mailboxes, listen};
 use crate::store::{DiskStore, Health, StoreError};
 use admission::Admission;
@@ -86,7 +86,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// A broker that serves until it is stopped.
 #[derive(Debug)]
 pub struct Broker {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
     store: Option<DiskStore>,
@@ -120,10 +120,10 @@ impl Broker {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for listener in &config.listener {
-            let address = listener.address;
+            let Some(address) = listener.address.net() else { continue };
             let failed = |error| StartError::Listen { address, error };
             let socket = listen(address).map_err(failed)?;
-            addresses.push(socket.local_addr().map_err(failed)?);
+            addresses.push(socket.local_addr().map_err(failed)?.into());
             listeners.push(socket);
         }
         let count = config.server.workers.max(1);
@@ -200,8 +200,14 @@ impl Broker {
 
     /// The addresses that are listened on, with the ports that the system chose for port 0.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Those of them that are TCP, in the same order.
+    #[must_use]
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.iter().filter_map(Address::net).collect()
     }
 
     /// Comes back when a worker has ended, which without [`Broker::stop`] means that it failed: the process should end

@@ -148,7 +148,7 @@ fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
 
 fn speaks(listener: &config::Listener) -> Speaks {
     match listener.protocol {
-        config::Protocol::Mqtt => Speaks::Mqtt,
+        config::Protocol::Mqtt | config::Protocol::Auto => Speaks::Mqtt,
         config::Protocol::Stomp => Speaks::Stomp(match listener.dialect {
             config::Dialect::Native => Dialect::Native,
             config::Dialect::Rabbitmq => Dialect::Rabbitmq,

@@ -47,7 +47,7 @@ impl BrokerUrl {
         let scheme = protocol.as_str();
         let form = format!("write {scheme}://host:port");
         let secure = match protocol {
-            Protocol::Mqtt => "mqtts://",
+            Protocol::Mqtt | Protocol::Auto => "mqtts://",
             Protocol::Stomp => "stomp+ssl://",
         };
         if text.starts_with(secure) {
@@ -57,7 +57,7 @@ impl BrokerUrl {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
             let place = match protocol {
-                Protocol::Mqtt => "topics go to --topic",
+                Protocol::Mqtt | Protocol::Auto => "topics go to --topic",
                 Protocol::Stomp => "the destination is an argument of its own",
             };
             return Err(format!("nothing may follow the port; {place}"));

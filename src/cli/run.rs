@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use crate::config::{Anonymous, Config, ConfigError, Level, Listener, LogFormat, Protocol};
+use crate::config::{Address, Anonymous, Config, ConfigError, Level, Listener, LogFormat, Protocol};
 
 pub(super) const AFTER_HELP: &str = "\
 --mqtt and --stomp take the place of all configured listeners: with only one of them, only that protocol is served.
@@ -96,12 +96,16 @@ impl RunArgs {
             if !self.anonymous && !address.ip().to_canonical().is_loopback() {
                 return Err(RunError::Open { protocol, address });
             }
-            listeners.push(Listener { address, anonymous, ..Listener::on_loopback(protocol) });
+            listeners.push(Listener {
+                address: address.into(),
+                anonymous,
+                ..Listener::on_loopback(protocol)
+            });
         }
-        if let [mqtt, stomp] = &*listeners
-            && mqtt.collides_with(stomp)
+        if let (Some(mqtt), Some(stomp)) = (self.mqtt, self.stomp)
+            && Address::from(mqtt).collides_with(&stomp.into())
         {
-            return Err(RunError::Collision { mqtt: mqtt.address, stomp: stomp.address });
+            return Err(RunError::Collision { mqtt, stomp });
         }
         Ok(if listeners.is_empty() { None } else { Some(listeners) })
     }

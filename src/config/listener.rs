@@ -7,42 +7,90 @@ use std::ops::RangeInclusive;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::section::{Setting, section, words};
+use super::address::{Address, Network};
+use super::auth::{Auth, AuthMethod};
+use super::quantity::Size;
+use super::section::{Setting, section, text, words};
 use super::store::Durability;
+use super::tls::TlsName;
+
+const MIB: u64 = 1 << 20;
 
 section! {
     /// One address that clients connect to. Without any, there is one for each protocol on the loopback.
     pub struct Listener {
-        /// What is spoken there: `"mqtt"`, versions 3.1, 3.1.1 and 5.0 alike, or `"stomp"`, 1.0, 1.1 and 1.2 alike.
+        /// What is spoken there: `"mqtt"`, versions 3.1, 3.1.1 and 5.0 alike, `"stomp"`, 1.0, 1.1 and 1.2 alike, or
+        /// `"auto"`: whatever the first bytes say, TLS and WebSocket included where the listener has them.
         protocol: Protocol = Protocol::Mqtt, Restart;
 
-        /// Where to listen; port 0 takes any free one. The loopback by default, so that a fresh installation
-        /// serves this machine and nobody else, and there the protocol's own port (see [`Protocol::port`]), which
-        /// reading the file puts in.
-        address: SocketAddr = Protocol::Mqtt.loopback(), Restart, written loopbacks;
+        /// Where to listen: an address and port (port 0 takes any free one), `unix:` and a path, or `systemd:` and the name
+        /// of a socket that systemd has opened. The loopback by default, so that a fresh installation serves this machine
+        /// and nobody else, and there the protocol's own port (see [`Protocol::port`]), which reading the file puts in.
+        address: Address = Address::Net(Protocol::Mqtt.loopback()), Restart, written loopbacks;
 
-        /// Whose habits the clients of a STOMP listener have: `"native"`. The others are for clients that were written
-        /// for RabbitMQ or ActiveMQ: how they write topics, and what they mean by a NACK and a `timestamp`.
-        dialect: Dialect = Dialect::Native, Restart;
+        /// The `[[tls]]` that is spoken here, by its name: none, everything can be read on the way.
+        tls: Option<TlsName> = None, Now;
+
+        /// The path under which WebSocket is spoken here, and nothing else (with `"auto"`: as well): none.
+        websocket: Option<WebPath> = None, Now;
+
+        /// Web pages that may connect by WebSocket, as browsers say it: those of the host that is connected to. `"*"` is
+        /// all of them. Programs other than browsers say nothing, and may.
+        origins: Vec<Origin> = Vec::new(), Now;
+
+        /// Proxies that say for whom they connect (PROXY protocol, versions 1 and 2): none. They must say it, and nobody else
+        /// may.
+        proxy_from: Vec<Network> = Vec::new(), Now;
+
+        /// Whose habits the clients of STOMP have: `"native"`. The others are for clients that were written for RabbitMQ or
+        /// ActiveMQ: how they write topics, and what they mean by a NACK and a `timestamp`.
+        dialect: Dialect = Dialect::Native, Connections;
 
         /// Who may connect without credentials: `"loopback"`, programs on this machine. An address that others can
-        /// reach wants `true`, said in so many words.
+        /// reach wants `true`, said in so many words, or authentication.
         anonymous: Anonymous = Anonymous::Loopback, Connections;
+
+        /// How clients prove who they are, instead of `auth.chain`: unset. `[]` is no way at all.
+        auth: Option<Vec<AuthMethod>> = None, Connections;
 
         /// What holds for messages that come in here, instead of `store.durability`: unset. A `[[durability]]` that
         /// matches the topic stands above it.
         durability: Option<Durability> = None, Connections;
+
+        /// Most connections through this listener, within `limits.max_connections`: unset.
+        max_connections: Option<u32> [1..=1_000_000] = None, Now;
+
+        /// Most new connections in a second, instead of `limits.connect_rate`: unset.
+        connect_rate: Option<u32> [0..=1_000_000] = None, Now;
+
+        /// Most messages that one client may send in a second, instead of `limits.message_rate`: unset.
+        message_rate: Option<u32> [0..=10_000_000] = None, Now;
+
+        /// Most bytes that one client may send in a second, instead of `limits.byte_rate`: unset.
+        byte_rate: Option<Size> [0..=1_024 * MIB] = None, Now;
     }
 }
 
 words! {
     /// What a listener speaks.
     pub enum Protocol {
-        /// MQTT over TCP.
+        /// MQTT.
         Mqtt = "mqtt",
-        /// STOMP over TCP.
+        /// STOMP.
         Stomp = "stomp",
+        /// Whatever the first bytes of a connection say.
+        Auto = "auto",
     }
+}
+
+text! {
+    /// The path of a WebSocket.
+    pub struct WebPath = "a path such as \"/mqtt\" or \"/\"";
+}
+
+text! {
+    /// Where a web page comes from.
+    pub struct Origin = "an origin such as \"https://hmi.plant.example\", or \"*\" for all";
 }
 
 impl Protocol {
@@ -51,7 +99,7 @@ impl Protocol {
     #[must_use]
     pub const fn port(self) -> u16 {
         match self {
-            Self::Mqtt => 1_883,
+            Self::Mqtt | Self::Auto => 1_883,
             Self::Stomp => 61_613,
         }
     }
@@ -79,20 +127,20 @@ impl Listener {
     /// A listener on the loopback, with every other default.
     #[must_use]
     pub fn on_loopback(protocol: Protocol) -> Self {
-        Self { protocol, address: protocol.loopback(), ..Self::default() }
+        Self { protocol, address: protocol.loopback().into(), ..Self::default() }
     }
 
-    /// Whether the two cannot both be bound.
+    /// How clients prove here who they are: as the listener says, or else as `[auth]` does.
     #[must_use]
-    pub fn collides_with(&self, other: &Self) -> bool {
-        collide(self.address, other.address)
+    pub fn chain<'c>(&'c self, auth: &'c Auth) -> &'c [AuthMethod] {
+        self.auth.as_deref().unwrap_or(&auth.chain)
     }
 }
 
 /// The default addresses, as an error shows them.
 fn loopbacks() -> String {
-    let [mqtt, stomp] = [Protocol::Mqtt, Protocol::Stomp].map(|protocol| protocol.loopback().written());
-    format!("{mqtt}, for \"stomp\" {stomp}")
+    let [mqtt, stomp] = [Protocol::Mqtt, Protocol::Stomp].map(Protocol::loopback);
+    format!("\"{mqtt}\", for \"stomp\" \"{stomp}\"")
 }
 
 /// Who may connect without credentials.
@@ -179,12 +227,6 @@ impl<'de> Deserialize<'de> for Anonymous {
     }
 }
 
-/// Whether two listeners cannot both be bound: the same port on the same address, or on "any" and one of them.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && same_address
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,17 +241,5 @@ mod tests {
             assert!(!Anonymous::Loopback.admits(other.parse().unwrap()), "{other}");
             assert!(Anonymous::Everybody.admits(other.parse().unwrap()), "{other}");
         }
-    }
-
-    #[test]
-    fn addresses_collide_only_when_they_cannot_both_be_bound() {
-        let collides = |a: &str, b: &str| collide(a.parse().unwrap(), b.parse().unwrap());
-        assert!(collides("127.0.0.1:1883", "127.0.0.1:1883"));
-        assert!(collides("0.0.0.0:1883", "127.0.0.1:1883"));
-        assert!(collides("[::1]:1883", "[::]:1883"));
-        assert!(!collides("127.0.0.1:1883", "127.0.0.1:1884"));
-        assert!(!collides("127.0.0.1:1883", "127.0.0.2:1883"));
-        assert!(!collides("127.0.0.1:1883", "[::1]:1883"));
-        assert!(!collides("127.0.0.1:0", "127.0.0.1:0"));
     }
 }

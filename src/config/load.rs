@@ -9,9 +9,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::place::{self, Found, Path};
+use super::place::{self, Found, Path, Step};
 use super::section::Key;
-use super::{Config, DurabilityRule, Listener, Problem, rules};
+use super::{Acl, Config, DurabilityRule, Listener, Problem, Tls, rules};
 
 /// Most mistakes shown for one file; more would not be read.
 const MAX_PROBLEMS: usize = 50;
@@ -19,7 +19,16 @@ const MAX_PROBLEMS: usize = 50;
 /// Longest piece of the file quoted in an error, characters.
 const MAX_QUOTE: usize = 48;
 
-pub(super) fn parse(text: &str, file: &str) -> Result<Config, Vec<Problem>> {
+/// How much of a configuration is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checks {
+    /// Each key by itself: a part of a whole may contradict what is still to come.
+    Keys,
+    /// What keys say together as well.
+    All,
+}
+
+pub(super) fn parse(text: &str, file: &str, checks: Checks) -> Result<Config, Vec<Problem>> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     let source = Source { file, text, root: root.get_ref() };
     if !syntax.is_empty() {
@@ -32,7 +41,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, Vec<Problem>> {
     let mut problems = Vec::new();
     let config = source.read(&mut problems);
     source.ranges(&config, &mut problems);
-    if problems.is_empty() {
+    if problems.is_empty() && checks == Checks::All {
         problems.extend(rules::faults(&config).iter().map(|fault| source.fault(fault)));
     }
     if problems.is_empty() { Ok(config) } else { Err(in_order(problems)) }
@@ -78,7 +87,7 @@ impl Source<'_> {
         for (at, listener) in config.listener.iter_mut().enumerate() {
             let is_listed = |path| place::span_of(self.root, &path).is_some();
             if !is_listed(Path::item("listener", at, "address")) {
-                listener.address = listener.protocol.loopback();
+                listener.address = listener.protocol.loopback().into();
             }
         }
         config
@@ -120,6 +129,9 @@ impl Source<'_> {
             ("delivery", config.delivery.out_of_range()),
             ("queues", config.queues.out_of_range()),
             ("stomp", config.stomp.out_of_range()),
+            ("auth", config.auth.out_of_range()),
+            ("auth_jwt", config.auth_jwt.out_of_range()),
+            ("auth_http", config.auth_http.out_of_range()),
             ("log", config.log.out_of_range()),
         ];
         let single = single.into_iter().flat_map(|(section, names)| {
@@ -127,7 +139,12 @@ impl Source<'_> {
         });
         let rules = config.durability.iter().map(DurabilityRule::out_of_range).enumerate();
         let listeners = config.listener.iter().map(Listener::out_of_range).enumerate();
-        let items = rules.map(|item| ("durability", item)).chain(listeners.map(|item| ("listener", item)));
+        let acl = config.acl.iter().map(Acl::out_of_range).enumerate();
+        let items = rules
+            .map(|item| ("durability", item))
+            .chain(listeners.map(|item| ("listener", item)))
+            .chain(acl.map(|item| ("acl", item)))
+            .chain(config.tls.iter().map(Tls::out_of_range).enumerate().map(|item| ("tls", item)));
         let several = items.flat_map(|(section, (at, names))| {
             names.into_iter().map(move |name| (section, name, Path::item(section, at, name)))
         });
@@ -173,9 +190,28 @@ fn known_key(section: &str, name: &str) -> Option<&'static Key> {
     known(section)?.iter().find(|key| key.name == name)
 }
 
+/// What is said about a key that there is not.
+pub(super) fn unknown(section: &str, key: &str) -> Option<String> {
+    if known(section).is_none() {
+        return Some(unknown_section(section));
+    }
+    known_key(section, key).is_none().then(|| unknown_key(section, key))
+}
+
+/// The lines, counted from 1, at which the tables of a list begin.
+pub(super) fn lines_of(text: &str, section: &str) -> Vec<usize> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let line = |at| {
+        let span =
+            place::span_of(root.get_ref(), &Path(vec![Step::Key(section.to_owned()), Step::Item(at)]))?;
+        Some(place::line_and_column(text, span.start).0)
+    };
+    (0..).map_while(line).collect()
+}
+
 /// Whether there may be several of a section.
-fn is_list(section: &str) -> bool {
-    matches!(section, "listener" | "durability")
+pub(super) fn is_list(section: &str) -> bool {
+    matches!(section, "listener" | "durability" | "acl" | "tls")
 }
 
 /// A section as it is written in the file.

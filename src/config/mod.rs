@@ -4,6 +4,11 @@
 //! its range and whether it could reload. Reading and wording of errors is in `load`, what no single key can know in
 //! `rules`. Turning limits into the protocol crates' own types is not done here.
 
+mod acl;
+mod address;
+mod auth;
+mod change;
+mod environment;
 mod limits;
 mod listener;
 mod load;
@@ -15,14 +20,19 @@ mod section;
 mod server;
 mod stomp;
 mod store;
+mod tls;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use acl::{Acl, ClientPattern, GroupName, Right, UserName};
+pub use address::{Address, Network};
+pub use auth::{Auth, AuthHttp, AuthJwt, AuthMethod, Claim, Url};
+pub use change::Change;
 pub use limits::Limits;
-pub use listener::{Anonymous, Dialect, Listener, Protocol};
+pub use listener::{Anonymous, Dialect, Listener, Origin, Protocol, WebPath};
 pub use quantity::{Period, QuantityError, Size};
 pub use queues::{Prefix, Queues};
 pub use rules::Fault;
@@ -30,6 +40,7 @@ pub use section::{Key, Reload};
 pub use server::{Delivery, Level, Log, LogFormat, Overflow, Server, ShareStrategy};
 pub use stomp::Stomp;
 pub use store::{Durability, DurabilityRule, Filter, Store};
+pub use tls::{Certificate, CertificateName, ClientCertificates, File, Tls, TlsName, TlsVersion};
 
 /// Largest configuration file read, bytes; a file beyond it is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -52,6 +63,16 @@ pub struct Config {
     pub queues: Queues,
     /// `[stomp]`
     pub stomp: Stomp,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[auth_jwt]`
+    pub auth_jwt: AuthJwt,
+    /// `[auth_http]`
+    pub auth_http: AuthHttp,
+    /// `[[acl]]`, in the order in which they are asked; none by default.
+    pub acl: Vec<Acl>,
+    /// `[[tls]]`, as often as listeners differ; none by default.
+    pub tls: Vec<Tls>,
     /// `[log]`
     pub log: Log,
     /// `[[listener]]`, as often as there are addresses to listen on; without any, one for each protocol.
@@ -68,6 +89,11 @@ impl Default for Config {
             delivery: Delivery::default(),
             queues: Queues::default(),
             stomp: Stomp::default(),
+            auth: Auth::default(),
+            auth_jwt: AuthJwt::default(),
+            auth_http: AuthHttp::default(),
+            acl: Vec::new(),
+            tls: Vec::new(),
             log: Log::default(),
             listener: vec![Listener::on_loopback(Protocol::Mqtt), Listener::on_loopback(Protocol::Stomp)],
         }
@@ -84,6 +110,11 @@ impl Config {
         ("delivery", Delivery::KEYS),
         ("queues", Queues::KEYS),
         ("stomp", Stomp::KEYS),
+        ("auth", Auth::KEYS),
+        ("auth_jwt", AuthJwt::KEYS),
+        ("auth_http", AuthHttp::KEYS),
+        ("acl", Acl::KEYS),
+        ("tls", Tls::KEYS),
         ("log", Log::KEYS),
         ("listener", Listener::KEYS),
     ];
@@ -110,7 +141,30 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Wrong`] with everything that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        load::parse(text, file).map_err(|problems| ConfigError::Wrong { problems })
+        load::parse(text, file, load::Checks::All).map_err(|problems| ConfigError::Wrong { problems })
+    }
+
+    /// The same with what the environment says above it, in variables named `NOCTULE__SECTION__KEY`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`] with everything that is wrong in them, each with the variable in the place of the file.
+    pub fn with_environment(
+        self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        environment::apply(self, variables).map_err(|problems| ConfigError::Wrong { problems })
+    }
+
+    /// What is different in `new`, and when it takes effect.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        change::changes(self, new)
+    }
+
+    /// The line, counted from 1, at which each `[[acl]]` of a file begins.
+    #[must_use]
+    pub fn acl_lines(text: &str) -> Vec<usize> {
+        load::lines_of(text, "acl")
     }
 
     /// Whether anything is to be stored on a disk: not if every durability is `never`.
@@ -134,7 +188,7 @@ impl Config {
 pub struct Problem {
     /// The file's name as it was given.
     pub file: String,
-    /// Line, counted from 1.
+    /// Line, counted from 1; 0 where there are no lines.
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
@@ -144,6 +198,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return write!(f, "{}: {}", self.file, self.message);
+        }
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
     }
 }

@@ -3,12 +3,8 @@
 //!
 //! What a client's own queue of undelivered messages may hold is in [`Limits`](super::Limits).
 
-use std::ops::RangeInclusive;
-
-use serde::{Deserialize, Serialize};
-
 use super::quantity::{Period, Size};
-use super::section::{Setting, section};
+use super::section::{section, text};
 use super::server::Overflow;
 
 const KIB: u64 = 1 << 10;
@@ -44,29 +40,11 @@ section! {
 
         /// What the name of a queue's dead-letter queue begins with: `"DLQ."`, so the dead letters of `orders` wait in
         /// `DLQ.orders`. Its own messages never become dead letters.
-        dead_letter_prefix: Prefix = Prefix("DLQ.".to_owned()), Restart;
+        dead_letter_prefix: Prefix = Prefix::from("DLQ."), Restart;
     }
 }
 
-/// The beginning of a name as it stands in the file; whether it is a right one `rules` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Prefix(String);
-
-impl Prefix {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Setting for Prefix {
-    fn expected(_: Option<RangeInclusive<u64>>) -> String {
-        "the beginning of a name such as \"DLQ.\" or \"dead/\"".to_owned()
-    }
-
-    fn written(&self) -> String {
-        format!("{:?}", self.0)
-    }
+text! {
+    /// The beginning of a name as it stands in the file.
+    pub struct Prefix = "the beginning of a name such as \"DLQ.\" or \"dead/\"";
 }

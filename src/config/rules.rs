@@ -1,9 +1,12 @@
 //! What no single key can know: keys that contradict each other, and listeners that would be open by accident.
 
+mod listeners;
+mod security;
+
 use noctule_core::topic::{TopicFilter, TopicLimits, TopicName};
 
 use super::place::Path;
-use super::{Anonymous, Config, Dialect, Overflow, Period, Protocol};
+use super::{Config, Overflow, Period};
 
 /// Most `[[durability]]`: each is compared with the topics of messages until one matches.
 const MAX_DURABILITY_RULES: usize = 64;
@@ -38,9 +41,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     transactions_hold_a_message(config, &mut faults);
     prefetch_is_allowed(config, &mut faults);
     silences_are_long_enough(config, &mut faults);
-    dialects_are_for_stomp(config, &mut faults);
-    listeners_do_not_collide(config, &mut faults);
-    listeners_are_open_on_purpose(config, &mut faults);
+    listeners::faults(config, &mut faults);
+    security::faults(config, &mut faults);
     durability_is_for_topics(config, &mut faults);
     faults
 }
@@ -141,72 +143,6 @@ fn silences_are_long_enough(config: &Config, faults: &mut Vec<Fault>) {
                      \"0s\" for none"
                 ),
             });
-        }
-    }
-}
-
-fn dialects_are_for_stomp(config: &Config, faults: &mut Vec<Fault>) {
-    for (at, listener) in config.listener.iter().enumerate() {
-        if listener.protocol == Protocol::Mqtt && listener.dialect != Dialect::Native {
-            faults.push(Fault {
-                keys: vec![Path::item("listener", at, "dialect")],
-                message: format!(
-                    "\"{}\" says how STOMP is spoken, and this listener speaks MQTT; leave it out, or write \
-                     protocol = \"stomp\"",
-                    listener.dialect.as_str()
-                ),
-            });
-        }
-    }
-}
-
-fn listeners_do_not_collide(config: &Config, faults: &mut Vec<Fault>) {
-    if config.listener.is_empty() {
-        faults.push(Fault {
-            keys: vec![Path::section("listener")],
-            message: format!(
-                "nobody could connect; add a [[listener]], or leave the key out for MQTT on {} and STOMP on {}",
-                Protocol::Mqtt.loopback(),
-                Protocol::Stomp.loopback()
-            ),
-        });
-    }
-    for (at, listener) in config.listener.iter().enumerate() {
-        let earlier = config.listener.iter().take(at).find(|other| other.collides_with(listener));
-        if let Some(earlier) = earlier {
-            faults.push(Fault {
-                keys: vec![Path::item("listener", at, "address")],
-                message: format!(
-                    "{} is taken by the listener on {} above; give each its own address or port",
-                    listener.address, earlier.address
-                ),
-            });
-        }
-    }
-}
-
-/// Nothing but anonymous access exists without authentication, so a listener is for this machine, or for everybody
-/// who can reach it, and the latter has to be said.
-fn listeners_are_open_on_purpose(config: &Config, faults: &mut Vec<Fault>) {
-    for (at, listener) in config.listener.iter().enumerate() {
-        let address = listener.address;
-        let local = address.ip().to_canonical().is_loopback();
-        match listener.anonymous {
-            Anonymous::Loopback if !local => faults.push(Fault {
-                keys: vec![Path::item("listener", at, "address")],
-                message: format!(
-                    "{address} can be reached from other machines, and no authentication is configured that would \
-                     let them in; if everybody who can reach it may publish and subscribe, add anonymous = true to \
-                     this [[listener]], else listen on 127.0.0.1"
-                ),
-            }),
-            Anonymous::Nobody => faults.push(Fault {
-                keys: vec![Path::item("listener", at, "anonymous")],
-                message: "false lets nobody connect, because no authentication is configured; write \"loopback\" for \
-                          programs on this machine or true for everybody"
-                    .to_owned(),
-            }),
-            Anonymous::Loopback | Anonymous::Everybody => {}
         }
     }
 }

@@ -3,7 +3,6 @@
 //! `section!` turns that into the struct, its defaults, the range check and the table that words the errors.
 //! Reading the file is in [`load`](super::load).
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -101,13 +100,13 @@ impl Setting for Period {
     }
 }
 
-impl Setting for SocketAddr {
+impl Setting for bool {
     fn expected(_: Option<RangeInclusive<u64>>) -> String {
-        "an address and port such as \"127.0.0.1:1883\", \"0.0.0.0:1883\" or \"[::1]:61613\"".to_owned()
+        "true or false".to_owned()
     }
 
     fn written(&self) -> String {
-        format!("\"{self}\"")
+        self.to_string()
     }
 }
 
@@ -132,6 +131,17 @@ impl<T: Setting> Setting for Option<T> {
 
     fn written(&self) -> String {
         self.as_ref().map_or_else(|| "none".to_owned(), Setting::written)
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    fn expected(range: Option<RangeInclusive<u64>>) -> String {
+        format!("a list, in brackets, each {}", T::expected(range))
+    }
+
+    fn written(&self) -> String {
+        let items: Vec<String> = self.iter().map(Setting::written).collect();
+        format!("[{}]", items.join(", "))
     }
 }
 
@@ -228,6 +238,40 @@ macro_rules! words {
     };
 }
 
+/// Declares a text that means something; the words say what a right one looks like. Whether it is one `rules` says.
+macro_rules! text {
+    ($(#[$about:meta])+ pub struct $Name:ident = $expected:literal;) => {
+        $(#[$about])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $Name(String);
+
+        impl $Name {
+            /// The text; empty if the file has none.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $Name {
+            fn from(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+
+        impl $crate::config::section::Setting for $Name {
+            fn expected(_: Option<std::ops::RangeInclusive<u64>>) -> String {
+                $expected.to_owned()
+            }
+
+            fn written(&self) -> String {
+                if self.0.is_empty() { "none".to_owned() } else { format!("{:?}", self.0) }
+            }
+        }
+    };
+}
+
 /// `"a", "b" or "c"`.
 pub(super) fn one_of(words: &[&str]) -> String {
     match words {
@@ -240,4 +284,4 @@ pub(super) fn one_of(words: &[&str]) -> String {
     }
 }
 
-pub(super) use {section, words};
+pub(super) use {section, text, words};

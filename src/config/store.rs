@@ -3,12 +3,8 @@
 //! The directory is [`Server::data_dir`](super::Server). For a message the topic's durability beats its listener's, and
 //! that the one of `[store]`; who applies that is not here.
 
-use std::ops::RangeInclusive;
-
-use serde::{Deserialize, Serialize};
-
 use super::quantity::{Period, Size};
-use super::section::{Setting, section, words};
+use super::section::{section, text, words};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -74,25 +70,7 @@ words! {
     }
 }
 
-/// A topic filter as it stands in the file; whether it is a right one depends on the limits, so `rules` says it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Filter(String);
-
-impl Filter {
-    /// The text; empty if the file has none.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Setting for Filter {
-    fn expected(_: Option<RangeInclusive<u64>>) -> String {
-        "a topic filter such as \"alarms/#\" or \"+/state\"".to_owned()
-    }
-
-    fn written(&self) -> String {
-        "none".to_owned()
-    }
+text! {
+    /// A topic filter as it stands in the file; whether it is a right one depends on the limits.
+    pub struct Filter = "a topic filter such as \"alarms/#\" or \"+/state\"";
 }

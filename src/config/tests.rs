@@ -2,6 +2,7 @@
 
 mod bad;
 mod reference;
+mod security;
 
 use super::*;
 
@@ -138,7 +139,7 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(config.listener.len(), 3);
     assert_eq!(config.listener[0].anonymous, Anonymous::Everybody);
     assert_eq!(config.listener[1].anonymous, Anonymous::Loopback);
-    assert_eq!(config.listener[1].address.port(), 2_883);
+    assert_eq!(config.listener[1].address.to_string(), "[::1]:2883");
     let durability = config.listener.iter().map(|listener| listener.durability);
     assert_eq!(durability.collect::<Vec<_>>(), [None, Some(Durability::Never), None]);
     let spoken: Vec<_> = config.listener.iter().map(|one| (one.protocol, one.dialect)).collect();

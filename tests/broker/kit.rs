@@ -66,7 +66,7 @@ impl Served {
         }
         change(&mut config);
         let broker = Broker::start_with(&config, methods).expect("a broker on the loopback");
-        let address = broker.addresses()[0];
+        let address = broker.tcp_addresses()[0];
         Self { broker: Some(broker), address, _data: data }
     }
 

@@ -39,7 +39,7 @@ impl TestBroker {
     }
 
     fn listen(address: SocketAddr, anonymous: Anonymous) -> Self {
-        let listener = vec![Listener { protocol: Protocol::Mqtt, address, anonymous, ..Listener::default() }];
+        let listener = vec![Listener { protocol: Protocol::Mqtt, address: address.into(), anonymous, ..Listener::default() }];
         let mut config = Config { listener, ..Config::default() };
         let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
@@ -47,7 +47,7 @@ impl TestBroker {
             config.server.workers = workers.parse().unwrap();
         }
         let broker = Broker::start(&config).unwrap();
-        let address = broker.addresses()[0];
+        let address = broker.tcp_addresses()[0];
         Self { broker: Some(broker), address, _data: data }
     }
 

@@ -474,7 +474,7 @@ impl Both {
         let broker = Broker::start(&config).unwrap();
         let port = |protocol| {
             let at = config.listener.iter().position(|one: &Listener| one.protocol == protocol).unwrap();
-            broker.addresses()[at].port().to_string()
+            broker.tcp_addresses()[at].port().to_string()
         };
         let (mqtt, stomp) = (port(Protocol::Mqtt), port(Protocol::Stomp));
         Self { broker: Some(broker), mqtt, stomp, _data: data }

@@ -59,7 +59,7 @@ impl Served {
         // The shortest there is: a client that is silent for twice that is lost.
         config.stomp.heart_beat = Period::from_secs(1);
         let broker = Broker::start(&config).expect("a broker on the loopback");
-        let &[address, stomp] = broker.addresses() else { panic!("{:?}", broker.addresses()) };
+        let [address, stomp] = *broker.tcp_addresses() else { panic!("{:?}", broker.addresses()) };
         Self { broker: Some(broker), address, stomp, _data: data }
     }
 

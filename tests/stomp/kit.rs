@@ -63,7 +63,7 @@ impl Served {
         }
         change(&mut config);
         let broker = Broker::start(&config).expect("a broker on the loopback");
-        let addresses = broker.addresses().to_vec();
+        let addresses = broker.tcp_addresses();
         Self { broker: Some(broker), addresses, _data: data }
     }
 

@@ -4,7 +4,7 @@ use super::complaints;
 
 /// One line in, one complaint out.
 #[track_caller]
-fn says(text: &str, expected: &str) {
+pub(super) fn says(text: &str, expected: &str) {
     assert_eq!(complaints(text), [expected], "about {text:?}");
 }
 
@@ -16,7 +16,8 @@ fn unknown_keys_get_the_nearest_known_one() {
     says("server = { worker = 2 }\n", "1:12: server.worker: unknown key; did you mean workers?");
     says(
         "[[listener]]\nport = 1883\n",
-        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, dialect, anonymous, durability",
+        "2:1: listener.port: unknown key; [[listener]] knows protocol, address, tls, websocket, \
+         origins, proxy_from, dialect, anonymous, auth, durability, max_connections, connect_rate, message_rate, byte_rate",
     );
     says("[log]\nfile = \"x\"\n", "2:1: log.file: unknown key; [log] knows format, level");
 }
@@ -41,7 +42,7 @@ fn unknown_sections_get_the_nearest_known_one() {
     says(
         "[kitchen]\n",
         "1:2: kitchen: unknown section; there are [server], [store], [[durability]], [limits], [delivery], \
-         [queues], [stomp], [log], [[listener]]",
+         [queues], [stomp], [auth], [auth_jwt], [auth_http], [[acl]], [[tls]], [log], [[listener]]",
     );
 }
 
@@ -124,7 +125,7 @@ fn words_are_listed() {
     );
     says(
         "[[listener]]\nprotocol = \"http\"\n",
-        "2:12: listener.protocol: \"http\" is not \"mqtt\" or \"stomp\" (default \"mqtt\")",
+        "2:12: listener.protocol: \"http\" is not \"mqtt\", \"stomp\" or \"auto\" (default \"mqtt\")",
     );
     says(
         "[[listener]]\nprotocol = \"stomp\"\ndialect = \"artemis\"\n",
@@ -152,7 +153,7 @@ fn addresses_name_a_port() {
             &format!("[[listener]]\naddress = {bad}\n"),
             &format!(
                 "2:11: listener.address: {bad} is not an address and port such as \"127.0.0.1:1883\", \
-                 \"0.0.0.0:1883\" or \"[::1]:61613\" (default \"127.0.0.1:1883\", for \"stomp\" \"127.0.0.1:61613\")"
+                 \"0.0.0.0:1883\" or \"[::1]:61613\", a Unix socket such as \"unix:/run/noctule/mqtt.sock\", or \"systemd:NAME\" for one that systemd has opened (default \"127.0.0.1:1883\", for \"stomp\" \"127.0.0.1:61613\")"
             ),
         );
     }
@@ -192,7 +193,8 @@ fn a_wide_open_listener_is_said_to_be_one() {
             &format!(
                 "2:11: listener.address: {address} can be reached from other machines, and no authentication is \
                  configured that would let them in; if everybody who can reach it may publish and subscribe, add \
-                 anonymous = true to this [[listener]], else listen on 127.0.0.1"
+                 anonymous = true to this [[listener]]; else name users with [auth], which `noctule init` writes, or \
+                 listen on 127.0.0.1"
             ),
         );
         assert_eq!(
