@@ -8,7 +8,8 @@
 use std::{collections::VecDeque, net::SocketAddr, num::NonZeroU16, sync::Arc, thread, time::Instant};
 
 use noctule::reactor::{
-    Accept, Close, Closed, Config, Detached, Handler, Io, Mailboxes, OutBuf, Pull, listen, run,
+    Accept, Close, Closed, Config, Detached, Handler, Io, Mailboxes, NoLayer, Origin, OutBuf, Pull, listen,
+    run,
 };
 use noctule_core::{
     hash::{Map, Seed},
@@ -29,7 +30,7 @@ enum Mail {
     Subscribed { key: Vec<u8>, seat: Seat },
     Gone(Seat),
     Deliver { to: ConnId, message: Arc<Message> },
-    Moved(Box<Detached>),
+    Moved(Box<Detached<NoLayer>>),
 }
 
 struct Client {
@@ -121,14 +122,14 @@ impl Spike {
         Some(group)
     }
 
-    fn deliver(&mut self, io: &mut Io<Mail>, conn: ConnId, message: Arc<Message>) {
+    fn deliver(&mut self, io: &mut Io<Self>, conn: ConnId, message: Arc<Message>) {
         if let Some(client) = self.client(conn) {
             client.queue.push_back(message);
             io.mark_dirty(conn);
         }
     }
 
-    fn packet(&mut self, io: &mut Io<Mail>, conn: ConnId, frame: &Frame<'_>) -> Option<()> {
+    fn packet(&mut self, io: &mut Io<Self>, conn: ConnId, frame: &Frame<'_>) -> Option<()> {
         let me = io.worker();
         match frame.packet_type()? {
             PacketType::Connect => {
@@ -175,7 +176,7 @@ impl Spike {
     }
 
     /// The worker where the client of this CONNECT belongs.
-    fn home(&self, io: &Io<Mail>, connect: &[u8]) -> Option<WorkerId> {
+    fn home(&self, io: &Io<Self>, connect: &[u8]) -> Option<WorkerId> {
         let (_, rest) = text(connect)?;
         let (client_id, _) = text(rest.get(4..)?)?;
         Some(WorkerId((self.seed.hash(client_id) % io.workers() as u64) as u16))
@@ -184,13 +185,14 @@ impl Spike {
 
 impl Handler for Spike {
     type Mail = Mail;
+    type Layer = NoLayer;
 
-    fn accepted(&mut self, _: &mut Io<Mail>, conn: ConnId, _: SocketAddr, _: usize) -> Accept {
+    fn accepted(&mut self, _: &mut Io<Self>, conn: ConnId, _: Origin, _: usize) -> Accept<NoLayer> {
         self.enter(conn);
         Accept::Keep
     }
 
-    fn read(&mut self, io: &mut Io<Mail>, conn: ConnId, bytes: &[u8]) -> usize {
+    fn read(&mut self, io: &mut Io<Self>, conn: ConnId, bytes: &[u8]) -> usize {
         let mut consumed = 0;
         while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
             let Some(framer) = self.client(conn).map(|client| client.framer) else { break };
@@ -221,7 +223,7 @@ impl Handler for Spike {
         consumed
     }
 
-    fn mail(&mut self, io: &mut Io<Mail>, _: WorkerId, mail: Mail) {
+    fn mail(&mut self, io: &mut Io<Self>, _: WorkerId, mail: Mail) {
         match mail {
             Mail::Subscribed { key, seat } => self.join(&key, seat),
             Mail::Gone(seat) => self.leave(seat),
@@ -234,7 +236,7 @@ impl Handler for Spike {
         }
     }
 
-    fn pull(&mut self, _: &mut Io<Mail>, conn: ConnId, out: &mut OutBuf) -> Pull {
+    fn pull(&mut self, _: &mut Io<Self>, conn: ConnId, out: &mut OutBuf) -> Pull {
         let Self { clients, messages, .. } = self;
         let client = clients.get_mut(conn.slot as usize).and_then(Option::as_deref_mut);
         let Some(client) = client.filter(|client| client.conn == conn) else { return Pull::Done };
@@ -252,7 +254,7 @@ impl Handler for Spike {
         Pull::More
     }
 
-    fn closed(&mut self, io: &mut Io<Mail>, conn: ConnId, _: Closed) {
+    fn closed(&mut self, io: &mut Io<Self>, conn: ConnId, _: Closed) {
         if let Some(client) = self.clients.get_mut(conn.slot as usize) {
             *client = None;
         }
@@ -263,11 +265,11 @@ impl Handler for Spike {
         }
     }
 
-    fn turn(&mut self, _: &mut Io<Mail>) -> Option<u64> {
+    fn turn(&mut self, _: &mut Io<Self>) -> Option<u64> {
         None
     }
 
-    fn accept_failed(&mut self, _: &mut Io<Mail>, _: usize, error: &std::io::Error) {
+    fn accept_failed(&mut self, _: &mut Io<Self>, _: usize, error: &std::io::Error) {
         eprintln!("accept: {error}");
     }
 }
@@ -313,7 +315,7 @@ fn main() {
         move || {
             let handler = Spike::new(Seed::new(1));
             if let Err(error) = listener.and_then(|listener| {
-                run(WorkerId(worker), config, mailboxes, vec![listener], handler).map(drop)
+                run(WorkerId(worker), config, mailboxes, vec![listener.into()], handler).map(drop)
             }) {
                 eprintln!("worker {worker}: {error}");
             }

@@ -12,5 +12,8 @@ pub mod client;
 pub mod config;
 pub mod descriptors;
 pub mod logging;
+#[cfg(not(loom))]
+pub mod net;
 pub mod reactor;
 pub mod store;
+pub mod tls;

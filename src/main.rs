@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use noctule::broker::Broker;
 use noctule::cli::{Cli, Command, Exit, RunArgs, RunError};
 use noctule::config::{Config, ConfigError};
+use noctule::logging::LevelHandle;
 use noctule::{banner, descriptors, logging};
 use noctule_core::effects::DropReason;
 
@@ -48,12 +49,12 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
             });
         }
     };
-    logging::start(&config.log)?;
+    let level = logging::start(&config.log)?;
     check_descriptors(&config);
-    let broker = Broker::start(&config)?;
+    let mut broker = Broker::start(&config)?;
     // The block is for a person; a log that machines read gets none.
     if config.log.format == noctule::config::LogFormat::Human {
-        banner::write(&mut io::stderr(), &config, broker.addresses(), arguments.config.as_deref())?;
+        banner::write(&mut io::stderr(), &config, &broker.addresses(), arguments.config.as_deref())?;
     } else {
         for (listener, address) in config.listener.iter().zip(broker.addresses()) {
             let (protocol, anonymous) = (listener.protocol.as_str(), listener.anonymous.as_str());
@@ -61,7 +62,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
             tracing::info!(version, protocol, %address, anonymous, workers = config.server.workers, "listening");
         }
     }
-    if !wait_for_the_end(&broker)? {
+    if !serve(&mut broker, arguments, &level)? {
         // The panic or the error has been printed by whoever met it; what its worker held is lost.
         broker.stop()?;
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
@@ -105,26 +106,68 @@ fn check_descriptors(config: &Config) {
     }
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP (true) or for the failure of a worker (false).
-fn wait_for_the_end(broker: &Broker) -> io::Result<bool> {
+/// Serves until SIGTERM or SIGINT (true) or the failure of a worker (false). SIGHUP has the configuration read again; without
+/// a file it means that the terminal was closed, which is as good a reason to end in order as any.
+fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::Result<bool> {
     use std::task::Poll;
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        // The terminal was closed: as good a reason to end in order as any, while nothing can be reloaded.
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut failed = std::pin::pin!(broker.worker_ended());
-        Ok(std::future::poll_fn(|cx| {
-            if [&mut terminate, &mut interrupt, &mut hangup]
-                .into_iter()
-                .any(|signal| signal.poll_recv(cx).is_ready())
-            {
-                return Poll::Ready(true);
+        loop {
+            let what = {
+                let mut failed = std::pin::pin!(broker.worker_ended());
+                std::future::poll_fn(|cx| {
+                    if [&mut terminate, &mut interrupt]
+                        .into_iter()
+                        .any(|signal| signal.poll_recv(cx).is_ready())
+                    {
+                        return Poll::Ready(Woken::End);
+                    }
+                    if hangup.poll_recv(cx).is_ready() {
+                        return Poll::Ready(Woken::Reload);
+                    }
+                    failed.as_mut().poll(cx).map(|()| Woken::Failure)
+                })
+                .await
+            };
+            match what {
+                Woken::Reload if arguments.config.is_some() => reload(broker, arguments, level),
+                Woken::Reload | Woken::End => return Ok(true),
+                Woken::Failure => return Ok(false),
             }
-            failed.as_mut().poll(cx).map(|()| false)
-        })
-        .await)
+        }
     })
+}
+
+/// What ends a wait.
+enum Woken {
+    End,
+    Reload,
+    Failure,
+}
+
+/// Reads the configuration again and serves by it, or says what is wrong and goes on as before.
+fn reload(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) {
+    let config = match arguments.configuration() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}");
+            return;
+        }
+    };
+    match broker.reload(&config) {
+        Ok(changes) => {
+            level.set(config.log.level);
+            for change in &changes {
+                tracing::info!("{change}");
+            }
+            tracing::info!(changes = changes.len(), "configuration reloaded");
+        }
+        Err(error) => {
+            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}")
+        }
+    }
 }

@@ -4,12 +4,13 @@
 
 mod admission;
 mod backing;
+mod listeners;
 mod settings;
 mod telemetry;
 mod worker;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,14 +25,17 @@ pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::config::{Address, Config};
-use crate::reactor::{self, Mailboxes, listen};
+use crate::config::{Address, Change, Config};
+use crate::net::BindError;
+use crate::reactor::{self, Mailboxes};
 use crate::store::{DiskStore, Health, StoreError};
+use crate::tls::TlsError;
 use admission::Admission;
 use backing::{Backing, StoreMail};
+use listeners::Listeners;
 use settings::Settings;
 pub use telemetry::record_metrics;
-use worker::{Mail, Worker};
+use worker::{Mail, Reload, Worker};
 
 /// How long clients have to take their last messages when the broker stops.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -44,13 +48,19 @@ const WILLS: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub enum StartError {
     /// A listener's address can't be had.
-    #[error("can't listen on {address}: {error}{}", hint(error))]
-    Listen {
-        /// The address as configured.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// Certificates can't be used.
+    #[error("[[tls]] {name:?}: {error}")]
+    Tls {
+        /// What the configuration calls them.
+        name: String,
+        /// Why.
+        error: TlsError,
     },
+    /// A listening socket can't be shared between the workers.
+    #[error("can't share a listening socket between workers: {0}; raise the limit on open files")]
+    Descriptors(#[source] io::Error),
     /// The system has no entropy to give.
     #[error("can't have random numbers from the system: {0}")]
     Entropy(#[source] io::Error),
@@ -70,23 +80,13 @@ pub enum StartError {
     },
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program (perhaps another broker) has it: stop that or choose another port"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE)"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        _ => "",
-    }
-}
-
 /// A broker that serves until it is stopped.
 #[derive(Debug)]
 pub struct Broker {
-    addresses: Vec<Address>,
+    config: Config,
+    listeners: Listeners,
+    settings: Arc<Settings>,
+    admission: Arc<Admission>,
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
     store: Option<DiskStore>,
@@ -117,20 +117,12 @@ impl Broker {
     /// As [`Broker::start`].
     pub fn start_with(config: &Config, methods: AuthMethods) -> Result<Self, StartError> {
         telemetry::describe();
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        for listener in &config.listener {
-            let Some(address) = listener.address.net() else { continue };
-            let failed = |error| StartError::Listen { address, error };
-            let socket = listen(address).map_err(failed)?;
-            addresses.push(socket.local_addr().map_err(failed)?.into());
-            listeners.push(socket);
-        }
+        let listeners = Listeners::open(config)?;
         let count = config.server.workers.max(1);
         let started = Instant::now();
         let ended = Arc::new(Notify::new());
         let mailboxes = Mailboxes::new(count);
-        let settings = Arc::new(Settings::new(config, methods));
+        let settings = Arc::new(Settings::new(config, Arc::new(methods), listeners.settings()));
         let limits = &config.limits;
         let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
         let seed = Seed::new(entropy().map_err(StartError::Entropy)?);
@@ -156,15 +148,22 @@ impl Broker {
             store = Some(disk);
         }
         effects.resize_with(engines.len(), Effects::default);
-        let mut broker =
-            Self { addresses, workers: Vec::new(), mailboxes, store, started, ended: Arc::clone(&ended) };
+        let mut broker = Self {
+            config: config.clone(),
+            listeners,
+            settings: Arc::clone(&settings),
+            admission: Arc::clone(&admission),
+            workers: Vec::new(),
+            mailboxes,
+            store,
+            started,
+            ended: Arc::clone(&ended),
+        };
         for (engine, mut fx) in engines.into_iter().zip(effects) {
             let id = engine.id();
             let worker = id.0;
             let failed = |error| StartError::Thread { worker, error };
-            let listeners: io::Result<Vec<TcpListener>> =
-                listeners.iter().map(TcpListener::try_clone).collect();
-            let listeners = listeners.map_err(failed)?;
+            let sockets = broker.listeners.sockets().map_err(failed)?;
             let mut backing = match &broker.store {
                 Some(disk) => Backing::Disk(disk.handle(id), disk.health()),
                 None => Backing::Memory(MemoryStore::default()),
@@ -189,7 +188,7 @@ impl Broker {
                 .name(format!("noctule-{worker}"))
                 .spawn(move || {
                     let _ending = ending;
-                    let handler = reactor::run(id, reactor, mailboxes, listeners, handler)?;
+                    let handler = reactor::run(id, reactor, mailboxes, sockets, handler)?;
                     Ok(handler.stats())
                 })
                 .map_err(failed)?;
@@ -200,14 +199,43 @@ impl Broker {
 
     /// The addresses that are listened on, with the ports that the system chose for port 0.
     #[must_use]
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.addresses()
     }
 
     /// Those of them that are TCP, in the same order.
     #[must_use]
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.iter().filter_map(Address::net).collect()
+        self.addresses().iter().filter_map(Address::net).collect()
+    }
+
+    /// Serves by another configuration from now on, as far as that is possible without a restart; returns what is
+    /// different. Connections go on, but those whose listener is there no more.
+    ///
+    /// # Errors
+    /// [`StartError`] when a certificate or an address can't be used; everything stays as it was then.
+    pub fn reload(&mut self, config: &Config) -> Result<Vec<Change>, StartError> {
+        let changes = self.config.changes(config);
+        let mut taken = config.clone();
+        // What needs a restart goes on as it is.
+        taken.server.clone_from(&self.config.server);
+        let prepared = self.listeners.prepare(&taken)?;
+        let settings = Arc::new(self.settings.changed(&taken, prepared.settings()));
+        let changed = self.listeners.change(prepared, self.count()).map_err(StartError::Descriptors)?;
+        let limits = &taken.limits;
+        self.admission.set_limits(limits.max_connections, limits.max_connections_per_address);
+        for (worker, changed) in (0..).map(WorkerId).zip(changed) {
+            let mail = Reload { settings: Arc::clone(&settings), listeners: changed };
+            self.mailboxes.post(worker, Mail::Reload(Box::new(mail)));
+        }
+        self.settings = settings;
+        self.config = taken;
+        Ok(changes)
+    }
+
+    /// How many workers there are.
+    fn count(&self) -> u16 {
+        u16::try_from(self.workers.len()).unwrap_or(u16::MAX)
     }
 
     /// Comes back when a worker has ended, which without [`Broker::stop`] means that it failed: the process should end
@@ -222,7 +250,7 @@ impl Broker {
     /// # Errors
     /// What ended a worker before its time.
     pub fn stop(self) -> io::Result<Vec<Stats>> {
-        let count = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
+        let count = self.count();
         let (published, all_published) = std::sync::mpsc::channel();
         for worker in 0..count {
             self.mailboxes.post(WorkerId(worker), Mail::PublishWills(published.clone()));

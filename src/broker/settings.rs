@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use noctule_core::acl::Rules;
 use noctule_core::id::{Now, Qos};
 use noctule_core::policy::{self, DurabilityRules, Policy, QueueDefaults};
 use noctule_core::retained::RetainedLimits;
@@ -12,7 +13,8 @@ use noctule_stomp::server::{self as stomp, ServerLimits as StompLimits};
 use noctule_stomp::{Dialect, FrameLimits};
 
 use crate::config::{self, Anonymous, Config};
-use crate::store;
+use crate::net::{Spoken, Wiring};
+use crate::{store, tls};
 
 /// Messages of one queue that are kept in memory although the store has them: enough to begin with when a client comes
 /// back, little enough for a thousand clients that are away.
@@ -31,31 +33,41 @@ pub(super) struct Settings {
     /// STOMP's own limits.
     pub(super) stomp: StompLimits,
     /// Ways of enhanced authentication.
-    pub(super) methods: AuthMethods,
-    /// What is spoken, per listener.
-    speaks: Vec<Speaks>,
-    /// Who may connect without credentials, per listener.
-    pub(super) anonymous: Vec<Anonymous>,
-    /// What a listener says of durability, per listener.
-    pub(super) durability: Vec<Option<policy::Durability>>,
+    pub(super) methods: Arc<AuthMethods>,
+    /// Listeners, each at the place that connections know it by; none where there is none any more.
+    listeners: Vec<Option<Arc<ListenerSettings>>>,
 }
 
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
-    Mqtt,
-    Stomp(Dialect),
+/// What holds for the connections of one listener.
+#[derive(Debug)]
+pub(super) struct ListenerSettings {
+    /// What lies between its sockets and its protocol.
+    pub(super) wiring: Arc<Wiring>,
+    /// What is spoken, if it is one protocol only.
+    pub(super) protocol: Option<Spoken>,
+    /// How STOMP's clients write.
+    pub(super) dialect: Dialect,
+    /// Who may connect without credentials.
+    pub(super) anonymous: Anonymous,
+    /// What is said of durability.
+    pub(super) durability: Option<policy::Durability>,
 }
 
 impl Settings {
-    pub(super) fn new(config: &Config, methods: AuthMethods) -> Self {
+    /// `listeners` are those of `config` as they were opened.
+    pub(super) fn new(
+        config: &Config,
+        methods: Arc<AuthMethods>,
+        listeners: Vec<Option<Arc<ListenerSettings>>>,
+    ) -> Self {
         let limits = &config.limits;
         Self {
             policy: Arc::new(Policy {
                 epoch: 0,
                 limits: core_limits(config),
                 durability: durability_rules(config),
-                rules: None,
+                // Reading the configuration has found them right.
+                rules: config.rules().unwrap_or_else(|_| Some(Rules::default())).map(Arc::new),
             }),
             mqtt: ServerLimits {
                 max_packet_size: bytes_u32(limits.max_packet_size),
@@ -65,15 +77,21 @@ impl Settings {
             },
             stomp: stomp_limits(config),
             methods,
-            speaks: config.listener.iter().map(speaks).collect(),
-            anonymous: config.listener.iter().map(|listener| listener.anonymous).collect(),
-            durability: config.listener.iter().map(|listener| listener.durability.map(durability)).collect(),
+            listeners,
         }
     }
 
-    /// What a listener speaks.
-    pub(super) fn speaks(&self, listener: u16) -> Speaks {
-        self.speaks.get(usize::from(listener)).copied().unwrap_or(Speaks::Mqtt)
+    /// The same by another configuration: its policy is a later one.
+    pub(super) fn changed(&self, config: &Config, listeners: Vec<Option<Arc<ListenerSettings>>>) -> Self {
+        let mut changed = Self::new(config, Arc::clone(&self.methods), listeners);
+        let epoch = self.policy.epoch + 1;
+        changed.policy = Arc::new(Policy { epoch, ..(*changed.policy).clone() });
+        changed
+    }
+
+    /// What holds for a listener's connections; `None` if it is there no more.
+    pub(super) fn listener(&self, listener: u16) -> Option<&Arc<ListenerSettings>> {
+        self.listeners.get(usize::from(listener))?.as_ref()
     }
 
     /// What STOMP's machines need of it.
@@ -146,14 +164,25 @@ fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
     }
 }
 
-fn speaks(listener: &config::Listener) -> Speaks {
-    match listener.protocol {
-        config::Protocol::Mqtt | config::Protocol::Auto => Speaks::Mqtt,
-        config::Protocol::Stomp => Speaks::Stomp(match listener.dialect {
-            config::Dialect::Native => Dialect::Native,
-            config::Dialect::Rabbitmq => Dialect::Rabbitmq,
-            config::Dialect::Activemq => Dialect::Activemq,
-        }),
+impl ListenerSettings {
+    /// As the configuration says; `tls` is what it names.
+    pub(super) fn new(
+        listener: &config::Listener,
+        auth: &config::Auth,
+        tls: Option<Arc<tls::Acceptor>>,
+    ) -> Self {
+        let is_proved = !listener.chain(auth).is_empty() && listener.anonymous == Anonymous::Nobody;
+        Self {
+            wiring: Arc::new(Wiring::new(listener, tls, is_proved)),
+            protocol: Spoken::of(listener.protocol),
+            dialect: match listener.dialect {
+                config::Dialect::Native => Dialect::Native,
+                config::Dialect::Rabbitmq => Dialect::Rabbitmq,
+                config::Dialect::Activemq => Dialect::Activemq,
+            },
+            anonymous: listener.anonymous,
+            durability: listener.durability.map(durability),
+        }
     }
 }
 
@@ -217,5 +246,36 @@ pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
     RetainedLimits {
         max_messages: config.limits.max_retained_messages as usize,
         max_bytes: config.limits.max_retained_bytes.as_usize(),
+    }
+}
+
+/// The certificates of one `[[tls]]`.
+pub(super) fn tls(configured: &config::Tls) -> tls::Settings {
+    tls::Settings {
+        certificates: configured
+            .certificates
+            .iter()
+            .map(|one| tls::CertificateFiles { chain: one.chain.clone(), key: one.key.clone() })
+            .collect(),
+        client_ca: configured.client_ca.as_ref().map(config::File::path),
+        client_certificates: match configured.client_certificates {
+            config::ClientCertificates::None => tls::ClientCertificates::None,
+            config::ClientCertificates::Optional => tls::ClientCertificates::Optional,
+            config::ClientCertificates::Required => tls::ClientCertificates::Required,
+        },
+        crl: configured.crl.as_ref().map(config::File::path),
+        identity: match configured.identity {
+            config::CertificateName::CommonName => tls::IdentityFrom::Cn,
+            config::CertificateName::Dns => tls::IdentityFrom::Dns,
+            config::CertificateName::Uri => tls::IdentityFrom::Uri,
+            config::CertificateName::Email => tls::IdentityFrom::Email,
+            config::CertificateName::Fingerprint => tls::IdentityFrom::Fingerprint,
+        },
+        min_version: match configured.min_version {
+            config::TlsVersion::V12 => tls::MinVersion::Tls12,
+            config::TlsVersion::V13 => tls::MinVersion::Tls13,
+        },
+        alpn: Vec::new(),
+        tickets: tls::Tickets::Issued,
     }
 }

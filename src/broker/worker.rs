@@ -6,10 +6,10 @@ mod door;
 mod guard;
 mod journal;
 mod machine;
+mod reload;
 mod run;
 mod wire;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -19,15 +19,18 @@ use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{Store, StoreEvent, Ticket};
+use noctule_stomp::Dialect;
 use noctule_stomp::server::{Scratch, Then};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
 use super::backing::Backing;
+use super::listeners::Changed;
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
-use crate::reactor::{self, Accept, Close, Closed, Detached, Ended, Handler, OutBuf, Pull};
+use crate::net::{Facts, Layers, Spoken};
+use crate::reactor::{self, Accept, Close, Closed, Detached, Ended, Handler, Origin, OutBuf, Pull};
 use guard::guarded;
 use machine::Machine;
 use run::Stop;
@@ -48,21 +51,31 @@ pub(super) enum Mail {
     Store(Vec<StoreEvent>),
     /// A connection whose session lives here.
     Adopt(Box<Moved>),
+    /// Another configuration.
+    Reload(Box<Reload>),
     /// The broker stops: wills first. Tells when they are on their way to the other workers.
     PublishWills(Sender<()>),
     /// Say good-bye to everybody, then stop when all is written or at this monotonic millisecond.
     Stop { deadline_ms: u64 },
 }
 
+/// Another configuration, for one worker.
+#[derive(Debug)]
+pub(super) struct Reload {
+    pub(super) settings: Arc<Settings>,
+    pub(super) listeners: Changed,
+}
+
 /// A connection on its way to the worker where its session lives.
 #[derive(Debug)]
 pub(super) struct Moved {
-    detached: Detached,
-    peer: SocketAddr,
+    detached: Detached<Layers>,
+    origin: Origin,
     listener: u16,
+    facts: Option<Box<Facts>>,
 }
 
-type Io = reactor::Io<Mail>;
+type Io = reactor::Io<Worker>;
 
 /// A connection as this room knows it.
 #[derive(Debug)]
@@ -70,7 +83,9 @@ struct Peer {
     machine: Machine,
     generation: u32,
     listener: u16,
-    address: SocketAddr,
+    origin: Origin,
+    /// What lies or lay between, and has something to say of the peer.
+    facts: Option<Box<Facts>>,
     /// The client has ended its side and waits for what it is owed.
     ended: bool,
 }
@@ -151,26 +166,38 @@ impl Worker {
         (peer.generation == conn.generation).then_some(peer)
     }
 
-    /// Takes a connection in; false if the system has no random numbers for it.
-    fn enter(&mut self, io: &mut Io, conn: ConnId, address: SocketAddr, listener: u16) -> bool {
-        let machine = match Machine::new(&self.settings, listener) {
-            Ok(machine) => machine,
+    /// A machine for what is spoken; none if the system has no random numbers for it.
+    fn machine(&mut self, now_ms: u64, origin: Origin, spoken: Spoken, dialect: Dialect) -> Option<Machine> {
+        match Machine::new(&self.settings, spoken, dialect) {
+            Ok(machine) => Some(machine),
             Err(error) => {
-                if let Some(left_out) = self.line("no_entropy", io.now().mono_ms) {
-                    warn!(peer = %address, left_out, "connection turned away: no random numbers: {error}");
+                if let Some(left_out) = self.line("no_entropy", now_ms) {
+                    warn!(peer = %origin, left_out, "connection turned away: no random numbers: {error}");
                 }
-                return false;
+                None
             }
-        };
+        }
+    }
+
+    /// Takes a connection in.
+    fn enter(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        machine: Machine,
+        origin: Origin,
+        listener: u16,
+        facts: Option<Box<Facts>>,
+    ) {
         let place = conn.slot as usize;
         if self.peers.len() <= place {
             self.peers.resize_with(place + 1, || None);
         }
         if let Some(slot) = self.peers.get_mut(place) {
-            *slot = Some(Peer { machine, generation: conn.generation, listener, address, ended: false });
+            let generation = conn.generation;
+            *slot = Some(Peer { machine, generation, listener, origin, facts, ended: false });
         }
         self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
-        true
     }
 
     fn send_words(&mut self, io: &mut Io, conn: ConnId) {
@@ -199,17 +226,17 @@ impl Worker {
     fn refuse(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
         telemetry::refused(refusal);
         let now_ms = io.now().mono_ms;
-        let Some(address) = self.peer(conn).map(|peer| peer.address) else { return };
+        let Some(origin) = self.peer(conn).map(|peer| peer.origin) else { return };
         let silent = !self.last_words(io, conn, refusal);
         let row = refusal.kind.row();
         if let Some(left_out) = self.line(row.label, now_ms) {
             let detail = journal::OneLine(&refusal.detail);
             match row.fault {
                 Fault::Nobody => {
-                    info!(peer = %address, reason = row.label, left_out, "connection ended: {detail}");
+                    info!(peer = %origin, reason = row.label, left_out, "connection ended: {detail}");
                 }
                 Fault::Peer | Fault::Broker => {
-                    warn!(peer = %address, reason = row.label, left_out, "connection refused: {detail}");
+                    warn!(peer = %origin, reason = row.label, left_out, "connection refused: {detail}");
                 }
             }
         }
@@ -248,7 +275,7 @@ impl Worker {
                 let (settings, now) = (&*self.settings, io.now());
                 let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
                 let Some(out) = io.out(conn).filter(|_| peer.generation == conn.generation) else { return };
-                journal::note_answer(peer.address, &reply);
+                journal::note_answer(peer.origin, &reply);
                 let out = out.put();
                 let start = out.len();
                 match guarded(|| peer.machine.reply(&reply, settings, now, out)).flatten() {
@@ -299,25 +326,50 @@ struct Over;
 
 impl Handler for Worker {
     type Mail = Mail;
+    type Layer = Layers;
 
-    fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: SocketAddr, listener: usize) -> Accept {
+    fn accepted(&mut self, io: &mut Io, conn: ConnId, origin: Origin, listener: usize) -> Accept<Layers> {
         telemetry::accepted();
-        if let Err((limit, value)) = self.admission.enter(peer.ip()) {
-            telemetry::turned_away(limit);
-            if let Some(left_out) = self.line("turned_away", io.now().mono_ms) {
-                warn!(%peer, limit, value, left_out, "connection turned away: the limit is reached");
-            }
+        // There are far fewer listeners than a u16 holds.
+        let listener = listener as u16;
+        let Some(settings) = self.settings.listener(listener).cloned() else { return Accept::Refuse };
+        let now_ms = io.now().mono_ms;
+        if let Err(full) = self.admission.enter(origin.ip()) {
+            self.turn_away(now_ms, origin, full);
             return Accept::Refuse;
         }
-        // There are far fewer listeners than a u16 holds.
-        if self.enter(io, conn, peer, listener as u16) {
-            return Accept::Keep;
+        if let Some(layers) = Layers::new(&settings.wiring, origin) {
+            self.enter(io, conn, Machine::Unknown, origin, listener, None);
+            return Accept::Behind(layers);
         }
-        self.admission.leave(peer.ip());
-        Accept::Refuse
+        let spoken = settings.protocol.unwrap_or(Spoken::Mqtt);
+        let Some(machine) = self.machine(now_ms, origin, spoken, settings.dialect) else {
+            self.admission.leave(origin.ip());
+            return Accept::Refuse;
+        };
+        self.enter(io, conn, machine, origin, listener, None);
+        Accept::Keep
+    }
+
+    fn unwrapped(&mut self, io: &mut Io, conn: ConnId, layer: Layers) {
+        self.introduce(io, conn, layer.into_facts());
+        self.apply(io);
+    }
+
+    fn broken(&mut self, io: &mut Io, conn: ConnId, why: Refusal) {
+        self.refuse(io, conn, &why);
+        self.apply(io);
     }
 
     fn read(&mut self, io: &mut Io, conn: ConnId, bytes: &[u8]) -> usize {
+        if self.peer(conn).is_some_and(|peer| matches!(peer.machine, Machine::Unknown)) {
+            let Some(facts) = io.layer(conn).map(|layers| layers.facts().clone()) else { return bytes.len() };
+            self.introduce(io, conn, facts);
+            if !io.is_readable(conn) {
+                self.apply(io);
+                return bytes.len();
+            }
+        }
         // Once per read, not per packet: the count is shared with the other workers.
         let settings = Arc::clone(&self.settings);
         let mut used = 0;
@@ -365,19 +417,21 @@ impl Handler for Worker {
                 }
             }
             // It would miss the good-bye.
-            Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.peer.ip()),
+            Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.origin.ip()),
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
-                // Of MQTT alone, whose machine needs no random numbers.
+                // Of MQTT alone: others stay where they were accepted.
                 Ok(conn) => {
-                    self.enter(io, conn, moved.peer, moved.listener);
+                    let machine = Machine::mqtt(&self.settings);
+                    self.enter(io, conn, machine, moved.origin, moved.listener, moved.facts);
                 }
                 Err(error) => {
                     if let Some(left_out) = self.line("lost_on_the_way", io.now().mono_ms) {
-                        warn!(peer = %moved.peer, left_out, "connection lost while it moved between workers: {error}");
+                        warn!(peer = %moved.origin, left_out, "connection lost while it moved between workers: {error}");
                     }
-                    self.admission.leave(moved.peer.ip());
+                    self.admission.leave(moved.origin.ip());
                 }
             },
+            Mail::Reload(reload) => self.reload(io, *reload),
             Mail::PublishWills(published) => {
                 io.stop_accepting();
                 self.engine.handle(
@@ -442,7 +496,7 @@ impl Handler for Worker {
         if let Some(slot) = self.peers.get_mut(conn.slot as usize)
             && let Some(peer) = slot.take_if(|peer| peer.generation == conn.generation)
         {
-            self.admission.leave(peer.address.ip());
+            self.admission.leave(peer.origin.ip());
         }
         self.apply(io);
         // Connections are buried after the turn's own look at them; nothing would wake the loop again.
@@ -515,6 +569,11 @@ impl Handler for Worker {
 }
 
 impl Worker {
+    /// Whether the broker's end has begun.
+    fn is_ending(&self) -> bool {
+        !matches!(self.end, End::NotYet)
+    }
+
     /// Whether clients are told good-bye, each when nothing waits for it any more.
     fn is_leaving(&self) -> bool {
         matches!(self.end, End::Draining { .. })

@@ -16,6 +16,9 @@ Examples:
   noctule run --mqtt 0.0.0.0:1883 --anonymous                   MQTT alone, for everybody who can reach it
   noctule run --mqtt 0.0.0.0:1883 --stomp 0.0.0.0:61613 --anonymous
 
+With a configuration file, SIGHUP has it read again: what is wrong in it changes nothing, and what has changed is logged.
+Single keys may come from the environment: NOCTULE__LIMITS__MAX_INFLIGHT=64, NOCTULE__LISTENER__0__ADDRESS=0.0.0.0:1883.
+
 Exit codes: 0 stopped by a signal; 1 the configuration is wrong, or serving failed; 2 wrong command line or unreadable
 file.";
 
@@ -57,7 +60,8 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The configuration that is to run: the file (or the defaults) with the flags above it, checked.
+    /// The configuration that is to run: the file (or the defaults), above it the environment (`NOCTULE__SECTION__KEY`) and
+    /// above that the flags, checked.
     ///
     /// # Errors
     /// What [`Config::load`] finds, or one line for each flag that makes it wrong.
@@ -66,6 +70,7 @@ impl RunArgs {
             Some(file) => Config::load(file).map_err(RunError::File)?,
             None => Config::default(),
         };
+        config = config.with_environment(environment()).map_err(RunError::File)?;
         if let Some(listeners) = self.listeners()? {
             config.listener = listeners;
         }
@@ -109,6 +114,12 @@ impl RunArgs {
         }
         Ok(if listeners.is_empty() { None } else { Some(listeners) })
     }
+}
+
+/// The environment, as far as it is text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Where to listen. A name is refused: which of its addresses would be meant is nobody's to guess.

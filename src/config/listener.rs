@@ -165,13 +165,14 @@ impl Anonymous {
         }
     }
 
-    /// Whether a client from `peer` may connect without credentials.
+    /// Whether a client from `peer` may connect without credentials; a program at the other end of a Unix socket has no
+    /// address.
     #[must_use]
-    pub fn admits(self, peer: IpAddr) -> bool {
+    pub fn admits(self, peer: Option<IpAddr>) -> bool {
         match self {
             Self::Nobody => false,
             // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d, which is_loopback alone does not see through.
-            Self::Loopback => peer.to_canonical().is_loopback(),
+            Self::Loopback => peer.is_none_or(|peer| peer.to_canonical().is_loopback()),
             Self::Everybody => true,
         }
     }
@@ -234,12 +235,12 @@ mod tests {
     #[test]
     fn loopback_is_seen_through_a_dual_stack_socket() {
         for local in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(Anonymous::Loopback.admits(local.parse().unwrap()), "{local}");
-            assert!(!Anonymous::Nobody.admits(local.parse().unwrap()), "{local}");
+            assert!(Anonymous::Loopback.admits(local.parse().ok()), "{local}");
+            assert!(!Anonymous::Nobody.admits(local.parse().ok()), "{local}");
         }
         for other in ["192.168.1.2", "::ffff:192.168.1.2", "fe80::1", "0.0.0.0"] {
-            assert!(!Anonymous::Loopback.admits(other.parse().unwrap()), "{other}");
-            assert!(Anonymous::Everybody.admits(other.parse().unwrap()), "{other}");
+            assert!(!Anonymous::Loopback.admits(other.parse().ok()), "{other}");
+            assert!(Anonymous::Everybody.admits(other.parse().ok()), "{other}");
         }
     }
 }

@@ -25,6 +25,7 @@ mod tls;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use noctule_core::acl::{RuleError, Rules, Verdict};
 use serde::{Deserialize, Serialize};
 
 pub use acl::{Acl, ClientPattern, GroupName, Right, UserName};
@@ -159,6 +160,21 @@ impl Config {
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         change::changes(self, new)
+    }
+
+    /// Whether anybody is asked who he is.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.listener.iter().any(|listener| !listener.chain(&self.auth).is_empty())
+    }
+
+    /// The rules of `[[acl]]` as the core asks them; their origin is their place in the file. `None`: everything is allowed.
+    ///
+    /// # Errors
+    /// The first rule that can't be used, which reading the configuration has found before.
+    pub fn rules(&self) -> Result<Option<Rules>, RuleError> {
+        let default = if self.is_authenticated() { Verdict::Deny } else { Verdict::Allow };
+        acl::compile(&self.acl, default)
     }
 
     /// The line, counted from 1, at which each `[[acl]]` of a file begins.

@@ -2,10 +2,10 @@
 
 use std::task::Waker;
 
-use noctule_core::id::ConnId;
-use tokio::net::TcpStream;
-
+use super::layer::Layered;
 use super::out::OutBuf;
+use super::stream::{Stream, Unwatched};
+use noctule_core::id::ConnId;
 
 /// Why a connection is gone.
 #[derive(Debug)]
@@ -32,10 +32,11 @@ pub enum Close {
 
 /// A connection on its way to another worker.
 #[derive(Debug)]
-pub struct Detached {
-    pub(super) stream: std::net::TcpStream,
+pub struct Detached<L> {
+    pub(super) stream: Unwatched,
     pub(super) unread: Vec<u8>,
     pub(super) out: Option<Box<OutBuf>>,
+    pub(super) layered: Option<Box<Layered<L>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +53,15 @@ pub(super) enum State {
 
 /// A connection. Every inline byte is paid by every idle connection.
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) stream: TcpStream,
+pub(super) struct Conn<L> {
+    pub(super) stream: Stream,
     pub(super) waker: Waker,
-    /// Bytes the handler has not consumed; empty and without a buffer between frames.
+    /// Bytes that the handler, or the layer below it, has not consumed; empty and without a buffer between frames.
     pub(super) unread: Vec<u8>,
-    /// Bytes the kernel has not taken; none when there are none.
+    /// Bytes the kernel, or the layer, has not taken; none when there are none.
     pub(super) out: Option<Box<OutBuf>>,
+    /// What lies between the socket and the handler, if anything does.
+    pub(super) layered: Option<Box<Layered<L>>>,
     pub(super) generation: u32,
     pub(super) state: State,
     /// The handler has paused its reads.
@@ -77,13 +80,14 @@ pub(super) struct Conn {
     pub(super) requeued: bool,
 }
 
-impl Conn {
-    pub(super) fn new(stream: TcpStream, waker: Waker, generation: u32) -> Self {
+impl<L> Conn<L> {
+    pub(super) fn new(stream: Stream, waker: Waker, generation: u32) -> Self {
         Self {
             stream,
             waker,
             unread: Vec::new(),
             out: None,
+            layered: None,
             generation,
             state: State::Open,
             paused: false,
@@ -101,7 +105,8 @@ impl Conn {
     }
 
     pub(super) fn out_len(&self) -> usize {
-        self.out.as_ref().map_or(0, |out| out.len())
+        let sealed = self.layered.as_ref().map_or(0, |layered| layered.sealed_len());
+        self.out.as_ref().map_or(0, |out| out.len()) + sealed
     }
 
     /// As [`OutBuf::answer_bytes`].

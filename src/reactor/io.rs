@@ -4,28 +4,27 @@
 
 use std::{collections::VecDeque, io, sync::Arc, task::Waker};
 
-use noctule_core::id::{ConnId, Now, WorkerId};
-use slab::Slab;
-use tokio::net::TcpStream;
-
 use super::{
-    Config, Mailboxes,
-    accept::Accepting,
+    Config, Handler, Mailboxes,
+    accept::{Accepting, Socket},
     conn::{Close, Closed, Conn, Detached, State},
+    layer::Layered,
     mailbox::Lanes,
     out::{OutBuf, Pool},
+    stream::Stream,
     wake::Ready,
 };
+use noctule_core::id::{ConnId, Now, WorkerId};
+use slab::Slab;
 
 /// The handler's side of a worker's loop.
 ///
 /// Ids of connections that are gone, or are being closed, are accepted everywhere and do nothing.
-#[derive(Debug)]
-pub struct Io<M> {
+pub struct Io<H: Handler> {
     pub(super) me: WorkerId,
     pub(super) now: Now,
     pub(super) config: Config,
-    pub(super) conns: Slab<Conn>,
+    pub(super) conns: Slab<Conn<H::Layer>>,
     generation: u32,
     pub(super) ready: Arc<Ready>,
     /// Slots to be read in the next turn although no waker named them.
@@ -41,21 +40,15 @@ pub struct Io<M> {
     /// No connection closed from now on is given up on before, in monotonic milliseconds.
     linger_until_ms: u64,
     pub(super) pool: Pool,
-    pub(super) mailboxes: Mailboxes<M>,
+    pub(super) mailboxes: Mailboxes<H::Mail>,
     /// What this turn posts, per worker.
-    pub(super) outboxes: Vec<Lanes<M>>,
+    pub(super) outboxes: Vec<Lanes<H::Mail>>,
     pub(super) accepting: Accepting,
     pub(super) stopped: bool,
 }
 
-impl<M: Send> Io<M> {
-    pub(super) fn new(
-        me: WorkerId,
-        config: Config,
-        mailboxes: Mailboxes<M>,
-        accepting: Accepting,
-        main: Waker,
-    ) -> Self {
+impl<H: Handler> Io<H> {
+    pub(super) fn new(me: WorkerId, config: Config, mailboxes: Mailboxes<H::Mail>, main: Waker) -> Self {
         mailboxes.register(me, main.clone());
         Self {
             me,
@@ -73,7 +66,7 @@ impl<M: Send> Io<M> {
             pool: Pool::new(config.pool_bytes, config.budget_bytes),
             outboxes: (0..mailboxes.workers()).map(|_| Lanes::default()).collect(),
             mailboxes,
-            accepting,
+            accepting: Accepting::default(),
             stopped: false,
         }
     }
@@ -227,32 +220,35 @@ impl<M: Send> Io<M> {
     /// Not from within [`pull`](super::Handler::pull), whose `out` would stay behind.
     /// `None` when it is closed, also when the kernel refuses to let go of it: it is gone then and
     /// [`closed`](super::Handler::closed) is not called.
-    pub fn detach(&mut self, conn: ConnId, unread: &[u8]) -> Option<Detached> {
+    pub fn detach(&mut self, conn: ConnId, unread: &[u8]) -> Option<Detached<H::Layer>> {
         find(&mut self.conns, conn)?;
         let mut gone = self.conns.try_remove(conn.slot as usize)?;
-        gone.unread.extend_from_slice(unread);
-        // Only fails when epoll does not know the socket, which then is of no use to anybody.
-        let stream = gone.stream.into_std().ok()?;
-        Some(Detached { stream, unread: gone.unread, out: gone.out })
+        match &mut gone.layered {
+            Some(layered) => layered.plain.extend_from_slice(unread),
+            None => gone.unread.extend_from_slice(unread),
+        }
+        let stream = gone.stream.unwatch().ok()?;
+        Some(Detached { stream, unread: gone.unread, out: gone.out, layered: gone.layered })
     }
 
     /// Takes over a connection from another worker. What is unread is read in this turn or the next.
     ///
     /// # Errors
     /// When the kernel can't watch the socket; the connection is closed then.
-    pub fn adopt(&mut self, detached: Detached) -> io::Result<ConnId> {
-        let id = self.insert(TcpStream::from_std(detached.stream)?);
+    pub fn adopt(&mut self, detached: Detached<H::Layer>) -> io::Result<ConnId> {
+        let id = self.insert(Stream::watch(detached.stream)?);
         if let Some(conn) = find(&mut self.conns, id) {
-            conn.refeed = !detached.unread.is_empty();
+            conn.refeed = true;
             conn.unread = detached.unread;
             conn.out = detached.out;
+            conn.layered = detached.layered;
         }
         self.mark_dirty(id);
         Ok(id)
     }
 
     /// Enters a socket into the table and has it read once: what has arrived before is announced by nobody.
-    pub(super) fn insert(&mut self, stream: TcpStream) -> ConnId {
+    pub(super) fn insert(&mut self, stream: Stream) -> ConnId {
         let entry = self.conns.vacant_entry();
         // A process has far fewer than 2^32 descriptors.
         let slot = entry.key() as u32;
@@ -264,17 +260,46 @@ impl<M: Send> Io<M> {
     }
 
     /// Posts to a worker's bulk lane; it leaves with everything else of this turn. Mail to oneself comes next turn.
-    pub fn post(&mut self, to: WorkerId, mail: M) {
+    pub fn post(&mut self, to: WorkerId, mail: H::Mail) {
         if let Some(outbox) = self.outboxes.get_mut(to.index()) {
             outbox.bulk.push((self.me, mail));
         }
     }
 
     /// Posts to a worker's control lane, which overtakes its bulk lane.
-    pub fn post_control(&mut self, to: WorkerId, mail: M) {
+    pub fn post_control(&mut self, to: WorkerId, mail: H::Mail) {
         if let Some(outbox) = self.outboxes.get_mut(to.index()) {
             outbox.control.push((self.me, mail));
         }
+    }
+
+    /// Puts `conn` behind a layer, before anything is read of it.
+    pub(super) fn wrap(&mut self, conn: ConnId, layer: H::Layer) {
+        if let Some(open) = find(&mut self.conns, conn) {
+            open.layered = Some(Box::new(Layered::new(layer)));
+        }
+    }
+
+    /// What lies between the socket of `conn` and the handler.
+    #[must_use]
+    pub fn layer(&self, conn: ConnId) -> Option<&H::Layer> {
+        let open = self.conns.get(conn.slot as usize).filter(|open| open.generation == conn.generation)?;
+        open.layered.as_ref().map(|layered| &layered.layer)
+    }
+
+    /// Accepts from that socket as well; `listener` is what the handler will hear of it by, and no other is or was called.
+    ///
+    /// # Errors
+    /// When the kernel won't watch it.
+    pub fn listen(&mut self, listener: usize, socket: Socket) -> io::Result<()> {
+        self.accepting.add(listener, socket)?;
+        self.requeued.push(listener_slot(listener));
+        Ok(())
+    }
+
+    /// Accepts no more from that socket.
+    pub fn unlisten(&mut self, listener: usize) {
+        self.accepting.remove(listener);
     }
 
     /// Accepts no more: this worker lets go of its listeners.
@@ -296,9 +321,22 @@ impl<M: Send> Io<M> {
     }
 }
 
+/// Slots from here on, counted downwards, are listeners.
+const FIRST_LISTENER: u32 = u32::MAX;
+
+/// The slot of a listener; there are far fewer than slots.
+pub(super) fn listener_slot(listener: usize) -> u32 {
+    FIRST_LISTENER - listener as u32
+}
+
+/// The listener of a slot that is no connection's.
+pub(super) fn listener_of(slot: u32) -> usize {
+    (FIRST_LISTENER - slot) as usize
+}
+
 /// The served connection of that id.
 #[inline]
-pub(super) fn find(conns: &mut Slab<Conn>, id: ConnId) -> Option<&mut Conn> {
+pub(super) fn find<L>(conns: &mut Slab<Conn<L>>, id: ConnId) -> Option<&mut Conn<L>> {
     conns
         .get_mut(id.slot as usize)
         .filter(|conn| conn.generation == id.generation && conn.state == State::Open)

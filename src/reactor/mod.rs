@@ -24,7 +24,13 @@ mod conn;
 #[cfg(not(loom))]
 mod io;
 #[cfg(not(loom))]
+mod layer;
+#[cfg(not(loom))]
+mod layered;
+#[cfg(not(loom))]
 mod out;
+#[cfg(not(loom))]
+mod stream;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;
@@ -35,18 +41,23 @@ mod wake;
 
 #[cfg(not(loom))]
 pub use self::{
-    accept::listen,
+    accept::{Socket, listen},
     conn::{Close, Closed, Detached},
     io::Io,
+    layer::{Layer, Next, NoLayer, Opened},
     out::{BY_REFERENCE_BYTES, OutBuf},
-    turn::{READS_PER_TURN, run},
+    stream::{Credentials, Origin},
+    turn::{COSTLY_PER_TURN, READS_PER_TURN, run},
 };
 pub use mailbox::Mailboxes;
 
 #[cfg(not(loom))]
 use {
-    noctule_core::id::{ConnId, WorkerId},
-    std::{net::SocketAddr, time::Instant},
+    noctule_core::{
+        id::{ConnId, WorkerId},
+        refusal::Refusal,
+    },
+    std::time::Instant,
 };
 
 /// What a worker does with its connections. One value per worker, called from that worker's thread only.
@@ -54,55 +65,78 @@ use {
 /// A connection begins with [`accepted`](Self::accepted) or [`Io::adopt`] and ends with exactly one
 /// [`closed`](Self::closed), or with [`Io::detach`] and none.
 #[cfg(not(loom))]
-pub trait Handler {
+pub trait Handler: Sized {
     /// What the handlers of other workers post to this one.
     type Mail: Send;
 
-    /// A peer has connected to the listener at that place of the list given to [`run`].
+    /// What may lie between a connection's socket and this handler.
+    type Layer: Layer;
+
+    /// A peer has connected to that listener.
     fn accepted(
         &mut self,
-        io: &mut Io<Self::Mail>,
+        io: &mut Io<Self>,
         conn: ConnId,
-        peer: SocketAddr,
+        origin: Origin,
         listener: usize,
-    ) -> Accept;
+    ) -> Accept<Self::Layer>;
+
+    /// Whether that listener may accept one more connection now, or when it is to be asked again, in monotonic
+    /// milliseconds. Those that come until then wait in the kernel.
+    fn may_accept(&mut self, io: &mut Io<Self>, listener: usize) -> Result<(), u64> {
+        let _ = (io, listener);
+        Ok(())
+    }
+
+    /// The layer of `conn` has [done its part](Next::Bare) and is handed over, with what it has found out.
+    fn unwrapped(&mut self, io: &mut Io<Self>, conn: ConnId, layer: Self::Layer) {
+        let _ = (io, conn, layer);
+    }
+
+    /// The layer of `conn` [can't go on](Next::Broken). The handler closes it.
+    fn broken(&mut self, io: &mut Io<Self>, conn: ConnId, why: Refusal) {
+        let _ = why;
+        io.close(conn, Close::AfterFlush);
+    }
 
     /// `bytes` is everything unread of `conn`. Returns how many were consumed; the rest is kept and handed over again
     /// in front of what arrives next. The handler bounds it: it closes a connection whose frame it will not wait for.
-    fn read(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, bytes: &[u8]) -> usize;
+    fn read(&mut self, io: &mut Io<Self>, conn: ConnId, bytes: &[u8]) -> usize;
 
     /// What a worker, or somebody [outside](mailbox::OUTSIDE) of them, has posted. In order per sender and lane.
-    fn mail(&mut self, io: &mut Io<Self::Mail>, from: WorkerId, mail: Self::Mail);
+    fn mail(&mut self, io: &mut Io<Self>, from: WorkerId, mail: Self::Mail);
 
     /// `conn` is touched and can be written to: move what waits for it into `out` while [`OutBuf::has_room`].
     /// Once per flush; `out` goes to the kernel after it. Not called for a connection that is being closed.
-    fn pull(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, out: &mut OutBuf) -> Pull;
+    fn pull(&mut self, io: &mut Io<Self>, conn: ConnId, out: &mut OutBuf) -> Pull;
 
     /// The peer of `conn` has ended its side and may still read; every whole frame that it sent was handed over before.
     /// Whether something is owed to it.
-    fn ended(&mut self, _io: &mut Io<Self::Mail>, _conn: ConnId) -> Ended {
+    fn ended(&mut self, _io: &mut Io<Self>, _conn: ConnId) -> Ended {
         Ended::Close
     }
 
     /// `conn` is gone, its id is void.
-    fn closed(&mut self, io: &mut Io<Self::Mail>, conn: ConnId, why: Closed);
+    fn closed(&mut self, io: &mut Io<Self>, conn: ConnId, why: Closed);
 
     /// Once per turn, after mail and reads and before flushing, and again behind the flush if a connection's end was
     /// told since. Does what is due at [`Io::now`] and returns when to be called at the latest, in monotonic
     /// milliseconds.
-    fn turn(&mut self, io: &mut Io<Self::Mail>) -> Option<u64>;
+    fn turn(&mut self, io: &mut Io<Self>) -> Option<u64>;
 
     /// No connection could be accepted for want of descriptors or memory; accepting rests for
     /// [`Config::accept_pause_ms`]. To be logged and counted.
-    fn accept_failed(&mut self, io: &mut Io<Self::Mail>, listener: usize, error: &std::io::Error);
+    fn accept_failed(&mut self, io: &mut Io<Self>, listener: usize, error: &std::io::Error);
 }
 
 /// Whether a connection is wanted.
 #[cfg(not(loom))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accept {
+#[derive(Debug)]
+pub enum Accept<L> {
     /// Serve it.
     Keep,
+    /// Serve what comes through a layer.
+    Behind(L),
     /// Close it without a word; [`Handler::closed`] is not called.
     Refuse,
 }

@@ -105,6 +105,18 @@ impl OutBuf {
         self.shared.is_empty().then_some(&*self.copied)
     }
 
+    /// Appends everything to `flat`.
+    pub(super) fn flatten(&self, flat: &mut Vec<u8>) {
+        let mut rest: &[u8] = &self.copied;
+        for shared in &self.shared {
+            let (before, after) = rest.split_at_checked(shared.before).unwrap_or((rest, &[]));
+            rest = after;
+            flat.extend_from_slice(before);
+            flat.extend_from_slice(shared.message.payload().get(shared.sent..).unwrap_or_default());
+        }
+        flat.extend_from_slice(rest);
+    }
+
     /// Fills `slices` from the front; returns how many are used.
     pub(super) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
         let mut rest: &[u8] = &self.copied;

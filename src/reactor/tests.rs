@@ -29,7 +29,7 @@ const OWED_MS: u64 = 180;
 
 enum Mail {
     Stop,
-    Moved(Box<Detached>),
+    Moved(Box<Detached<NoLayer>>),
     /// Begin to count: post so many numbers to the other worker.
     Go(u32),
     Number(u32),
@@ -61,7 +61,7 @@ struct World {
 }
 
 impl World {
-    fn obey(&mut self, io: &mut Io<Mail>, conn: ConnId, command: u8, body: &[u8], rest: &[u8]) {
+    fn obey(&mut self, io: &mut Io<Self>, conn: ConnId, command: u8, body: &[u8], rest: &[u8]) {
         match command {
             b'e' => io.out(conn).unwrap().put().extend_from_slice(body),
             b'w' => {
@@ -94,13 +94,14 @@ impl World {
 
 impl Handler for World {
     type Mail = Mail;
+    type Layer = NoLayer;
 
-    fn accepted(&mut self, _: &mut Io<Mail>, _: ConnId, peer: SocketAddr, listener: usize) -> Accept {
-        assert_eq!((peer.ip().is_loopback(), listener), (true, 0));
+    fn accepted(&mut self, _: &mut Io<Self>, _: ConnId, peer: Origin, listener: usize) -> Accept<NoLayer> {
+        assert_eq!((peer.is_local(), listener), (true, 0));
         Accept::Keep
     }
 
-    fn read(&mut self, io: &mut Io<Mail>, conn: ConnId, bytes: &[u8]) -> usize {
+    fn read(&mut self, io: &mut Io<Self>, conn: ConnId, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while let Some((length, body)) = rest.split_first_chunk::<4>() {
             let Some((frame, behind)) = body.split_at_checked(u32::from_be_bytes(*length) as usize) else {
@@ -118,7 +119,7 @@ impl Handler for World {
         bytes.len() - rest.len()
     }
 
-    fn mail(&mut self, io: &mut Io<Mail>, from: WorkerId, mail: Mail) {
+    fn mail(&mut self, io: &mut Io<Self>, from: WorkerId, mail: Mail) {
         match mail {
             Mail::Stop => io.stop(),
             Mail::Moved(detached) => drop(io.adopt(*detached).unwrap()),
@@ -131,7 +132,7 @@ impl Handler for World {
         }
     }
 
-    fn pull(&mut self, io: &mut Io<Mail>, conn: ConnId, out: &mut OutBuf) -> Pull {
+    fn pull(&mut self, io: &mut Io<Self>, conn: ConnId, out: &mut OutBuf) -> Pull {
         assert_eq!(io.waiting_bytes(conn), 0, "the buffer is at hand, not in its place");
         let Some(flood) = self.floods.iter_mut().find(|flood| flood.0 == conn) else { return Pull::Done };
         while flood.1 > 0 {
@@ -146,13 +147,13 @@ impl Handler for World {
         Pull::Done
     }
 
-    fn ended(&mut self, _: &mut Io<Mail>, conn: ConnId) -> Ended {
+    fn ended(&mut self, _: &mut Io<Self>, conn: ConnId) -> Ended {
         assert!(!self.ended.contains(&conn), "it is told twice");
         self.ended.push(conn);
         if self.owed.iter().any(|owed| owed.1 == conn) { Ended::Wait } else { Ended::Close }
     }
 
-    fn closed(&mut self, _: &mut Io<Mail>, conn: ConnId, why: Closed) {
+    fn closed(&mut self, _: &mut Io<Self>, conn: ConnId, why: Closed) {
         let why = match why {
             Closed::PeerClosed => "peer".to_owned(),
             Closed::Ours => "ours".to_owned(),
@@ -163,7 +164,7 @@ impl Handler for World {
         self.owed.retain(|owed| owed.1 != conn);
     }
 
-    fn turn(&mut self, io: &mut Io<Mail>) -> Option<u64> {
+    fn turn(&mut self, io: &mut Io<Self>) -> Option<u64> {
         self.seen.connections.store(io.len(), Relaxed);
         let now = io.now().mono_ms;
         let (due, later) = self.paused.drain(..).partition(|paused| paused.0 <= now);
@@ -191,7 +192,7 @@ impl Handler for World {
         if self.posted < self.to_post { Some(now) } else { due }
     }
 
-    fn accept_failed(&mut self, _: &mut Io<Mail>, _: usize, _: &std::io::Error) {
+    fn accept_failed(&mut self, _: &mut Io<Self>, _: usize, _: &std::io::Error) {
         self.seen.accept_failures.fetch_add(1, Relaxed);
     }
 }
@@ -241,7 +242,16 @@ impl Server {
                 };
                 let (mailboxes, listeners) = (mailboxes.clone(), std::mem::take(&mut listeners));
                 thread::spawn(move || {
-                    drop(run(WorkerId(worker), config, mailboxes, listeners, world).unwrap());
+                    drop(
+                        run(
+                            WorkerId(worker),
+                            config,
+                            mailboxes,
+                            listeners.into_iter().map(Socket::from).collect(),
+                            world,
+                        )
+                        .unwrap(),
+                    );
                 })
             })
             .collect();
@@ -506,7 +516,7 @@ fn mail_between_workers_arrives_whole_and_in_order() {
 #[test]
 fn an_idle_connection_owns_no_buffer() {
     // What a slot costs is paid by every connection; tokio's registration and the waker come on top.
-    assert!(size_of::<conn::Conn>() <= 104, "{} bytes", size_of::<conn::Conn>());
+    assert!(size_of::<conn::Conn<NoLayer>>() <= 112, "{} bytes", size_of::<conn::Conn<NoLayer>>());
 }
 
 #[test]

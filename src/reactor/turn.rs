@@ -11,15 +11,16 @@ use std::{
 
 use noctule_core::id::{ConnId, Now, WorkerId};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::ReadBuf,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     Accept, Config, Ended, Handler, Mailboxes, Pull,
-    accept::{Accepting, Attempt},
+    accept::{Attempt, Socket},
     conn::{Closed, Conn, State},
-    io::{Io, find},
+    io::{Io, find, listener_of, listener_slot},
+    layered::seal,
     mailbox::Lanes,
     out::{MAX_SLICES, OutBuf},
 };
@@ -32,15 +33,19 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Up to here unread bytes are copied in front of the next read; beyond, the next read is copied behind them, so that
 /// a large frame that comes in pieces is not copied once for each.
-const SMALL_UNREAD_BYTES: usize = 16 * 1024;
+pub(super) const SMALL_UNREAD_BYTES: usize = 16 * 1024;
+
+/// Most bytes of the buffer for opened bytes that are kept between two connections.
+pub(super) const MAX_KEPT_PLAIN_BYTES: usize = 256 * 1024;
 
 /// So many touched connections are flushed before more is read: what waits for them is still in the processor's
 /// cache then, and the first of them need not wait for the last. Batches are no smaller, but where hundreds of
 /// connections write to one.
 const FLUSH_AT: usize = 32;
 
-/// Slots from here on, counted downwards, are listeners.
-const FIRST_LISTENER: u32 = u32::MAX;
+/// How many [costly](super::Layer::is_costly) openings are done in one turn: a thousand clients that come back at once, each with
+/// a handshake to be done, must not stop everybody else's messages meanwhile.
+pub const COSTLY_PER_TURN: usize = 4;
 
 /// Runs a worker on the current thread until its handler [stops](Io::stop) it; returns the handler.
 ///
@@ -52,24 +57,27 @@ pub fn run<H: Handler>(
     me: WorkerId,
     config: Config,
     mailboxes: Mailboxes<H::Mail>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<Socket>,
     handler: H,
 ) -> io::Result<H> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Unconstrained: the cooperative budget is for tasks that share a thread, and would stop this one early.
     runtime.block_on(tokio::task::unconstrained(async move {
-        let accepting = Accepting::new(listeners)?;
         let main = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let mut worker = Worker {
-            io: Io::new(me, config, mailboxes, accepting, main),
+            io: Io::new(me, config, mailboxes, main),
             handler,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            plain: Vec::new(),
+            costly: 0,
             ready: Vec::new(),
             inbox: Lanes::default(),
             deadline_ms: None,
             buried: false,
         };
-        worker.start_accepting();
+        for (listener, socket) in listeners.into_iter().enumerate() {
+            worker.io.listen(listener, socket)?;
+        }
         let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), armed_ms: None };
         poll_fn(|cx| worker.poll(cx, &mut alarm)).await;
         Ok(worker.handler)
@@ -100,10 +108,14 @@ impl Alarm<'_> {
     }
 }
 
-struct Worker<H: Handler> {
-    io: Io<H::Mail>,
-    handler: H,
-    scratch: Box<[u8]>,
+pub(super) struct Worker<H: Handler> {
+    pub(super) io: Io<H>,
+    pub(super) handler: H,
+    pub(super) scratch: Box<[u8]>,
+    /// What layers have opened, and what they are to seal; empty between connections, kept for its capacity.
+    pub(super) plain: Vec<u8>,
+    /// Costly openings in this turn.
+    pub(super) costly: usize,
     /// The list being worked off; empty between turns, kept for its capacity, like `inbox`.
     ready: Vec<u32>,
     inbox: Lanes<H::Mail>,
@@ -125,7 +137,7 @@ impl<H: Handler> Worker<H> {
         } else {
             let oldest = [self.io.lingering.front(), self.io.owed.front()];
             let [lingering, owed] = oldest.map(|oldest| oldest.map(|(deadline, _)| *deadline));
-            let deadlines = [self.deadline_ms, lingering, owed, self.io.accepting.resume_ms];
+            let deadlines = [self.deadline_ms, lingering, owed, self.io.accepting.resume_ms()];
             let deadline = deadlines.into_iter().flatten().min();
             alarm.set(cx, self.io.now.mono_ms, &self.io.config, deadline);
         }
@@ -135,9 +147,8 @@ impl<H: Handler> Worker<H> {
     fn turn(&mut self) {
         self.read_clocks();
         self.give_up_lingering();
-        if self.io.accepting.resume_ms.is_some_and(|at| at <= self.io.now.mono_ms) {
-            self.start_accepting();
-        }
+        self.resume_accepting();
+        self.costly = 0;
         self.take_mail();
         self.read_ready();
         self.buried = false;
@@ -193,30 +204,42 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Has every listener asked in this turn.
-    fn start_accepting(&mut self) {
-        self.io.accepting.resume_ms = None;
-        let listeners = (0..self.io.accepting.len()).map(|listener| FIRST_LISTENER - listener as u32);
-        self.io.requeued.extend(listeners);
+    /// Has those listeners asked in this turn that have rested.
+    fn resume_accepting(&mut self) {
+        let now_ms = self.io.now.mono_ms;
+        if self.io.accepting.resume_ms().is_some_and(|at| at <= now_ms) {
+            let rested = self.io.accepting.rested(now_ms);
+            self.io.requeued.extend(rested.into_iter().map(listener_slot));
+        }
     }
 
     fn accept(&mut self, slot: u32, listener: usize) {
-        if self.io.accepting.resume_ms.is_some() {
-            return;
-        }
         let waker = self.io.ready.waker(slot);
         for _ in 0..self.io.config.accepts_per_turn {
+            if !self.io.accepting.is_open(listener) {
+                return;
+            }
+            if let Err(until_ms) = self.handler.may_accept(&mut self.io, listener) {
+                return self.io.accepting.rest(listener, until_ms);
+            }
             match self.io.accepting.attempt(listener, &waker) {
-                Attempt::Accepted(stream, peer) => {
+                Attempt::Accepted(stream, origin) => {
                     let id = self.io.insert(stream);
-                    if self.handler.accepted(&mut self.io, id, peer, listener) == Accept::Refuse {
-                        self.io.conns.try_remove(id.slot as usize);
+                    match self.handler.accepted(&mut self.io, id, origin, listener) {
+                        Accept::Keep => {}
+                        Accept::Behind(layer) => self.io.wrap(id, layer),
+                        Accept::Refuse => {
+                            self.io.conns.try_remove(id.slot as usize);
+                        }
                     }
                 }
                 Attempt::Again => {}
                 Attempt::Exhausted(error) => {
-                    self.io.accepting.resume_ms =
-                        Some(self.io.now.mono_ms.saturating_add(self.io.config.accept_pause_ms));
+                    let until_ms = self.io.now.mono_ms.saturating_add(self.io.config.accept_pause_ms);
+                    let all: Vec<_> = self.io.accepting.places().collect();
+                    for listener in all {
+                        self.io.accepting.rest(listener, until_ms);
+                    }
                     self.handler.accept_failed(&mut self.io, listener, &error);
                     return;
                 }
@@ -269,11 +292,7 @@ impl<H: Handler> Worker<H> {
 
     fn look_at(&mut self, slot: u32) {
         let Some(conn) = self.io.conns.get_mut(slot as usize) else {
-            let listener = (FIRST_LISTENER - slot) as usize;
-            if listener < self.io.accepting.len() {
-                self.accept(slot, listener);
-            }
-            return;
+            return self.accept(slot, listener_of(slot));
         };
         if conn.blocked && conn.stream.poll_write_ready(&mut Context::from_waker(&conn.waker)).is_ready() {
             conn.blocked = false;
@@ -301,6 +320,12 @@ impl<H: Handler> Worker<H> {
                 return;
             }
             let id = conn.id(slot);
+            if conn.layered.is_some() {
+                match self.read_layered(slot, id) {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending => return,
+                }
+            }
             let mut unread = mem::take(&mut conn.unread);
             if mem::take(&mut conn.refeed) && !unread.is_empty() {
                 let consumed = self.handler.read(&mut self.io, id, &unread);
@@ -312,7 +337,7 @@ impl<H: Handler> Worker<H> {
             let (front, room) = self.scratch.split_at_mut(in_front);
             let mut buf = ReadBuf::new(room);
             let mut cx = Context::from_waker(&conn.waker);
-            let got = match Pin::new(&mut conn.stream).poll_read(&mut cx, &mut buf) {
+            let got = match conn.stream.poll_read(&mut cx, &mut buf) {
                 Poll::Ready(Ok(())) => buf.filled().len(),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
                     conn.unread = unread;
@@ -350,17 +375,20 @@ impl<H: Handler> Worker<H> {
     }
 
     /// The peer has closed its side, or all of it; it may still wait for answers.
-    fn end(&mut self, id: ConnId) {
+    pub(super) fn end(&mut self, id: ConnId) {
         if self.handler.ended(&mut self.io, id) == Ended::Wait {
             return self.io.wait_for_answers(id);
         }
-        if let Some(conn) = find(&mut self.io.conns, id) {
-            if let Some(mut out) = conn.out.take() {
-                let _ = write(conn, &mut out);
-                self.io.pool.give_back(out);
+        let Some(conn) = find(&mut self.io.conns, id) else { return };
+        if conn.out_len() > 0 {
+            let mut out = conn.out.take().unwrap_or_else(|| self.io.pool.take());
+            if conn.layered.is_some() {
+                out = seal(conn, out, &mut self.io.pool, &mut self.plain);
             }
-            self.io.kill(id.slot, Closed::PeerClosed);
+            let _ = write(conn, &mut out);
+            self.io.pool.give_back(out);
         }
+        self.io.kill(id.slot, Closed::PeerClosed);
     }
 
     /// Leaves what was not consumed with the connection, if it is still served here.
@@ -381,7 +409,7 @@ impl<H: Handler> Worker<H> {
             let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
             let mut buf = ReadBuf::new(&mut self.scratch);
             let mut cx = Context::from_waker(&conn.waker);
-            match Pin::new(&mut conn.stream).poll_read(&mut cx, &mut buf) {
+            match conn.stream.poll_read(&mut cx, &mut buf) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
                 // Its end of stream or a reset: what we had to say has arrived or never will.
@@ -415,7 +443,8 @@ impl<H: Handler> Worker<H> {
             }
             // The handler may have closed or moved it, or written behind what it pulled.
             let conn = self.io.conns.get_mut(slot as usize);
-            let still = |conn: &&mut Conn| conn.generation == id.generation && conn.state != State::Dead;
+            let still =
+                |conn: &&mut Conn<H::Layer>| conn.generation == id.generation && conn.state != State::Dead;
             let Some(conn) = conn.filter(still) else {
                 self.io.pool.give_back(out);
                 return;
@@ -423,6 +452,14 @@ impl<H: Handler> Worker<H> {
             if let Some(behind) = conn.out.take() {
                 out.append(&behind);
                 self.io.pool.give_back(behind);
+            }
+            if conn.layered.is_some() {
+                out = seal(conn, out, &mut self.io.pool, &mut self.plain);
+                if let Some(why) = conn.layered.as_mut().and_then(|layered| layered.broken.take()) {
+                    self.io.pool.give_back(out);
+                    self.handler.broken(&mut self.io, id, why);
+                    return self.io.kill(slot, Closed::Ours);
+                }
             }
             let written = write(conn, &mut out);
             // Not only once all is written: a peer that lags for long would be read no more and look dead.
@@ -435,7 +472,10 @@ impl<H: Handler> Worker<H> {
                     return;
                 }
                 Poll::Pending => {
-                    conn.out = Some(out);
+                    match &mut conn.layered {
+                        Some(layered) => layered.sealed = Some(out),
+                        None => conn.out = Some(out),
+                    }
                     conn.blocked = true;
                     if unchoked {
                         conn.choked = false;
@@ -467,7 +507,7 @@ impl<H: Handler> Worker<H> {
     fn shut(&mut self, slot: u32) {
         let Some(conn) = self.io.conns.get_mut(slot as usize) else { return };
         let mut cx = Context::from_waker(&conn.waker);
-        match Pin::new(&mut conn.stream).poll_shutdown(&mut cx) {
+        match conn.stream.poll_shutdown(&mut cx) {
             Poll::Ready(Err(_)) => self.io.kill(slot, Closed::Ours),
             Poll::Ready(Ok(())) | Poll::Pending => {
                 conn.state = State::Lingering;
@@ -493,10 +533,10 @@ impl<H: Handler> Worker<H> {
 }
 
 /// Writes as much of `out` as the socket takes. Pending: it took no more, and the connection's waker is registered.
-fn write(conn: &mut Conn, out: &mut OutBuf) -> Poll<io::Result<()>> {
+fn write<L>(conn: &mut Conn<L>, out: &mut OutBuf) -> Poll<io::Result<()>> {
     while !out.is_empty() {
         let mut cx = Context::from_waker(&conn.waker);
-        let stream = Pin::new(&mut conn.stream);
+        let stream = &mut conn.stream;
         let written = if let Some(bytes) = out.contiguous() {
             ready!(stream.poll_write(&mut cx, bytes))
         } else {

@@ -39,7 +39,12 @@ impl TestBroker {
     }
 
     fn listen(address: SocketAddr, anonymous: Anonymous) -> Self {
-        let listener = vec![Listener { protocol: Protocol::Mqtt, address: address.into(), anonymous, ..Listener::default() }];
+        let listener = vec![Listener {
+            protocol: Protocol::Mqtt,
+            address: address.into(),
+            anonymous,
+            ..Listener::default()
+        }];
         let mut config = Config { listener, ..Config::default() };
         let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();

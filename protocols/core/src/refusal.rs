@@ -51,6 +51,7 @@ pub enum Kind {
     SharedSubscriptionsNotSupported,
     SubscriptionIdsNotSupported,
     WildcardsNotSupported,
+    Transport,
     Internal,
 }
 
@@ -78,7 +79,7 @@ const fn row(fault: Fault, v5: u8, v3: u8, label: &'static str) -> Row {
 
 impl Kind {
     /// Every kind, for the declaration of counters and for tests.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedPacket,
         Self::ProtocolError,
         Self::FirstPacketNotConnect,
@@ -109,6 +110,7 @@ impl Kind {
         Self::SharedSubscriptionsNotSupported,
         Self::SubscriptionIdsNotSupported,
         Self::WildcardsNotSupported,
+        Self::Transport,
         Self::Internal,
     ];
 
@@ -148,6 +150,8 @@ impl Kind {
             Self::SharedSubscriptionsNotSupported => row(Peer, 0x9E, 0, "shared_subscriptions_not_supported"),
             Self::SubscriptionIdsNotSupported => row(Peer, 0xA1, 0, "subscription_ids_not_supported"),
             Self::WildcardsNotSupported => row(Peer, 0xA2, 0, "wildcards_not_supported"),
+            // TLS, WebSocket and proxies say it in words of their own, and no protocol has begun.
+            Self::Transport => row(Peer, 0, 0, "transport"),
             Self::Internal => row(Broker, 0x83, 0x03, "internal"),
         }
     }

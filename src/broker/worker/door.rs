@@ -8,11 +8,15 @@ use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
 use noctule_stomp::server as stomp;
+use tracing::warn;
 
 use super::guard::guarded;
 use super::machine::Machine;
-use super::{Io, Mail, Moved, Over, Worker};
-use crate::broker::entropy;
+use super::{Io, Mail, Moved, Over, Peer, Worker};
+use crate::broker::admission::Full;
+use crate::broker::{entropy, telemetry};
+use crate::net::{Facts, Spoken};
+use crate::reactor::{Close, Origin};
 
 /// What enhanced authentication has found before.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +70,7 @@ impl Worker {
         };
         let settings = Arc::clone(&self.settings);
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
-        let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
+        let listener = settings.listener(peer.listener).and_then(|listener| listener.durability);
         let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
         match guarded(|| mqtt.begin(connect, client_id, user, &settings.mqtt)) {
             Ok(mut request) => {
@@ -101,7 +105,7 @@ impl Worker {
         let settings = Arc::clone(&self.settings);
         let around = settings.stomp_surroundings(io.now());
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
-        let listener = settings.durability.get(usize::from(peer.listener)).copied().flatten();
+        let listener = settings.listener(peer.listener).and_then(|listener| listener.durability);
         let Machine::Stomp(stomp) = &mut peer.machine else { return Err(Over) };
         // Not the session's name: the log shows it, and who knows that one can send to the client's temporary queues.
         let made_up;
@@ -164,9 +168,9 @@ impl Worker {
         }
         let settings = Arc::clone(&self.settings);
         let Some(peer) = self.peer(conn) else { return Ok(None) };
-        let address = peer.address.ip();
-        let anonymous = settings.anonymous.get(usize::from(peer.listener));
-        if anonymous.is_some_and(|anonymous| anonymous.admits(address)) {
+        let origin = peer.origin;
+        let listener = settings.listener(peer.listener);
+        if listener.is_some_and(|listener| listener.anonymous.admits(origin.ip())) {
             return Ok(None);
         }
         let (kind, what) = if has_name {
@@ -174,7 +178,8 @@ impl Worker {
         } else {
             (Kind::NotAuthorized, "no credentials were given")
         };
-        let detail = format!("{what}, and this listener does not admit anonymous clients from {address}");
+        let detail =
+            format!("{what}, and this listener does not admit anonymous clients from {}", origin.place());
         Err(Refusal::new(kind, detail))
     }
 
@@ -188,12 +193,46 @@ impl Worker {
     ) -> Result<usize, Over> {
         let kept = self.peer(conn).and_then(|peer| match &mut peer.machine {
             Machine::Mqtt(mqtt) => mqtt.take_pending(),
-            Machine::Stomp(_) => None,
+            Machine::Stomp(_) | Machine::Unknown => None,
         });
         let Some(kept) = kept else { return Ok(len) };
         let Some(connect) = kept.connect() else { return Ok(len) };
         // Its connection is at home already: it moved before the exchange began.
         self.connect(io, conn, &connect, Verified::As(user), &[], len)
+    }
+
+    /// What lies below the protocol has found out who connects and what is spoken.
+    pub(super) fn introduce(&mut self, io: &mut Io, conn: ConnId, facts: Facts) {
+        let Some(peer) = self.peer(conn) else { return };
+        let (mut origin, listener) = (peer.origin, peer.listener);
+        let Some(settings) = self.settings.listener(listener).cloned() else {
+            return io.close(conn, Close::Now);
+        };
+        if let Some(source) = facts.source {
+            let from = std::mem::replace(&mut origin, Origin::Net(source));
+            if let Err(full) = self.admission.rename(from.ip(), origin.ip()) {
+                self.turn_away(io.now().mono_ms, origin, full);
+                return io.close(conn, Close::Now);
+            }
+        }
+        let spoken = settings.protocol.or(facts.spoken).unwrap_or(Spoken::Mqtt);
+        let machine = self.machine(io.now().mono_ms, origin, spoken, settings.dialect);
+        let Some(peer) = self.peer(conn) else { return };
+        peer.origin = origin;
+        match machine {
+            Some(machine) => peer.machine = machine,
+            None => return io.close(conn, Close::Now),
+        }
+        if facts.is_encrypted || facts.identity.is_some() {
+            peer.facts = Some(Box::new(facts));
+        }
+    }
+
+    pub(super) fn turn_away(&mut self, now_ms: u64, peer: Origin, (limit, value): Full) {
+        telemetry::turned_away(limit);
+        if let Some(left_out) = self.line("turned_away", now_ms) {
+            warn!(%peer, limit, value, left_out, "connection turned away: the limit is reached");
+        }
     }
 
     /// An id that nobody can guess and whose session lives here.
@@ -211,10 +250,11 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) else { return };
         match io.detach(conn, unread) {
             Some(detached) => {
-                let moved = Moved { detached, peer: peer.address, listener: peer.listener };
+                let Peer { origin, listener, facts, .. } = peer;
+                let moved = Moved { detached, origin, listener, facts };
                 io.post(home, Mail::Adopt(Box::new(moved)));
             }
-            None => self.admission.leave(peer.address.ip()),
+            None => self.admission.leave(peer.origin.ip()),
         }
     }
 }

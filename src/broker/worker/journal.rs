@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
-use std::net::SocketAddr;
 
 use noctule_core::consumer::Request;
 use noctule_core::effects::{DropReason, Event, Input, Reply};
@@ -14,10 +13,11 @@ use tracing::{debug, info, warn};
 
 use super::Worker;
 use crate::logging::Verdict;
+use crate::reactor::Origin;
 
 /// What a client asks for, other than by its messages.
 #[inline]
-pub(super) fn note_request(peer: SocketAddr, input: &Input<'_>) {
+pub(super) fn note_request(peer: Origin, input: &Input<'_>) {
     match input {
         Input::Subscribe { filters, .. } => debug!(%peer, ?filters, "subscribe"),
         Input::Request(_, Request::Consume(consume), _) => {
@@ -34,7 +34,7 @@ pub(super) fn note_request(peer: SocketAddr, input: &Input<'_>) {
 
 /// That a message was refused to its publisher.
 #[inline]
-pub(super) fn note_answer(peer: SocketAddr, reply: &Reply) {
+pub(super) fn note_answer(peer: Origin, reply: &Reply) {
     if let Reply::Ack { kind, packet_id, reason } = reply
         && *reason as u8 >= 0x80
     {
@@ -85,7 +85,7 @@ impl Worker {
                 if let Some(left_out) = self.line("connected", now_ms) {
                     let peer = self.peer(conn);
                     let (peer, speaks) = (
-                        peer.as_ref().map(|peer| display(peer.address)),
+                        peer.as_ref().map(|peer| display(peer.origin)),
                         peer.as_ref().map(|peer| display(&peer.machine)),
                     );
                     info!(client = &*client_id, peer, speaks, session_present, left_out, "client connected");

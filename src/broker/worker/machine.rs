@@ -10,39 +10,48 @@ use noctule_core::effects::{Delivery, Reply, Sent};
 use noctule_core::id::Now;
 use noctule_core::refusal::Refusal;
 use noctule_mqtt::server::Server as Mqtt;
-use noctule_stomp::Token;
 use noctule_stomp::server::{Scratch, Server as Stomp, Then};
+use noctule_stomp::{Dialect, Token};
 
 use crate::broker::entropy;
-use crate::broker::settings::{Settings, Speaks};
+use crate::broker::settings::Settings;
+use crate::net::Spoken;
 use crate::reactor::OutBuf;
 
 /// What a connection's bytes go through.
 #[derive(Debug)]
 pub(super) enum Machine {
+    /// What is spoken is still to be seen.
+    Unknown,
     Mqtt(Mqtt),
     /// Boxed, so that it costs an MQTT connection nothing.
     Stomp(Box<Stomp>),
 }
 
 impl Machine {
-    /// For a connection that came in through a listener.
+    /// For a connection on which that is spoken.
     ///
     /// # Errors
     /// When the system has no random numbers to tell one STOMP connection from another by.
-    pub(super) fn new(settings: &Settings, listener: u16) -> io::Result<Self> {
-        Ok(match settings.speaks(listener) {
-            Speaks::Mqtt => Self::Mqtt(Mqtt::new(&settings.mqtt)),
-            Speaks::Stomp(dialect) => {
+    pub(super) fn new(settings: &Settings, spoken: Spoken, dialect: Dialect) -> io::Result<Self> {
+        Ok(match spoken {
+            Spoken::Mqtt => Self::mqtt(settings),
+            Spoken::Stomp => {
                 let random = (u128::from(entropy()?) << 64) | u128::from(entropy()?);
                 Self::Stomp(Box::new(Stomp::new(dialect, Token::new(random.to_be_bytes()))))
             }
         })
     }
 
+    /// For a connection on which MQTT is spoken.
+    pub(super) fn mqtt(settings: &Settings) -> Self {
+        Self::Mqtt(Mqtt::new(&settings.mqtt))
+    }
+
     /// Writes the last words to a peer that is refused; nothing if its version has none.
     pub(super) fn refuse(&mut self, refusal: &Refusal, out: &mut BytesMut) {
         match self {
+            Self::Unknown => {}
             Self::Mqtt(mqtt) => mqtt.refuse(refusal, out),
             Self::Stomp(stomp) => stomp.refuse(refusal, out),
         }
@@ -60,6 +69,7 @@ impl Machine {
         out: &mut BytesMut,
     ) -> Result<Then, Refusal> {
         match self {
+            Self::Unknown => Ok(Then::GoOn),
             Self::Mqtt(mqtt) => mqtt.reply(reply, settings.surroundings(), out).map(|()| Then::GoOn),
             Self::Stomp(stomp) => stomp.reply(reply, settings.stomp_surroundings(now), out),
         }
@@ -68,7 +78,7 @@ impl Machine {
     /// Whether something that was read is still to be answered, and the client may wait for it after its own end.
     pub(super) fn owes_answers(&self) -> bool {
         match self {
-            Self::Mqtt(_) => false,
+            Self::Mqtt(_) | Self::Unknown => false,
             Self::Stomp(stomp) => stomp.owes_answers(),
         }
     }
@@ -82,6 +92,8 @@ impl Machine {
         out: &mut OutBuf,
     ) -> Sent {
         match self {
+            // Nobody has subscribed there.
+            Self::Unknown => Sent::Written(0),
             Self::Mqtt(mqtt) => {
                 let sent = mqtt.deliver(delivery, out.put());
                 if let Sent::Written(_) = sent {
@@ -105,7 +117,7 @@ impl Machine {
         match self {
             Self::Mqtt(mqtt) => mqtt.release(packet_id, out),
             // There is no QoS 2 in it.
-            Self::Stomp(_) => {}
+            Self::Stomp(_) | Self::Unknown => {}
         }
     }
 
@@ -113,7 +125,7 @@ impl Machine {
     pub(super) fn end_of_browse(&mut self, consumer: ConsumerId, out: &mut BytesMut) {
         match self {
             // It has no consumers.
-            Self::Mqtt(_) => {}
+            Self::Mqtt(_) | Self::Unknown => {}
             Self::Stomp(stomp) => stomp.end_of_browse(consumer, out),
         }
     }
@@ -123,6 +135,7 @@ impl fmt::Display for Machine {
     /// What is spoken, as far as it is known: "MQTT 5.0", "STOMP 1.2".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unknown => f.write_str("nothing yet"),
             Self::Mqtt(mqtt) => match mqtt.version() {
                 Some(version) => write!(f, "MQTT {}", version.name()),
                 None => f.write_str("MQTT"),

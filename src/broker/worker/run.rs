@@ -32,15 +32,16 @@ impl Worker {
             return Run { used: bytes.len(), stop: Stop::Wait };
         };
         let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
-        let (scratch, address) = (&mut self.scratch, peer.address);
+        let (scratch, origin) = (&mut self.scratch, peer.origin);
         let in_engine = Cell::new(false);
         let mut hand_over = |input: Input<'_>, fx: &mut Effects| {
-            journal::note_request(address, &input);
+            journal::note_request(origin, &input);
             in_engine.set(true);
             engine.handle(now, input, fx);
             in_engine.set(false);
         };
         let run = catch_unwind(AssertUnwindSafe(|| match &mut peer.machine {
+            Machine::Unknown => Run { used: 0, stop: Stop::Wait },
             Machine::Mqtt(mqtt) => {
                 packets(mqtt, conn, bytes, settings.surroundings(), words, fx, &mut hand_over)
             }

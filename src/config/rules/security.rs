@@ -1,5 +1,7 @@
 //! TLS, authentication and rights: what each needs to be more than a word.
 
+use noctule_core::acl::RuleFault;
+
 use super::Fault;
 use crate::config::place::Path;
 use crate::config::{Auth, AuthMethod, ClientCertificates, Config, Tls};
@@ -20,10 +22,30 @@ pub(super) fn faults(config: &Config, faults: &mut Vec<Fault>) {
     methods_have_what_they_need(config, faults);
     waits_grow(&config.auth, faults);
     service_is_reachable(config, faults);
+    let before = faults.len();
     for at in 0..config.acl.len() {
         rule_says_something(config, at, faults);
         if at == MAX_ACL_RULES {
             return;
+        }
+    }
+    if faults.len() == before {
+        rules_can_be_asked(config, faults);
+    }
+}
+
+/// The core knows what a pattern may be.
+fn rules_can_be_asked(config: &Config, faults: &mut Vec<Fault>) {
+    for (at, rule) in config.acl.iter().enumerate() {
+        let alone = Config { acl: vec![rule.clone()], ..Config::default() };
+        if let Err(error) = alone.rules() {
+            let key = match &error.fault {
+                RuleFault::Star { .. } => "clients",
+                RuleFault::Nobody { key } | RuleFault::Empty { key } | RuleFault::EmptyValue { key } => *key,
+                RuleFault::MaxQos => "max_qos",
+                _ => "topics",
+            };
+            faults.push(Fault { keys: vec![Path::item("acl", at, key)], message: error.to_string() });
         }
     }
 }

@@ -74,6 +74,8 @@ fn proxies_come_from_a_network() {
     );
     let complaint = &complaints("[[listener]]\nproxy_from = [\"10.0.0.1/8\"]\n")[0];
     assert!(complaint.contains("with no bits set behind the prefix"), "{complaint}");
+    let networks = |text: &str| text.parse::<Network>().is_ok();
+    assert!(networks("10.0.0.0/8") && networks("fd00::1") && !networks("10.0.0.0/33") && !networks("a"));
 }
 
 #[test]
@@ -161,6 +163,13 @@ fn a_rule_says_what_and_where() {
     );
     let complaint = &complaints("[[acl]]\nallow = [\"publish\"]\ntopics = [\"#\"]\nmax_qos = 3\n")[0];
     assert!(complaint.contains("3 is not a whole number from 0 to 2"), "{complaint}");
+    says(
+        "[[acl]]\nallow = [\"publish\"]\ntopics = [\"a/%x\"]\n",
+        "3:10: acl.topics: topic \"a/%x\" has \"%x\"; write %u for the user, %c for the client id, %i for the address, \
+         %% for a '%'",
+    );
+    let complaint = &complaints("[[acl]]\nallow = [\"publish\"]\nclients = [\"a*b\"]\ntopics = [\"#\"]\n")[0];
+    assert!(complaint.starts_with("3:11: acl.clients: "), "{complaint}");
     let many = "[[acl]]\nallow = [\"publish\"]\ntopics = [\"#\"]\n".repeat(1_002);
     assert_eq!(complaints(&many).len(), 1, "said once");
 }

@@ -1,0 +1,163 @@
+//! The listeners of a running broker: their sockets, certificates and what holds for their connections.
+
+use std::io;
+use std::sync::Arc;
+
+use super::StartError;
+use super::settings::{self, ListenerSettings};
+use crate::config::{Address, Config, Tls, TlsName};
+use crate::net::{self, Bound, Inherited};
+use crate::reactor::Socket;
+use crate::tls::{self, Acceptor};
+
+/// Every listener at the place that workers and connections know it by, and never another one there.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    open: Vec<Option<Open>>,
+    certificates: Vec<(TlsName, Arc<Acceptor>)>,
+    inherited: Inherited,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// As configured, with port 0 where the system chose.
+    configured: Address,
+    bound: Arc<Bound>,
+    settings: Arc<ListenerSettings>,
+}
+
+/// Listeners as another configuration wants them, opened and not yet served.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    open: Vec<Option<Open>>,
+    certificates: Vec<(TlsName, Arc<Acceptor>)>,
+    /// Places of sockets that were not there before.
+    new: Vec<usize>,
+    /// Places where nobody is to listen any more.
+    gone: Vec<usize>,
+}
+
+/// What a worker does when the listeners change.
+#[derive(Debug)]
+pub(super) struct Changed {
+    /// Sockets to accept from, and their places.
+    pub(super) listen: Vec<(usize, Socket)>,
+    /// Places to let go of.
+    pub(super) unlisten: Vec<usize>,
+}
+
+impl Listeners {
+    /// Opens what `config` names.
+    ///
+    /// # Errors
+    /// When a certificate or an address can't be used; nothing stays open then.
+    pub(super) fn open(config: &Config) -> Result<Self, StartError> {
+        let mut listeners = Self { open: Vec::new(), certificates: Vec::new(), inherited: Inherited::take() };
+        let prepared = listeners.prepare(config)?;
+        listeners.open = prepared.open;
+        listeners.certificates = prepared.certificates;
+        Ok(listeners)
+    }
+
+    /// Opens what `config` names and is not open yet. Nothing is changed by it: what it gives may be thrown away.
+    ///
+    /// # Errors
+    /// When a certificate or an address can't be used.
+    pub(super) fn prepare(&mut self, config: &Config) -> Result<Prepared, StartError> {
+        let mut certificates = Vec::new();
+        for tls in &config.tls {
+            let acceptor = Acceptor::load(&settings::tls(tls)).map_err(|error| refused(tls, error))?;
+            certificates.push((tls.name.clone(), Arc::new(acceptor)));
+        }
+        let mut prepared = Prepared { open: Vec::new(), certificates, new: Vec::new(), gone: Vec::new() };
+        prepared.open.resize_with(self.open.len(), || None);
+        for listener in &config.listener {
+            let settings = Arc::new(ListenerSettings::new(
+                listener,
+                &config.auth,
+                prepared.certificates(listener.tls.as_ref()),
+            ));
+            let configured = listener.address.clone();
+            // Of several with port 0, each keeps the socket that it has.
+            let taken = |at: usize| prepared.open.get(at).is_some_and(Option::is_some);
+            let kept = self.open.iter().enumerate().find_map(|(at, place)| {
+                let open = place.as_ref().filter(|open| open.configured == configured && !taken(at))?;
+                Some((at, Arc::clone(&open.bound)))
+            });
+            let (at, bound) = match kept {
+                Some(kept) => kept,
+                None => {
+                    let bound = Arc::new(net::bind(&configured, &mut self.inherited)?);
+                    prepared.new.push(prepared.open.len());
+                    prepared.open.push(None);
+                    (prepared.open.len() - 1, bound)
+                }
+            };
+            if let Some(place) = prepared.open.get_mut(at) {
+                *place = Some(Open { configured, bound, settings });
+            }
+        }
+        let was_open = self.open.iter().map(Option::is_some).enumerate();
+        let is_gone = |at: &usize| prepared.open.get(*at).is_some_and(Option::is_none);
+        prepared.gone =
+            was_open.filter(|(_, was_open)| *was_open).map(|(at, _)| at).filter(is_gone).collect();
+        Ok(prepared)
+    }
+
+    /// Takes over what was prepared; returns what each worker is to do, of so many.
+    ///
+    /// # Errors
+    /// When descriptors have run out; nothing is changed then.
+    pub(super) fn change(&mut self, prepared: Prepared, workers: u16) -> io::Result<Vec<Changed>> {
+        let mut changed = Vec::new();
+        for _ in 0..workers {
+            let socket = |at: &usize| {
+                let open = prepared.open.get(*at).and_then(Option::as_ref)?;
+                Some(open.bound.socket.try_clone().map(|socket| (*at, socket)))
+            };
+            let listen = prepared.new.iter().filter_map(socket).collect::<io::Result<_>>()?;
+            changed.push(Changed { listen, unlisten: prepared.gone.clone() });
+        }
+        self.open = prepared.open;
+        self.certificates = prepared.certificates;
+        Ok(changed)
+    }
+
+    /// What holds for the connections of each.
+    pub(super) fn settings(&self) -> Vec<Option<Arc<ListenerSettings>>> {
+        settings_of(&self.open)
+    }
+
+    /// Each socket once more, for one worker.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub(super) fn sockets(&self) -> io::Result<Vec<Socket>> {
+        self.open.iter().flatten().map(|open| open.bound.socket.try_clone()).collect()
+    }
+
+    /// Where they listen, with the ports that the system chose for port 0.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        self.open.iter().flatten().map(|open| open.bound.address.clone()).collect()
+    }
+}
+
+impl Prepared {
+    fn certificates(&self, name: Option<&TlsName>) -> Option<Arc<Acceptor>> {
+        let name = name?;
+        self.certificates.iter().find(|(known, _)| known == name).map(|(_, acceptor)| Arc::clone(acceptor))
+    }
+
+    /// What will hold for the connections of each.
+    pub(super) fn settings(&self) -> Vec<Option<Arc<ListenerSettings>>> {
+        settings_of(&self.open)
+    }
+}
+
+fn settings_of(open: &[Option<Open>]) -> Vec<Option<Arc<ListenerSettings>>> {
+    open.iter().map(|place| place.as_ref().map(|open| Arc::clone(&open.settings))).collect()
+}
+
+fn refused(tls: &Tls, error: tls::TlsError) -> StartError {
+    StartError::Tls { name: tls.name.as_str().to_owned(), error }
+}

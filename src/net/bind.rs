@@ -1,0 +1,170 @@
+//! Opening the sockets that listeners listen on.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::config::Address;
+use crate::reactor::{self, Socket};
+
+/// Who may connect to a Unix socket: its owner and its group. Who may reach it at all its directory says.
+const SOCKET_MODE: u32 = 0o660;
+
+/// An open listening socket. Dropping it takes the path of a Unix socket away.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// The socket.
+    pub(crate) socket: Socket,
+    /// Where it is, with the port that the system chose for port 0.
+    pub(crate) address: Address,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    path: Option<SocketPath>,
+}
+
+/// A path that is taken away when nobody listens there any more.
+#[derive(Debug)]
+struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        // Somebody else may have put another one there, or nobody may be left to tell.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The system refuses.
+    #[error("can't listen on {address}: {error}{}", hint(error))]
+    Refused {
+        /// The address as configured.
+        address: Address,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Somebody listens on that path.
+    #[error("can't listen on unix:{}: another program (perhaps another broker) listens there; stop that or choose another path", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// What is at the path is no socket.
+    #[error("can't listen on unix:{}: there is something that is no socket; take it away or choose another path", path.display())]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// systemd has not opened it.
+    #[error(
+        "can't listen on systemd:{name}: systemd has opened no socket of that name for this process ({}); write a .socket unit with FileDescriptorName={name} and start the broker by it",
+        names(given)
+    )]
+    NotGiven {
+        /// The name as configured.
+        name: String,
+        /// Those that were opened.
+        given: Vec<String>,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program (perhaps another broker) has it: stop that or choose another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE), a Unix socket that to write to its \
+             directory"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::NotFound => "; make its directory first",
+        _ => "",
+    }
+}
+
+fn names(given: &[String]) -> String {
+    if given.is_empty() { "none at all".to_owned() } else { format!("only {}", given.join(", ")) }
+}
+
+/// The sockets that systemd has opened for this process, by their names; each can be taken once.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited(Vec<(String, Option<Socket>)>);
+
+impl Inherited {
+    /// Takes those of this process's environment, where they are found once only.
+    pub(crate) fn take() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut given = listenfd::ListenFd::from_env();
+        let sockets = (0..given.len()).map(|at| {
+            let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+            let tcp = given.take_tcp_listener(at).ok().flatten();
+            let socket = match tcp {
+                Some(socket) => Some(Socket::Tcp(socket)),
+                None => given.take_unix_listener(at).ok().flatten().map(Socket::Unix),
+            };
+            (name, socket)
+        });
+        Self(sockets.collect())
+    }
+
+    fn find(&mut self, name: &str) -> Result<Socket, BindError> {
+        let place = self.0.iter_mut().find(|(given, socket)| given == name && socket.is_some());
+        place.and_then(|(_, socket)| socket.take()).ok_or_else(|| BindError::NotGiven {
+            name: name.to_owned(),
+            given: self.0.iter().map(|(given, _)| given.clone()).collect(),
+        })
+    }
+}
+
+/// Opens the socket of an address.
+///
+/// # Errors
+/// [`BindError`].
+pub(crate) fn bind(address: &Address, inherited: &mut Inherited) -> Result<Bound, BindError> {
+    let refused = |error| BindError::Refused { address: address.clone(), error };
+    match address {
+        Address::Net(net) => {
+            let socket = reactor::listen(*net).map_err(refused)?;
+            let address = Address::Net(socket.local_addr().map_err(refused)?);
+            Ok(Bound { socket: Socket::Tcp(socket), address, path: None })
+        }
+        Address::Unix(path) => {
+            clear(path)?;
+            let socket = UnixListener::bind(path).map_err(refused)?;
+            let taken = SocketPath(path.clone());
+            fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(refused)?;
+            socket.set_nonblocking(true).map_err(refused)?;
+            Ok(Bound { socket: Socket::Unix(socket), address: address.clone(), path: Some(taken) })
+        }
+        Address::Systemd(name) => {
+            let socket = inherited.find(name)?;
+            match &socket {
+                Socket::Tcp(socket) => socket.set_nonblocking(true).map_err(refused)?,
+                Socket::Unix(socket) => socket.set_nonblocking(true).map_err(refused)?,
+            }
+            Ok(Bound { socket, address: address.clone(), path: None })
+        }
+    }
+}
+
+/// Takes away a socket that a broker left behind which was killed.
+fn clear(path: &Path) -> Result<(), BindError> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NoSocket { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let address = Address::Unix(path.to_owned());
+            fs::remove_file(path).map_err(|error| BindError::Refused { address, error })
+        }
+        _ => Err(BindError::Taken { path: path.to_owned() }),
+    }
+}
