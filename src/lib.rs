@@ -3,6 +3,7 @@
 //! What must be right about a broker lives in the `protocols/` crates and knows nothing of these; see `noctule_core`.
 //! Tokio has no sockets under `cfg(loom)`, so whatever uses them is left out there.
 
+pub mod auth;
 pub mod banner;
 #[cfg(not(loom))]
 pub mod broker;
