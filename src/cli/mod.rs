@@ -6,6 +6,7 @@
 mod address;
 mod check;
 mod client;
+mod passwd;
 mod publish;
 mod run;
 mod stomp;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 pub use address::BrokerUrl;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
+pub use passwd::{PasswdArgs, PasswdError};
 pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
 pub use run::{RunArgs, RunError};
 pub use stomp::{
@@ -49,6 +51,7 @@ Examples:
   noctule                                   serve MQTT and STOMP, programs on this machine only
   noctule run -c /etc/noctule.toml          serve as the file says
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
+  noctule passwd users alice                set alice's password in the file users
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
   noctule stomp send /queue/jobs -m 17      send one message over STOMP
@@ -79,6 +82,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration without touching anything
     Check(CheckArgs),
+    /// Set, delete or take over users of a password file
+    Passwd(PasswdArgs),
     /// Publish messages to a broker
     Pub(Box<PubArgs>),
     /// Subscribe to topics and print what comes
@@ -103,7 +108,7 @@ impl Cli {
             Some(Command::Pub(publish)) => publish.check()?,
             Some(Command::Sub(subscribe)) => subscribe.check()?,
             Some(Command::Stomp(stomp)) => stomp.check()?,
-            Some(Command::Run(_) | Command::Check(_)) | None => {}
+            Some(Command::Run(_) | Command::Check(_) | Command::Passwd(_)) | None => {}
         }
         Ok(cli)
     }
