@@ -9,6 +9,7 @@
 mod decoy;
 mod error;
 mod file;
+pub mod http;
 pub mod jwt;
 pub mod name;
 pub mod password;
