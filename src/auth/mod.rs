@@ -6,6 +6,7 @@
 //! Whatever goes wrong, nobody comes in by it: a file that is not understood is not put into force, a callback that does
 //! not answer denies, and who has no credentials is nobody.
 
+mod backoff;
 mod decoy;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ pub mod scram;
 mod scratch;
 mod secret;
 
+pub use backoff::{Backoff, BackoffSettings};
 pub use decoy::DecoyKey;
 pub use error::LoadError;
 pub use question::{Answers, Denial, Grant, Method, Question, Ticket, Verdict};
