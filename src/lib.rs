@@ -11,6 +11,9 @@ pub mod cli;
 #[cfg(not(loom))]
 pub mod client;
 pub mod config;
+#[cfg(test)]
+#[path = "../tests/kit/data_dir.rs"]
+mod data_dir;
 pub mod descriptors;
 pub mod logging;
 #[cfg(not(loom))]

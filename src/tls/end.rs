@@ -115,14 +115,18 @@ impl TlsEnd {
 }
 
 fn incompatible(what: &PeerIncompatible, hello: &[u8], only_13: bool) -> TlsEnd {
+    let offered = version_of(hello);
+    let version =
+        |lower| TlsEnd::Version { offered, wanted: if only_13 { "TLS 1.3" } else { "TLS 1.2" }, lower };
     match what {
+        // Old ones lack much; rustls names what it misses first.
+        _ if OLD.contains(&offered) => version(""),
         PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::SupportedVersionsExtensionRequired => {
-            let offered = version_of(hello);
-            let lower = if only_13 && offered == "TLS 1.2" { ", or set min_version = \"1.2\"" } else { "" };
-            TlsEnd::Version { offered, wanted: if only_13 { "TLS 1.3" } else { "TLS 1.2" }, lower }
+            let lower = only_13 && offered == "TLS 1.2";
+            version(if lower { ", or set min_version = \"1.2\"" } else { "" })
         }
         PeerIncompatible::NoCipherSuitesInCommon => TlsEnd::NothingInCommon("cipher suite"),
         PeerIncompatible::NoKxGroupsInCommon
@@ -186,6 +190,10 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::UnhandledCriticalExtension => {
             "it has a critical extension that is not known here".to_owned()
         }
+        // webpki's own words for a certificate that may issue others.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is that of a CA, or signed by itself; issue one for the client by a CA in client_ca".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -226,6 +234,9 @@ fn label(alert: AlertDescription) -> String {
     }
     label
 }
+
+/// Those that are not spoken here at all.
+const OLD: [&str; 3] = ["SSL 3.0", "TLS 1.0", "TLS 1.1"];
 
 /// The version in a ClientHello whose record begins `hello` (RFC 5246 section 7.4.1.2).
 fn version_of(hello: &[u8]) -> &'static str {

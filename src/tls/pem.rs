@@ -87,7 +87,7 @@ impl PemFile {
     fn damaged(&self, error: &PemError) -> TlsError {
         let reason = match error {
             PemError::MissingSectionEnd { end_marker } => {
-                format!("there is no {}", String::from_utf8_lossy(end_marker))
+                format!("the END line of {} is missing", String::from_utf8_lossy(end_marker))
             }
             PemError::IllegalSectionStart { .. } => "a BEGIN line is not complete".to_owned(),
             other => other.to_string(),

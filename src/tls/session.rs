@@ -9,7 +9,6 @@ use bytes::BytesMut;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
-    WriteTraffic,
 };
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
@@ -40,7 +39,6 @@ const FRAGMENT: usize = 16 * 1024;
 
 /// What [`Session::open`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use]
 pub struct Opened {
     /// How many bytes of `wire` are done with. The rest must be handed in again, as it lies there now and followed by
     /// more: parts of it may have been decrypted in place.
@@ -129,10 +127,11 @@ impl Session {
             Ok(consumed) => consumed,
             Err(end) => return self.fail(end, out),
         };
-        if self.stage == Stage::Handshake && !self.tls.is_handshaking() {
-            if let Err(end) = self.establish() {
-                return self.fail(end, out);
-            }
+        if self.stage == Stage::Handshake
+            && !self.tls.is_handshaking()
+            && let Err(end) = self.establish()
+        {
+            return self.fail(end, out);
         }
         let rest = wire.get(consumed..).unwrap_or_default();
         if self.stage == Stage::Handshake {
@@ -252,7 +251,7 @@ impl Session {
             return Ok(());
         }
         let room = plain.len() + (plain.len() / FRAGMENT + 1) * RECORD_OVERHEAD;
-        self.write(room, out, |traffic, place| traffic.encrypt(plain, place))
+        self.write(Some(plain), room, out)
     }
 
     /// Tells the peer that nothing will follow (close_notify): appends it to `out`. Before the handshake is over, and
@@ -260,20 +259,13 @@ impl Session {
     pub fn close(&mut self, out: &mut BytesMut) {
         if self.stage == Stage::Established {
             // It can't fail in a way that would change anything: the connection is being closed.
-            let _ = self.write(RECORD_OVERHEAD + 2, out, |traffic, place| traffic.queue_close_notify(place));
+            let _ = self.write(None, RECORD_OVERHEAD + 2, out);
             self.stage = Stage::Over;
         }
     }
 
-    fn write(
-        &mut self,
-        mut room: usize,
-        out: &mut BytesMut,
-        mut put: impl FnMut(
-            &mut WriteTraffic<'_, rustls::server::ServerConnectionData>,
-            &mut [u8],
-        ) -> Result<usize, EncryptError>,
-    ) -> Result<(), TlsEnd> {
+    /// Encrypts data, or with none close_notify, for which there is probably enough `room`.
+    fn write(&mut self, plain: Option<&[u8]>, mut room: usize, out: &mut BytesMut) -> Result<(), TlsEnd> {
         match self.stage {
             Stage::Established => {}
             Stage::Over => return Err(TlsEnd::Over),
@@ -287,7 +279,10 @@ impl Session {
                     let before = out.len();
                     out.resize(before + room, 0);
                     let place = out.get_mut(before..).unwrap_or_default();
-                    let put = put(&mut traffic, place);
+                    let put = match plain {
+                        Some(plain) => traffic.encrypt(plain, place),
+                        None => traffic.queue_close_notify(place),
+                    };
                     out.truncate(before + put.as_ref().map_or(0, |written| *written));
                     match put {
                         Ok(_) => return Ok(()),
