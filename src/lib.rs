@@ -7,6 +7,7 @@ pub mod auth;
 pub mod banner;
 #[cfg(not(loom))]
 pub mod broker;
+pub mod certs;
 pub mod cli;
 #[cfg(not(loom))]
 pub mod client;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => {
             arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
         }
+        Command::Certs(arguments) => arguments.run(&mut io::stdout()),
         Command::Passwd(arguments) => arguments
             .run(&mut io::stdin().lock(), &mut io::stdout(), &mut io::stderr())
             .map_err(anyhow::Error::from),

@@ -11,6 +11,8 @@
     reason = "a test that cannot start a process has failed"
 )]
 
+#[path = "cli/certs.rs"]
+mod certs;
 #[path = "cli/passwd.rs"]
 mod passwd;
 #[path = "cli/process.rs"]

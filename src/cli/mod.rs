@@ -4,6 +4,7 @@
 //! by the shell.
 
 mod address;
+mod certs;
 mod check;
 mod client;
 mod passwd;
@@ -16,6 +17,7 @@ mod topic;
 use clap::{Parser, Subcommand};
 
 pub use address::BrokerUrl;
+pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
 pub use passwd::{PasswdArgs, PasswdError};
@@ -51,6 +53,7 @@ Examples:
   noctule                                   serve MQTT and STOMP, programs on this machine only
   noctule run -c /etc/noctule.toml          serve as the file says
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
+  noctule certs                             make certificates for development
   noctule passwd users alice                set alice's password in the file users
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
@@ -82,6 +85,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration without touching anything
     Check(CheckArgs),
+    /// Make certificates for development: a CA, the broker's, clients'
+    Certs(CertsArgs),
     /// Set, delete or take over users of a password file
     Passwd(PasswdArgs),
     /// Publish messages to a broker
@@ -108,7 +113,7 @@ impl Cli {
             Some(Command::Pub(publish)) => publish.check()?,
             Some(Command::Sub(subscribe)) => subscribe.check()?,
             Some(Command::Stomp(stomp)) => stomp.check()?,
-            Some(Command::Run(_) | Command::Check(_) | Command::Passwd(_)) | None => {}
+            Some(Command::Run(_) | Command::Check(_) | Command::Certs(_) | Command::Passwd(_)) | None => {}
         }
         Ok(cli)
     }
