@@ -171,7 +171,7 @@ fn reload(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) {
             tracing::info!(changes = changes.len(), "configuration reloaded");
         }
         Err(error) => {
-            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}")
+            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `worker` is where the pure crates meet the reactor; here the threads are started and stopped.
 
 mod admission;
+mod authentication;
 mod backing;
 mod listeners;
 mod settings;
@@ -25,12 +26,14 @@ pub use noctule_mqtt::server::{AuthMethod, AuthMethods, AuthStep, Exchange};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use crate::auth::LoadError;
 use crate::config::{Address, Change, Config};
 use crate::net::BindError;
 use crate::reactor::{self, Mailboxes};
 use crate::store::{DiskStore, Health, StoreError};
 use crate::tls::TlsError;
 use admission::Admission;
+use authentication::Authentication;
 use backing::{Backing, StoreMail};
 use listeners::Listeners;
 use settings::Settings;
@@ -61,6 +64,9 @@ pub enum StartError {
     /// A listening socket can't be shared between the workers.
     #[error("can't share a listening socket between workers: {0}; raise the limit on open files")]
     Descriptors(#[source] io::Error),
+    /// Users, keys or a service can't be used.
+    #[error("authentication: {0}")]
+    Auth(#[from] LoadError),
     /// The system has no entropy to give.
     #[error("can't have random numbers from the system: {0}")]
     Entropy(#[source] io::Error),
@@ -84,6 +90,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
+    authentication: Authentication,
     listeners: Listeners,
     settings: Arc<Settings>,
     admission: Arc<Admission>,
@@ -122,7 +129,18 @@ impl Broker {
         let started = Instant::now();
         let ended = Arc::new(Notify::new());
         let mailboxes = Mailboxes::new(count);
-        let settings = Arc::new(Settings::new(config, Arc::new(methods), listeners.settings()));
+        let opening = started.elapsed();
+        let opened = if config.is_stored() {
+            Some(DiskStore::open(&settings::store(config), count, started)?)
+        } else {
+            None
+        };
+        let authentication = Authentication::default();
+        let mut methods = methods;
+        methods.register(authentication.scram());
+        let authenticator = authentication.configure(config, &mailboxes)?;
+        let settings = Settings::new(config, Arc::new(methods), authenticator, listeners.settings());
+        let settings = Arc::new(settings);
         let limits = &config.limits;
         let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
         let seed = Seed::new(entropy().map_err(StartError::Entropy)?);
@@ -132,9 +150,7 @@ impl Broker {
         let mut engines: Vec<_> = (0..count).map(WorkerId).map(engine).collect();
         let mut store = None;
         let mut effects = Vec::new();
-        if config.is_stored() {
-            let opening = started.elapsed();
-            let (mut disk, recovered) = DiskStore::open(&settings::store(config), count, started)?;
+        if let Some((mut disk, recovered)) = opened {
             let sessions = recovered.sessions.len();
             let (queues, retained) = (recovered.groups.len(), recovered.retained.len());
             let messages: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum::<usize>()
@@ -150,6 +166,7 @@ impl Broker {
         effects.resize_with(engines.len(), Effects::default);
         let mut broker = Self {
             config: config.clone(),
+            authentication,
             listeners,
             settings: Arc::clone(&settings),
             admission: Arc::clone(&admission),
@@ -220,7 +237,8 @@ impl Broker {
         // What needs a restart goes on as it is.
         taken.server.clone_from(&self.config.server);
         let prepared = self.listeners.prepare(&taken)?;
-        let settings = Arc::new(self.settings.changed(&taken, prepared.settings()));
+        let authenticator = self.authentication.configure(&taken, &self.mailboxes)?;
+        let settings = Arc::new(self.settings.changed(&taken, authenticator, prepared.settings()));
         let changed = self.listeners.change(prepared, self.count()).map_err(StartError::Descriptors)?;
         let limits = &taken.limits;
         self.admission.set_limits(limits.max_connections, limits.max_connections_per_address);

@@ -12,9 +12,10 @@ use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 use noctule_stomp::server::{self as stomp, ServerLimits as StompLimits};
 use noctule_stomp::{Dialect, FrameLimits};
 
+use crate::auth::Authenticator;
 use crate::config::{self, Anonymous, Config};
 use crate::net::{Spoken, Wiring};
-use crate::{store, tls};
+use crate::{auth, store, tls};
 
 /// Messages of one queue that are kept in memory although the store has them: enough to begin with when a client comes
 /// back, little enough for a thousand clients that are away.
@@ -32,6 +33,8 @@ pub(super) struct Settings {
     pub(super) mqtt: ServerLimits,
     /// STOMP's own limits.
     pub(super) stomp: StompLimits,
+    /// Who is asked who somebody is, if anybody is.
+    pub(super) authenticator: Option<Arc<Authenticator>>,
     /// Ways of enhanced authentication.
     pub(super) methods: Arc<AuthMethods>,
     /// Listeners, each at the place that connections know it by; none where there is none any more.
@@ -49,6 +52,8 @@ pub(super) struct ListenerSettings {
     pub(super) dialect: Dialect,
     /// Who may connect without credentials.
     pub(super) anonymous: Anonymous,
+    /// How the others prove who they are, in this order.
+    pub(super) methods: Arc<[auth::Method]>,
     /// What is said of durability.
     pub(super) durability: Option<policy::Durability>,
 }
@@ -58,6 +63,7 @@ impl Settings {
     pub(super) fn new(
         config: &Config,
         methods: Arc<AuthMethods>,
+        authenticator: Option<Arc<Authenticator>>,
         listeners: Vec<Option<Arc<ListenerSettings>>>,
     ) -> Self {
         let limits = &config.limits;
@@ -76,14 +82,20 @@ impl Settings {
                 max_user_properties: usize::from(limits.max_user_properties),
             },
             stomp: stomp_limits(config),
+            authenticator,
             methods,
             listeners,
         }
     }
 
     /// The same by another configuration: its policy is a later one.
-    pub(super) fn changed(&self, config: &Config, listeners: Vec<Option<Arc<ListenerSettings>>>) -> Self {
-        let mut changed = Self::new(config, Arc::clone(&self.methods), listeners);
+    pub(super) fn changed(
+        &self,
+        config: &Config,
+        authenticator: Option<Arc<Authenticator>>,
+        listeners: Vec<Option<Arc<ListenerSettings>>>,
+    ) -> Self {
+        let mut changed = Self::new(config, Arc::clone(&self.methods), authenticator, listeners);
         let epoch = self.policy.epoch + 1;
         changed.policy = Arc::new(Policy { epoch, ..(*changed.policy).clone() });
         changed
@@ -165,6 +177,11 @@ fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
 }
 
 impl ListenerSettings {
+    /// Whether clients may prove who they are in that way.
+    pub(super) fn asks(&self, method: auth::Method) -> bool {
+        self.methods.contains(&method)
+    }
+
     /// As the configuration says; `tls` is what it names.
     pub(super) fn new(
         listener: &config::Listener,
@@ -181,6 +198,7 @@ impl ListenerSettings {
                 config::Dialect::Activemq => Dialect::Activemq,
             },
             anonymous: listener.anonymous,
+            methods: listener.chain(auth).iter().map(|method| auth_method(*method)).collect(),
             durability: listener.durability.map(durability),
         }
     }
@@ -246,6 +264,16 @@ pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
     RetainedLimits {
         max_messages: config.limits.max_retained_messages as usize,
         max_bytes: config.limits.max_retained_bytes.as_usize(),
+    }
+}
+
+fn auth_method(configured: config::AuthMethod) -> auth::Method {
+    match configured {
+        config::AuthMethod::Certificate => auth::Method::Certificate,
+        config::AuthMethod::Peer => auth::Method::Peer,
+        config::AuthMethod::Password => auth::Method::Password,
+        config::AuthMethod::Jwt => auth::Method::Jwt,
+        config::AuthMethod::Http => auth::Method::Http,
     }
 }
 

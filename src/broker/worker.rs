@@ -4,6 +4,7 @@
 
 mod door;
 mod guard;
+mod identity;
 mod journal;
 mod machine;
 mod reload;
@@ -28,10 +29,12 @@ use super::backing::Backing;
 use super::listeners::Changed;
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
+use crate::auth::Verdict;
 use crate::logging::Limited;
 use crate::net::{Facts, Layers, Spoken};
 use crate::reactor::{self, Accept, Close, Closed, Detached, Ended, Handler, Origin, OutBuf, Pull};
 use guard::guarded;
+use identity::Proof;
 use machine::Machine;
 use run::Stop;
 use wire::Wire;
@@ -51,6 +54,8 @@ pub(super) enum Mail {
     Store(Vec<StoreEvent>),
     /// A connection whose session lives here.
     Adopt(Box<Moved>),
+    /// Who a client is.
+    Verdict(ConnId, Verdict),
     /// Another configuration.
     Reload(Box<Reload>),
     /// The broker stops: wills first. Tells when they are on their way to the other workers.
@@ -86,6 +91,8 @@ struct Peer {
     origin: Origin,
     /// What lies or lay between, and has something to say of the peer.
     facts: Option<Box<Facts>>,
+    /// Who it is, while that is being found out.
+    proof: Option<Box<Proof>>,
     /// The client has ended its side and waits for what it is owed.
     ended: bool,
 }
@@ -195,7 +202,7 @@ impl Worker {
         }
         if let Some(slot) = self.peers.get_mut(place) {
             let generation = conn.generation;
-            *slot = Some(Peer { machine, generation, listener, origin, facts, ended: false });
+            *slot = Some(Peer { machine, generation, listener, origin, facts, proof: None, ended: false });
         }
         self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
     }
@@ -384,6 +391,7 @@ impl Handler for Worker {
                 Stop::Step(step, len) => self.step(io, conn, step, rest, len),
                 Stop::Talk(connect, len) => self.connect_stomp(io, conn, &connect, len),
                 Stop::Refused(refusal) => {
+                    self.note_failure(io.now(), conn, &refusal);
                     // The answers to the packets before it come first, and may close the connection themselves.
                     self.send_words(io, conn);
                     self.apply(io);
@@ -431,6 +439,7 @@ impl Handler for Worker {
                     self.admission.leave(moved.origin.ip());
                 }
             },
+            Mail::Verdict(conn, verdict) => self.verdict(io, conn, verdict),
             Mail::Reload(reload) => self.reload(io, *reload),
             Mail::PublishWills(published) => {
                 io.stop_accepting();

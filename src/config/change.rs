@@ -43,7 +43,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
             |key: &str| keys.iter().find(|known| known.name == key).map_or(Reload::Restart, |key| key.reload);
         match (old.get(*section), new.get(*section)) {
             (Some(Value::Table(old)), Some(Value::Table(new))) => {
-                tables(section, old, new, &reload, &mut changes)
+                tables(section, old, new, &reload, &mut changes);
             }
             (old, new) => {
                 let items =
@@ -101,7 +101,7 @@ fn lists(
         match find(&new, name) {
             Some(now) => tables(&path, table, &now, reload, changes),
             None => {
-                changes.push(Change { path, old: Some("there".to_owned()), new: None, reload: Reload::Now })
+                changes.push(Change { path, old: Some("there".to_owned()), new: None, reload: Reload::Now });
             }
         }
     }

@@ -57,11 +57,11 @@ pub(super) fn apply(
     }
     let text = toml::to_string(&whole).map_err(|error| vec![problem("environment", &error.to_string())])?;
     load::parse(&text, "environment", Checks::All)
-        .map_err(|problems| problems.into_iter().map(|found| attributed(&read, found)).collect())
+        .map_err(|problems| problems.iter().map(|found| attributed(&read, found)).collect())
 }
 
 /// Gives a contradiction the name of the variable that has a part in it.
-fn attributed(read: &[Variable], found: Problem) -> Problem {
+fn attributed(read: &[Variable], found: &Problem) -> Problem {
     let variable = read.iter().find(|variable| found.message.starts_with(&format!("{}:", variable.path())));
     problem(variable.map_or("environment", |variable| &variable.name), &found.message)
 }

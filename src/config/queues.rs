@@ -1,5 +1,5 @@
 //! `[queues]`: what every queue (`$queue/…`, STOMP's `/queue/…`) may hold and how often it tries, unless the
-//! subscription that makes it says otherwise.
+//! subscription that makes it asks for less.
 //!
 //! What a client's own queue of undelivered messages may hold is in [`Limits`](super::Limits).
 

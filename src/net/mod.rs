@@ -25,6 +25,14 @@ pub(crate) enum Spoken {
 }
 
 impl Spoken {
+    /// Its name in questions to others.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Stomp => "stomp",
+        }
+    }
+
     /// What a listener speaks, if it is one protocol only.
     pub(crate) fn of(protocol: Protocol) -> Option<Self> {
         match protocol {

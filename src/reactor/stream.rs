@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -43,6 +44,19 @@ impl Origin {
     #[must_use]
     pub fn place(&self) -> String {
         self.ip().map_or_else(|| self.to_string(), |ip| ip.to_string())
+    }
+
+    /// The system's user whose program it is, by name, or as `uid-1000` for one without; of a Unix socket only.
+    #[must_use]
+    pub fn system_user(&self) -> Option<Arc<str>> {
+        let Self::Unix(Some(Credentials { uid, .. })) = self else { return None };
+        let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = known.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+            (id.parse() == Ok(*uid)).then_some(name)
+        });
+        Some(name.map_or_else(|| format!("uid-{uid}").into(), Into::into))
     }
 
     /// Whether it is a program on this machine.

@@ -16,6 +16,7 @@
 
 #[path = "../kit/data_dir.rs"]
 mod data_dir;
+mod encrypted;
 mod mosquitto;
 mod rumqttc_parts;
 mod rumqttc_v4;
@@ -25,6 +26,7 @@ mod stomp;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use data_dir::DataDir;
@@ -42,11 +44,16 @@ struct Served {
     /// Where it speaks STOMP.
     stomp: SocketAddr,
     /// Dropped when the broker has stopped.
-    _data: DataDir,
+    data: DataDir,
 }
 
 impl Served {
     fn start() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// With changes; the second argument is where its data lies. The first two listeners are for MQTT and for STOMP.
+    fn with(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let mut config = Config::default();
         let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
@@ -58,13 +65,18 @@ impl Served {
         }
         // The shortest there is: a client that is silent for twice that is lost.
         config.stomp.heart_beat = Period::from_secs(1);
+        change(&mut config, data.path());
         let broker = Broker::start(&config).expect("a broker on the loopback");
         let [address, stomp] = *broker.tcp_addresses() else { panic!("{:?}", broker.addresses()) };
-        Self { broker: Some(broker), address, stomp, _data: data }
+        Self { broker: Some(broker), address, stomp, data }
     }
 
     fn port(&self) -> String {
         self.address.port().to_string()
+    }
+
+    fn data(&self) -> &Path {
+        self.data.path()
     }
 
     fn stomp_port(&self) -> String {
@@ -74,6 +86,8 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        // Those that were made for it lie beside its data.
+        let _ = std::fs::remove_dir_all(format!("{}-certs", self.data().display()));
         if let Some(broker) = self.broker.take() {
             let ended = broker.stop();
             if !std::thread::panicking() {

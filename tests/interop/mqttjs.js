@@ -6,6 +6,8 @@ const mqtt = require(`${process.env.NOCTULE_NODE_MODULES}/mqtt`);
 
 const [host, port, version] = process.argv.slice(2);
 const v5 = version === "5";
+/** What it goes through: tls, ws, wss, or nothing. */
+const way = process.env.NOCTULE_WAY;
 const WAIT_MS = 15_000;
 const clients = [];
 
@@ -19,7 +21,8 @@ function inTime(promise, what) {
 async function connect(clientId, { lasting = false, will, properties = {} } = {}) {
   const options = { clientId, clean: !lasting, will, reconnectPeriod: 0, protocolVersion: v5 ? 5 : 4 };
   if (v5) options.properties = { sessionExpiryInterval: lasting ? 600 : 0, ...properties };
-  const client = mqtt.connect(`mqtt://${host}:${port}`, options);
+  const url = { tls: `mqtts://${host}:${port}`, ws: `ws://${host}:${port}/ws`, wss: `wss://${host}:${port}/ws` }[way];
+  const client = mqtt.connect(url ?? `mqtt://${host}:${port}`, options);
   clients.push(client);
   const messages = [];
   const waiting = [];

@@ -1,5 +1,6 @@
 """paho-mqtt against the broker: python paho_client.py HOST PORT 3.1.1|5. Says "ok" and the name of each part that is done."""
 
+import os
 import queue
 import sys
 
@@ -10,6 +11,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 HOST, PORT, V5 = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "5"
 WAIT = 15
+# What it goes through: tls, ws, wss, or nothing.
+WAY = os.environ.get("NOCTULE_WAY", "")
 
 
 class Client:
@@ -19,8 +22,12 @@ class Client:
             paho.CallbackAPIVersion.VERSION2,
             client_id=name,
             protocol=paho.MQTTv5 if V5 else paho.MQTTv311,
+            transport="websockets" if WAY.startswith("ws") else "tcp",
             **more,
         )
+        self.client.ws_set_options(path="/ws")
+        if WAY in ("tls", "wss"):
+            self.client.tls_set(ca_certs=os.environ["NOCTULE_CA"])
         self.connected, self.granted, self.messages = queue.Queue(), queue.Queue(), queue.Queue()
         self.gone = queue.Queue()
         self.client.on_connect = lambda c, u, flags, reason, p: self.connected.put((reason, flags.session_present))

@@ -91,7 +91,11 @@ fn succeeds(command: &mut Command) -> bool {
 
 fn every_part(command: Option<Command>, version: &str) {
     let Some(mut command) = command else { return };
-    let served = Served::start();
+    every_part_of(&mut command, &Served::start(), version);
+}
+
+/// Runs a script of an MQTT client, which has to do everything that there is in that version.
+pub(crate) fn every_part_of(command: &mut Command, served: &Served, version: &str) {
     let parts = if version == "5" { [&ALL[..], &V5].concat() } else { ALL.to_vec() };
     run(command.args([&served.port(), version]), &parts);
 }

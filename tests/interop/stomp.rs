@@ -1,7 +1,7 @@
 //! The clients of STOMP, by their scripts, and paho-mqtt and rumqttc together with stomp.py.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -35,9 +35,13 @@ fn stomp_py_in_1_2() {
 fn stompjs(version: &str) {
     let Some(mut command) = node("stompjs.js", "@stomp/stompjs", "@stomp/stompjs") else { return };
     let served = Served::start();
+    stompjs_parts(&mut command, &served.stomp_port(), version);
+}
+
+pub(crate) fn stompjs_parts(command: &mut Command, port: &str, version: &str) {
     let all = ["connecting", "modes", "transactions", "headers", "bodies", "errors", "reconnecting"];
     let later = if version == "1.0" { &[][..] } else { &["nack", "heart_beats"] };
-    run(command.args([&served.stomp_port(), version]), &[&all, later].concat());
+    run(command.args([port, version]), &[&all, later].concat());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 const assert = require("node:assert/strict");
 const net = require("node:net");
+const WebSocket = require(`${process.env.NOCTULE_NODE_MODULES}/ws`);
 const { Client, TickerStrategy, Versions } = require(`${process.env.NOCTULE_NODE_MODULES}/@stomp/stompjs`);
 
 const [host, port, version] = process.argv.slice(2);
@@ -38,6 +39,13 @@ class TcpSocket {
   }
 }
 
+/** TCP, or the WebSocket (ws or wss) that NOCTULE_WAY asks for, as a browser would open it. */
+function socket() {
+  const way = process.env.NOCTULE_WAY;
+  if (!way) return new TcpSocket();
+  return new WebSocket(`${way}://${host}:${port}/ws`, new Versions([version]).protocolVersions());
+}
+
 function inTime(promise, what) {
   let timer;
   const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error(`${what}: too late`)), WAIT_MS); });
@@ -57,7 +65,7 @@ function line(what) {
 /** A connected client; it does not connect again unless it is asked to. */
 async function connect(options = {}) {
   const client = new Client({
-    webSocketFactory: () => { client.socket = new TcpSocket(); return client.socket; },
+    webSocketFactory: () => { client.socket = socket(); return client.socket; },
     reconnectDelay: 0,
     heartbeatIncoming: 0,
     heartbeatOutgoing: 0,

@@ -8,7 +8,7 @@ const EMPTY_NAMES: [&str; 9] =
     ["utils", "util", "types", "common", "helper", "helpers", "manager", "misc", "shared_types"];
 
 /// Hosts that may be linked to: specifications, public documentation, and examples.
-const HOSTS: [&str; 22] = [
+const HOSTS: [&str; 24] = [
     "127.0.0.1",
     "apache.org",
     "contributor-covenant.org",
@@ -16,9 +16,11 @@ const HOSTS: [&str; 22] = [
     "docs.oasis-open.org",
     "docs.rs",
     "embarkstudios.github.io",
+    "example",
     "example.com",
     "github.com",
     "gnu.org",
+    "haproxy.org",
     "keepachangelog.com",
     "localhost",
     "mozilla.org",

@@ -162,6 +162,18 @@ impl Server {
         matches!(self.phase, Phase::Connected)
     }
 
+    /// Whether AUTH packets go to and fro before CONNACK.
+    #[must_use]
+    pub fn is_authenticating(&self) -> bool {
+        matches!(self.phase, Phase::Authenticating(_))
+    }
+
+    /// Has the CONNECT that was just taken be taken once more, because it can't be decided about yet; to be called in the
+    /// place of [`Server::begin`].
+    pub fn read_again(&mut self) {
+        self.phase = Phase::Fresh;
+    }
+
     /// Cuts the next packet out of `bytes`.
     ///
     /// # Errors
@@ -448,6 +460,7 @@ fn alias_refusal(error: AliasError) -> Refusal {
 /// The line of the table for what the codec found wrong.
 fn refusal(error: &DecodeError) -> Refusal {
     let kind = match error.reason_code() {
+        _ if matches!(error, DecodeError::ConnectExpected(_)) => Kind::FirstPacketNotConnect,
         Reason::PACKET_TOO_LARGE => Kind::PacketTooLarge,
         Reason::UNSUPPORTED_PROTOCOL_VERSION => Kind::UnsupportedVersion,
         Reason::CLIENT_IDENTIFIER_NOT_VALID => Kind::ClientIdNotValid,

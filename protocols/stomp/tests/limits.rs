@@ -334,7 +334,10 @@ fn time_is_linear_in_what_comes() {
         ("body behind a long head", &after_a_long_head, 64),
     ];
     for (what, wire, piece) in kinds {
-        let (short, long) = (time(&wire(1 << 10), piece, &limits), time(&wire(1 << 12), piece, &limits));
-        assert!(long < short * 9, "{what}: {short:?}, then {long:?}");
+        let pair = || (time(&wire(1 << 10), piece, &limits), time(&wire(1 << 12), piece, &limits));
+        // What is quadratic is so each time; a machine that has something else to do is not.
+        let (mut shown, linear) = (Vec::new(), |(short, long): (Duration, Duration)| long < short * 9);
+        let is_linear = (0..5).map(|_| pair()).inspect(|pair| shown.push(*pair)).any(linear);
+        assert!(is_linear, "{what}: {shown:?}");
     }
 }

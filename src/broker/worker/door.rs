@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use noctule_core::effects::Input;
-use noctule_core::id::{ConnId, WorkerId};
+use noctule_core::acl::Rules;
+use noctule_core::effects::{Access, Input};
+use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
@@ -11,9 +12,12 @@ use noctule_stomp::server as stomp;
 use tracing::warn;
 
 use super::guard::guarded;
+use super::identity::{Claim, Identified, own_rules};
 use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
+use crate::auth::{self, Grant};
 use crate::broker::admission::Full;
+use crate::broker::settings::Settings;
 use crate::broker::{entropy, telemetry};
 use crate::net::{Facts, Spoken};
 use crate::reactor::{Close, Origin};
@@ -61,20 +65,37 @@ impl Worker {
         if connect.auth_method.is_some() && matches!(verified, Verified::No) {
             return self.exchange(io, conn, connect, unread, len);
         }
-        let user = match self.authenticate(conn, connect.user_name.is_some(), verified) {
-            Ok(user) => user,
-            Err(refusal) => {
+        let claim = Claim {
+            spoken: Spoken::Mqtt,
+            user: connect.user_name,
+            password: connect.password,
+            client_id: connect.client_id,
+        };
+        let identified = match verified {
+            Verified::As(user) => self.proved(io.now(), conn, user),
+            Verified::No => self.identify(io, conn, claim, None),
+        };
+        let grant = match identified {
+            Identified::As(grant) => grant,
+            Identified::Refused(refusal) => {
                 self.refuse(io, conn, &refusal);
                 return Err(Over);
             }
+            Identified::Later => {
+                self.read_again(conn);
+                return Ok(0);
+            }
         };
+        let rules = grant.as_ref().and_then(own_rules);
         let settings = Arc::clone(&self.settings);
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let listener = settings.listener(peer.listener).and_then(|listener| listener.durability);
         let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
+        let user = grant.as_ref().map(|grant| &*grant.user);
         match guarded(|| mqtt.begin(connect, client_id, user, &settings.mqtt)) {
             Ok(mut request) => {
                 request.durability = listener;
+                request.access = access(grant.as_ref(), rules, peer.origin);
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
                 Ok(len)
             }
@@ -87,21 +108,32 @@ impl Worker {
 
     /// A CONNECT of STOMP, the first `len` bytes that are unread: through authentication to the engine. It stays on the
     /// worker that accepted it: nobody looks for it elsewhere.
-    pub(super) fn connect_stomp(
+    pub(super) fn connect_stomp<'c>(
         &mut self,
         io: &mut Io,
         conn: ConnId,
-        connect: &stomp::Connect<'_>,
+        connect: &'c stomp::Connect<'_>,
         len: usize,
     ) -> Result<usize, Over> {
-        let has_name = connect.credentials.login.is_some();
-        let user = match self.authenticate(conn, has_name, Verified::No) {
-            Ok(user) => user,
-            Err(refusal) => {
+        let claim = |credentials: &'c stomp::Credentials<'_>| Claim {
+            spoken: Spoken::Stomp,
+            user: credentials.login.as_deref(),
+            password: credentials.passcode.as_deref().map(str::as_bytes),
+            client_id: connect.client_id.as_deref().unwrap_or_default(),
+        };
+        let otherwise = connect.otherwise.as_ref().map(claim);
+        let grant = match self.identify(io, conn, claim(&connect.credentials), otherwise) {
+            Identified::As(grant) => grant,
+            Identified::Refused(refusal) => {
                 self.refuse(io, conn, &refusal);
                 return Err(Over);
             }
+            Identified::Later => {
+                self.read_again(conn);
+                return Ok(0);
+            }
         };
+        let rules = grant.as_ref().and_then(own_rules);
         let settings = Arc::clone(&self.settings);
         let around = settings.stomp_surroundings(io.now());
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
@@ -116,9 +148,11 @@ impl Worker {
                 &*made_up
             }
         };
+        let user = grant.as_ref().map(|grant| &*grant.user);
         match guarded(|| stomp.begin(connect, name, user, around)) {
             Ok(mut request) => {
                 request.durability = listener;
+                request.access = access(grant.as_ref(), rules, peer.origin);
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
                 Ok(len)
             }
@@ -144,43 +178,54 @@ impl Worker {
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
         let words = &mut self.words;
+        let name = connect.auth_method.unwrap_or_default();
+        if name == auth::scram::MECHANISM
+            && let Err(refusal) = admits_scram(&settings, peer.listener, peer.origin, io.now())
+        {
+            self.refuse(io, conn, &refusal);
+            return Err(Over);
+        }
         let step = guarded(|| mqtt.exchange(connect, packet, around, words)).flatten();
         self.send_words(io, conn);
         match step {
             Ok(Step::Authenticated { user }) => self.authenticated(io, conn, user.as_deref(), len),
             Ok(_) => Ok(len),
             Err(refusal) => {
+                self.note_failure(io.now(), conn, &refusal);
                 self.refuse(io, conn, &refusal);
                 Err(Over)
             }
         }
     }
 
-    /// Who may come in, and as which user. Password files, certificates and tokens will ask here as well.
-    pub(super) fn authenticate<'a>(
-        &mut self,
-        conn: ConnId,
-        has_name: bool,
-        verified: Verified<'a>,
-    ) -> Result<Option<&'a str>, Refusal> {
-        if let Verified::As(user) = verified {
-            return Ok(user);
+    /// Enhanced authentication has found out who it is; the rest of what is known of him is in the password file.
+    fn proved(&mut self, now: Now, conn: ConnId, user: Option<&str>) -> Identified {
+        let Some(user) = user else { return Identified::As(None) };
+        let grant = self.settings.authenticator.as_ref().and_then(|authenticator| authenticator.grant(user));
+        let address = self.peer(conn).and_then(|peer| peer.origin.ip());
+        if let Some(authenticator) = &self.settings.authenticator {
+            authenticator.settled(address, Some(user), true, now.mono_ms);
         }
-        let settings = Arc::clone(&self.settings);
-        let Some(peer) = self.peer(conn) else { return Ok(None) };
-        let origin = peer.origin;
-        let listener = settings.listener(peer.listener);
-        if listener.is_some_and(|listener| listener.anonymous.admits(origin.ip())) {
-            return Ok(None);
+        Identified::As(Some(grant.unwrap_or_else(|| Grant::of(user.into(), Vec::new()))))
+    }
+
+    /// A proof by enhanced authentication that failed makes who gave it wait, as a wrong password does.
+    pub(super) fn note_failure(&mut self, now: Now, conn: ConnId, refusal: &Refusal) {
+        let Some(peer) = self.peer(conn).filter(|_| refusal.kind == Kind::NotAuthorized) else { return };
+        let Machine::Mqtt(mqtt) = &peer.machine else { return };
+        let (is_proof, address) = (mqtt.is_authenticating(), peer.origin.ip());
+        if let Some(authenticator) = self.settings.authenticator.as_ref().filter(|_| is_proof) {
+            authenticator.settled(address, None, false, now.mono_ms);
         }
-        let (kind, what) = if has_name {
-            (Kind::BadCredentials, "no user is known here")
-        } else {
-            (Kind::NotAuthorized, "no credentials were given")
-        };
-        let detail =
-            format!("{what}, and this listener does not admit anonymous clients from {}", origin.place());
-        Err(Refusal::new(kind, detail))
+    }
+
+    /// Has the CONNECT that was just read be read once more, when its connection is.
+    fn read_again(&mut self, conn: ConnId) {
+        match self.peer(conn).map(|peer| &mut peer.machine) {
+            Some(Machine::Mqtt(mqtt)) => mqtt.read_again(),
+            Some(Machine::Stomp(stomp)) => stomp.read_again(),
+            Some(Machine::Unknown) | None => {}
+        }
     }
 
     /// Enhanced authentication has succeeded: the CONNECT that waited for it goes on.
@@ -256,5 +301,26 @@ impl Worker {
             }
             None => self.admission.leave(peer.origin.ip()),
         }
+    }
+}
+
+/// Whether SCRAM may be begun: where passwords count, and by who has not failed too often.
+fn admits_scram(settings: &Settings, listener: u16, origin: Origin, now: Now) -> Result<(), Refusal> {
+    let asks = settings.listener(listener).is_some_and(|listener| listener.asks(auth::Method::Password));
+    let Some(authenticator) = settings.authenticator.as_ref().filter(|_| asks) else {
+        let detail = "SCRAM-SHA-256 is for listeners whose auth has \"password\"";
+        return Err(Refusal::new(Kind::BadAuthenticationMethod, detail));
+    };
+    let admitted = authenticator.admits(origin.ip(), None, now.mono_ms);
+    admitted.map_err(|denial| Refusal::new(denial.kind, denial.why.to_string()))
+}
+
+/// What decides, besides its name, what a client may do.
+fn access(grant: Option<&Grant>, rules: Option<Arc<Rules>>, origin: Origin) -> Access<'_> {
+    Access {
+        groups: grant.map(|grant| &*grant.groups).unwrap_or_default(),
+        address: origin.ip(),
+        rules,
+        expires_ms: grant.and_then(|grant| grant.expires),
     }
 }

@@ -101,7 +101,7 @@ fn web_is_reachable(listener: &Listener, fault: &mut impl FnMut(&str, String)) {
                 "origins",
                 format!(
                     "{origin:?} is not an origin; write scheme and host, and the port where it is not the usual one, as in \
-                     \"https://hmi.plant.example\" or \"http://10.0.0.7:8080\", in small letters and with nothing behind"
+                     \"https://hmi.plant.example\" or \"http://127.0.0.1:8080\", in small letters and with nothing behind"
                 ),
             );
         }

@@ -4,7 +4,7 @@ use noctule_core::acl::RuleFault;
 
 use super::Fault;
 use crate::config::place::Path;
-use crate::config::{Auth, AuthMethod, ClientCertificates, Config, Tls};
+use crate::config::{Auth, AuthMethod, ClientCertificates, Config, Tls, Url};
 
 /// Most `[[acl]]`: each may be asked for each message.
 const MAX_ACL_RULES: usize = 1_000;
@@ -127,7 +127,7 @@ fn waits_grow(auth: &Auth, faults: &mut Vec<Fault>) {
 }
 
 fn service_is_reachable(config: &Config, faults: &mut Vec<Fault>) {
-    let Some(url) = config.auth_http.url.as_ref().map(|url| url.as_str()) else { return };
+    let Some(url) = config.auth_http.url.as_ref().map(Url::as_str) else { return };
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']));
     if !has_host || !url.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -38,7 +38,7 @@ fn a_listener_names_what_there_is() {
 #[test]
 fn websockets_have_a_path_and_origins_a_scheme() {
     right(
-        "[[listener]]\nwebsocket = \"/mqtt\"\norigins = [\"https://a.b:80\", \"*\", \"http://[::1]:9001\"]\n",
+        "[[listener]]\nwebsocket = \"/mqtt\"\norigins = [\"https://a.example:80\", \"*\", \"http://[::1]:9001\"]\n",
     );
     for path in ["mqtt", "", "/a?b", "/a b"] {
         says(
@@ -57,7 +57,7 @@ fn websockets_have_a_path_and_origins_a_scheme() {
             &format!("[[listener]]\nwebsocket = \"/\"\norigins = [\"{origin}\"]\n"),
             &format!(
                 "3:11: listener.origins: \"{origin}\" is not an origin; write scheme and host, and the port where it is \
-                 not the usual one, as in \"https://hmi.plant.example\" or \"http://10.0.0.7:8080\", in small letters and \
+                 not the usual one, as in \"https://hmi.plant.example\" or \"http://127.0.0.1:8080\", in small letters and \
                  with nothing behind"
             ),
         );

@@ -77,6 +77,12 @@ impl Server {
         })
     }
 
+    /// Has the CONNECT that was just taken be taken once more, because it can't be decided about yet; to be called in the
+    /// place of [`Server::begin`].
+    pub fn read_again(&mut self) {
+        self.phase = Phase::Fresh;
+    }
+
     /// The rest of the way for a CONNECT: what the engine is asked. `client_id` is a name for the connection in the log
     /// and for the policy ([`Connect::client_id`], or one that is made up; not the secret [`Server::session`]), `user` what authentication found. Of its
     /// listener's durability the caller knows.

@@ -57,7 +57,7 @@ impl Subscriber for Lines {
 
 fn worker() -> Worker {
     let config = Config::default();
-    let settings = Arc::new(Settings::new(&config, Arc::new(AuthMethods::default()), Vec::new()));
+    let settings = Arc::new(Settings::new(&config, Arc::new(AuthMethods::default()), None, Vec::new()));
     let shared = Arc::new(Shared::new(&Seed::new(1), 1, settings::retained_limits(&config)));
     let engine = Engine::new(WorkerId(0), shared, Arc::clone(&settings.policy), Now::default());
     let (store, fx) = (Backing::Memory(MemoryStore::default()), Effects::default());
@@ -131,13 +131,13 @@ fn nothing_is_gathered_before_somebody_records() {
 #[test]
 fn the_pure_crates_have_the_configuration_s_defaults() {
     let mut config = Config::default();
-    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), Vec::new());
+    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), None, Vec::new());
     assert_eq!(settings.mqtt, ServerLimits::default());
     assert_eq!(settings.stomp, noctule_stomp::server::ServerLimits::default());
     let held = (settings.policy.limits.max_held_messages, settings.policy.limits.max_held_messages_online);
     assert!(held.0 < held.1 && held.1 < usize::MAX, "the disk gives messages back");
     config.store.durability = Durability::Never;
-    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), Vec::new());
+    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), None, Vec::new());
     assert_eq!(settings.policy.limits, Limits::default(), "memory has none to give back");
 }
 
@@ -145,7 +145,7 @@ fn the_pure_crates_have_the_configuration_s_defaults() {
 fn the_time_until_a_refused_publisher_is_disconnected_is_the_configured_one() {
     let mut config = Config::default();
     config.delivery.refuse_timeout = Period::from_millis(700);
-    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), Vec::new());
+    let settings = Settings::new(&config, Arc::new(AuthMethods::default()), None, Vec::new());
     assert_eq!(settings.policy.limits.refuse_timeout_ms, 700);
 }
 
@@ -155,6 +155,6 @@ fn what_a_stomp_connection_may_hold_is_as_configured() {
     let mut config = Config::default();
     config.stomp.max_receipt_bytes = Size::from_kib(3);
     config.stomp.max_transaction_bytes = Size::from_kib(5);
-    let stomp = Settings::new(&config, Arc::new(AuthMethods::default()), Vec::new()).stomp;
+    let stomp = Settings::new(&config, Arc::new(AuthMethods::default()), None, Vec::new()).stomp;
     assert_eq!((stomp.max_receipt_bytes, stomp.max_transaction_bytes), (3 << 10, 5 << 10));
 }

@@ -128,7 +128,9 @@ fn per_exchange(count: u16) -> Duration {
 
 #[test]
 fn a_burst_of_repeated_packets_costs_per_packet_what_a_few_cost() {
-    let few = (0..3).map(|_| per_exchange(100)).min().unwrap();
-    let many = per_exchange(20_000);
-    assert!(many < 20 * few, "{many:?} per exchange, {few:?} in a small burst");
+    // What grows with the burst does so each time; a machine that has something else to do does not.
+    let pairs = (0..4).map(|_| ((0..3).map(|_| per_exchange(100)).min().unwrap(), per_exchange(20_000)));
+    let (mut shown, bounded) = (Vec::new(), |(few, many): (Duration, Duration)| many < 20 * few);
+    let is_bounded = pairs.inspect(|pair| shown.push(*pair)).any(bounded);
+    assert!(is_bounded, "per exchange in a small burst and in a large one: {shown:?}");
 }

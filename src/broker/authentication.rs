@@ -1,0 +1,153 @@
+//! The authenticator of a running broker: its settings, where its verdicts go, and SCRAM by its users.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use noctule_mqtt::server::{AuthMethod, AuthStep, Exchange};
+
+use super::worker::Mail;
+use crate::auth::http::HttpSettings;
+use crate::auth::jwt::JwtSettings;
+use crate::auth::scram::MECHANISM;
+use crate::auth::{Answers, Authenticator, BackoffSettings, DecoyKey, LoadError, Settings, Ticket, Verdict};
+use crate::config::{Claim, Config, File};
+use crate::reactor::Mailboxes;
+
+/// What the decoy's key is called in the data directory.
+const DECOY_FILE: &str = "decoy.key";
+
+/// Most questions that wait.
+const QUEUE: usize = 1_024;
+
+/// Most answers of the service that are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// How much more often an address may fail than one user there: many devices may share it.
+const PER_ADDRESS: u32 = 10;
+
+/// The authenticator, from the moment that one is needed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Authentication(Arc<OnceLock<Arc<Authenticator>>>);
+
+impl Authentication {
+    /// Has it ask as `config` says; it is started if it was not needed before, and stays. What should be mended all the same
+    /// goes to the log.
+    ///
+    /// # Errors
+    /// When a file or a setting is wrong; everything stays as it was then.
+    pub(super) fn configure(
+        &self,
+        config: &Config,
+        mailboxes: &Mailboxes<Mail>,
+    ) -> Result<Option<Arc<Authenticator>>, LoadError> {
+        let known = self.0.get();
+        if known.is_none() && !config.is_authenticated() {
+            return Ok(None);
+        }
+        let settings = settings(config)?;
+        let (authenticator, warnings) = match known {
+            Some(known) => (Arc::clone(known), known.reload(&settings)?),
+            None => {
+                let answers = Arc::new(ByMail(mailboxes.clone()));
+                let (started, warnings) = Authenticator::start(&settings, answers)?;
+                (Arc::clone(self.0.get_or_init(|| Arc::new(started))), warnings)
+            }
+        };
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Some(authenticator))
+    }
+
+    /// SCRAM by its users, of whom there may be none yet.
+    pub(super) fn scram(&self) -> Box<dyn AuthMethod> {
+        Box::new(Scram(self.clone()))
+    }
+}
+
+fn settings(config: &Config) -> Result<Settings, LoadError> {
+    let (auth, jwt, http) = (&config.auth, &config.auth_jwt, &config.auth_http);
+    let decoy = if config.is_stored() {
+        DecoyKey::kept(&config.server.data_dir.join(DECOY_FILE))?
+    } else {
+        DecoyKey::random()?
+    };
+    let text = |claim: &Claim| claim.as_str().to_owned();
+    let max_failures = u32::from(auth.max_failures);
+    let (first_ms, longest_ms) = (auth.backoff.as_millis(), auth.max_backoff.as_millis());
+    let backoff = BackoffSettings::default();
+    Ok(Settings {
+        password_file: auth.password_file.as_ref().map(File::path),
+        jwt: jwt.keys.as_ref().map(|keys| JwtSettings {
+            issuer: jwt.issuer.as_ref().map(text),
+            audience: jwt.audience.iter().map(text).collect(),
+            user_claim: text(&jwt.user_claim),
+            groups_claim: text(&jwt.groups_claim),
+            acl_claim: text(&jwt.acl_claim),
+            leeway_s: jwt.leeway.as_secs(),
+            ..JwtSettings::new(keys.path())
+        }),
+        http: http.url.as_ref().map(|url| HttpSettings {
+            ca: http.ca.as_ref().map(File::path),
+            timeout_ms: http.timeout.as_millis(),
+            ttl_ms: http.cache.as_millis(),
+            negative_ttl_ms: http.denial_cache.as_millis(),
+            remembered: REMEMBERED,
+            ..HttpSettings::new(url.as_str().to_owned())
+        }),
+        backoff: BackoffSettings {
+            free: max_failures,
+            free_per_address: max_failures.saturating_mul(PER_ADDRESS),
+            first_ms,
+            longest_ms,
+            longest_per_address_ms: backoff.longest_per_address_ms.min(longest_ms),
+            ..backoff
+        },
+        decoy,
+        threads: usize::from(auth.hash_threads),
+        http_threads: usize::from(http.max_requests),
+        queue: QUEUE,
+        patience_ms: config.limits.connect_timeout.as_millis(),
+    })
+}
+
+/// Verdicts go to the worker that waits for them.
+struct ByMail(Mailboxes<Mail>);
+
+impl fmt::Debug for ByMail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByMail")
+    }
+}
+
+impl Answers for ByMail {
+    fn answer(&self, ticket: Ticket, verdict: Verdict) {
+        self.0.post(ticket.worker, Mail::Verdict(ticket.conn, verdict));
+    }
+}
+
+#[derive(Debug)]
+struct Scram(Authentication);
+
+impl AuthMethod for Scram {
+    fn name(&self) -> &'static str {
+        MECHANISM
+    }
+
+    fn begin(&self) -> Box<dyn Exchange> {
+        match self.0.0.get() {
+            Some(authenticator) => authenticator.scram().begin(),
+            None => Box::new(NoUsers),
+        }
+    }
+}
+
+/// The exchange of a broker that asks nobody who he is.
+#[derive(Debug)]
+struct NoUsers;
+
+impl Exchange for NoUsers {
+    fn step(&mut self, _: &[u8]) -> AuthStep {
+        AuthStep::Failure("there are no users here")
+    }
+}

@@ -1,0 +1,168 @@
+//! Who a client is: what the connection itself proves, and what the authenticator is asked while the connection waits.
+
+use std::sync::Arc;
+
+use noctule_core::acl::{self, Rules};
+use noctule_core::id::ConnId;
+use noctule_core::refusal::{Kind, Refusal};
+
+use super::{Io, Worker};
+use crate::auth::{self, Asked, Denial, Grant, Question, Secret, Ticket, Verdict, rule};
+use crate::net::Spoken;
+
+/// What a CONNECT says of who it is from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'c> {
+    pub(super) spoken: Spoken,
+    pub(super) user: Option<&'c str>,
+    pub(super) password: Option<&'c [u8]>,
+    pub(super) client_id: &'c str,
+}
+
+impl Claim<'_> {
+    fn has_credentials(self) -> bool {
+        self.user.is_some() || self.password.is_some()
+    }
+}
+
+/// What comes of a claim.
+#[derive(Debug)]
+pub(super) enum Identified {
+    /// It comes in: as somebody, or anonymously.
+    As(Option<Grant>),
+    /// It does not.
+    Refused(Refusal),
+    /// The authenticator was asked. The connection is not read until it has answered; its CONNECT is to be read again then.
+    Later,
+}
+
+/// How far a connection has come in being identified; most of its life there is none.
+#[derive(Debug)]
+pub(super) struct Proof {
+    verdict: Option<Verdict>,
+    /// How often the authenticator was asked.
+    asked: u8,
+}
+
+impl Worker {
+    /// Who `claim` is from. `otherwise` is what it may have meant as well, to be tried if the first reading is nobody's.
+    pub(super) fn identify(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        claim: Claim<'_>,
+        otherwise: Option<Claim<'_>>,
+    ) -> Identified {
+        let settings = Arc::clone(&self.settings);
+        let worker = self.engine.id();
+        let Some(peer) = self.peer(conn) else { return Identified::Refused(gone()) };
+        let Some(listener) = settings.listener(peer.listener) else { return Identified::Refused(gone()) };
+        let (claim, asked) = match peer.proof.take().map(|proof| (proof.verdict, proof.asked)) {
+            Some((Some(Verdict::Accepted(grant)), _)) => return Identified::As(Some(grant)),
+            Some((Some(Verdict::Denied(denial)), asked)) => match otherwise {
+                Some(otherwise) if asked == 1 && denial.kind == Kind::BadCredentials => (otherwise, asked),
+                _ => return Identified::Refused(refused(&denial)),
+            },
+            Some((None, asked)) => (claim, asked),
+            None => (claim, 0),
+        };
+        let facts = peer.facts.as_deref();
+        let certificate = facts.and_then(|facts| facts.identity.clone());
+        let system_user = listener.asks(auth::Method::Peer).then(|| peer.origin.system_user()).flatten();
+        let proves_itself =
+            (certificate.is_some() && listener.asks(auth::Method::Certificate)) || system_user.is_some();
+        let is_asked = !listener.methods.is_empty() && (claim.has_credentials() || proves_itself);
+        if !is_asked {
+            if listener.anonymous.admits(peer.origin.ip()) {
+                return Identified::As(None);
+            }
+            return Identified::Refused(unknown(
+                claim,
+                &peer.origin.place(),
+                facts.and_then(|facts| facts.nameless.as_deref()),
+            ));
+        }
+        let question = Question {
+            ticket: Ticket { worker, conn },
+            now: io.now(),
+            methods: Arc::clone(&listener.methods),
+            protocol: claim.spoken.name(),
+            user: claim.user.map(Into::into),
+            password: claim.password.map(Secret::copy_of),
+            client_id: claim.client_id.into(),
+            address: peer.origin.ip(),
+            certificate,
+            peer: system_user,
+        };
+        peer.proof = Some(Box::new(Proof { verdict: None, asked: asked + 1 }));
+        let Some(authenticator) = &settings.authenticator else {
+            return Identified::Refused(Refusal::new(Kind::ServerUnavailable, "there is no authenticator"));
+        };
+        match authenticator.ask(question) {
+            Asked::Pending => {
+                io.pause_reads(conn);
+                Identified::Later
+            }
+            Asked::Decided(Verdict::Accepted(grant)) => Identified::As(Some(grant)),
+            Asked::Decided(Verdict::Denied(denial)) => Identified::Refused(refused(&denial)),
+        }
+    }
+
+    /// The authenticator has answered: the CONNECT is read again, and comes here again.
+    pub(super) fn verdict(&mut self, io: &mut Io, conn: ConnId, verdict: Verdict) {
+        if let Some(peer) = self.peer(conn)
+            && let Some(proof) = &mut peer.proof
+        {
+            proof.verdict = Some(verdict);
+            io.resume_reads(conn);
+        }
+    }
+}
+
+/// The rules that a token brought, as the policy asks them: what they don't decide the configured ones do. One that can't be
+/// used may have been one that denies, so nothing is allowed then.
+pub(super) fn own_rules(grant: &Grant) -> Option<Arc<Rules>> {
+    let rules = grant.rules.as_ref().filter(|rules| !rules.is_empty())?;
+    let compiled = Rules::compile(rules.iter().map(compiled).collect());
+    Some(Arc::new(compiled.unwrap_or_else(|_| deny_all())))
+}
+
+fn compiled(rule: &rule::Rule) -> acl::Rule {
+    let actions = rule.actions.iter().map(|doing| match doing {
+        rule::Doing::Publish => acl::Actions::PUBLISH,
+        rule::Doing::Subscribe => acl::Actions::SUBSCRIBE,
+        rule::Doing::Retain => acl::Actions::RETAIN,
+    });
+    acl::Rule {
+        // None named: all of them.
+        actions: actions.reduce(|all, action| all | action).unwrap_or(acl::Actions::ALL),
+        topics: Some(rule.topics.iter().map(|topic| topic.as_str().into()).collect()),
+        max_qos: rule.max_qos,
+        ..acl::Rule::new(match rule.verdict {
+            rule::Permission::Allow => acl::Verdict::Allow,
+            rule::Permission::Deny => acl::Verdict::Deny,
+        })
+    }
+}
+
+fn deny_all() -> Rules {
+    Rules::compile(vec![acl::Rule::new(acl::Verdict::Deny)]).unwrap_or_default()
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Kind::AdministrativeAction, "its listener was taken out of the configuration")
+}
+
+fn refused(denial: &Denial) -> Refusal {
+    Refusal::new(denial.kind, denial.why.to_string())
+}
+
+fn unknown(claim: Claim<'_>, place: &str, nameless: Option<&str>) -> Refusal {
+    let (kind, what) = match (nameless, claim.has_credentials()) {
+        (Some(why), _) => (Kind::NotAuthorized, why),
+        (None, true) => (Kind::BadCredentials, "no user is known here"),
+        (None, false) => (Kind::NotAuthorized, "no credentials were given"),
+    };
+    let detail = format!("{what}, and this listener does not admit anonymous clients from {place}");
+    Refusal::new(kind, detail)
+}
