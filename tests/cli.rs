@@ -15,6 +15,8 @@
 mod certs;
 #[path = "cli/passwd.rs"]
 mod passwd;
+#[path = "cli/acl.rs"]
+mod acl;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/stomp.rs"]

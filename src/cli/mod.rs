@@ -1,8 +1,9 @@
 //! The command line: what every command takes, with its help. Each flag is defined once.
 //!
-//! `check` is carried out here, because it needs nothing but the configuration; the other commands are carried out
-//! by the shell.
+//! `check` and `acl` are carried out here, because they need nothing but files; the other commands are carried
+//! out by the shell.
 
+mod acl;
 mod address;
 mod certs;
 mod check;
@@ -16,6 +17,7 @@ mod topic;
 
 use clap::{Parser, Subcommand};
 
+pub use acl::{AclArgs, AclCommand, ExplainArgs};
 pub use address::BrokerUrl;
 pub use certs::CertsArgs;
 pub use check::CheckArgs;
@@ -55,12 +57,14 @@ Examples:
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
   noctule certs                             make certificates for development
   noctule passwd users alice                set alice's password in the file users
+  noctule acl explain -c noctule.toml -u alice publish a/b       say which rule lets her, or doesn't
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
   noctule stomp send /queue/jobs -m 17      send one message over STOMP
   noctule stomp subscribe /queue/jobs -n 1  take one
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe).";
+Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe); what they mean for
+acl explain is in its help.";
 
 /// MQTT and STOMP edge broker for IoT gateways
 ///
@@ -89,6 +93,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Set, delete or take over users of a password file
     Passwd(PasswdArgs),
+    /// Say who may do what, and why
+    Acl(AclArgs),
     /// Publish messages to a broker
     Pub(Box<PubArgs>),
     /// Subscribe to topics and print what comes
@@ -113,7 +119,14 @@ impl Cli {
             Some(Command::Pub(publish)) => publish.check()?,
             Some(Command::Sub(subscribe)) => subscribe.check()?,
             Some(Command::Stomp(stomp)) => stomp.check()?,
-            Some(Command::Run(_) | Command::Check(_) | Command::Certs(_) | Command::Passwd(_)) | None => {}
+            Some(
+                Command::Acl(_)
+                | Command::Certs(_)
+                | Command::Check(_)
+                | Command::Passwd(_)
+                | Command::Run(_),
+            )
+            | None => {}
         }
         Ok(cli)
     }
