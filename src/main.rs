@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         Command::Passwd(arguments) => arguments
             .run(&mut io::stdin().lock(), &mut io::stdout(), &mut io::stderr())
             .map_err(anyhow::Error::from),
+        Command::Import(arguments) => {
+            arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
+        }
         Command::Acl(arguments) => {
             arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
         }

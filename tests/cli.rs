@@ -11,12 +11,14 @@
     reason = "a test that cannot start a process has failed"
 )]
 
-#[path = "cli/certs.rs"]
-mod certs;
-#[path = "cli/passwd.rs"]
-mod passwd;
 #[path = "cli/acl.rs"]
 mod acl;
+#[path = "cli/certs.rs"]
+mod certs;
+#[path = "cli/import.rs"]
+mod import;
+#[path = "cli/passwd.rs"]
+mod passwd;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/stomp.rs"]

@@ -1,6 +1,6 @@
 //! The command line: what every command takes, with its help. Each flag is defined once.
 //!
-//! `check` and `acl` are carried out here, because they need nothing but files; the other commands are carried
+//! `check`, `acl` and `import` are carried out here, because they need nothing but files; the other commands are carried
 //! out by the shell.
 
 mod acl;
@@ -8,6 +8,7 @@ mod address;
 mod certs;
 mod check;
 mod client;
+mod import;
 mod passwd;
 mod publish;
 mod run;
@@ -22,6 +23,7 @@ pub use address::BrokerUrl;
 pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
+pub use import::ImportArgs;
 pub use passwd::{PasswdArgs, PasswdError};
 pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
 pub use run::{RunArgs, RunError};
@@ -57,6 +59,7 @@ Examples:
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
   noctule certs                             make certificates for development
   noctule passwd users alice                set alice's password in the file users
+  noctule import /etc/mosquitto/mosquitto.conf -o noctule.toml   begin with Mosquitto's configuration
   noctule acl explain -c noctule.toml -u alice publish a/b       say which rule lets her, or doesn't
   noctule sub -t 'sensors/#' -v             show what comes in, with topics
   noctule pub -t sensors/attic -m 21.5      publish one message
@@ -64,7 +67,7 @@ Examples:
   noctule stomp subscribe /queue/jobs -n 1  take one
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe); what they mean for
-acl explain is in its help.";
+acl explain and import is in their help.";
 
 /// MQTT and STOMP edge broker for IoT gateways
 ///
@@ -93,6 +96,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Set, delete or take over users of a password file
     Passwd(PasswdArgs),
+    /// Make a configuration out of Mosquitto's
+    Import(ImportArgs),
     /// Say who may do what, and why
     Acl(AclArgs),
     /// Publish messages to a broker
@@ -123,6 +128,7 @@ impl Cli {
                 Command::Acl(_)
                 | Command::Certs(_)
                 | Command::Check(_)
+                | Command::Import(_)
                 | Command::Passwd(_)
                 | Command::Run(_),
             )
