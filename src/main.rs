@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use noctule::broker::Broker;
 use noctule::cli::{Cli, Command, Exit, RunArgs, RunError};
@@ -10,6 +11,9 @@ use noctule::config::{Config, ConfigError};
 use noctule::logging::LevelHandle;
 use noctule::{banner, descriptors, logging};
 use noctule_core::effects::DropReason;
+
+/// Between two looks at files that may have changed.
+const TENDING: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -121,7 +125,7 @@ fn check_descriptors(config: &Config) {
 fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::Result<bool> {
     use std::task::Poll;
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -129,6 +133,8 @@ fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::R
         loop {
             let what = {
                 let mut failed = std::pin::pin!(broker.worker_ended());
+                let mut rested = std::pin::pin!(tokio::time::sleep(TENDING));
+                let wants_tending = broker.wants_tending();
                 std::future::poll_fn(|cx| {
                     if [&mut terminate, &mut interrupt]
                         .into_iter()
@@ -139,12 +145,17 @@ fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::R
                     if hangup.poll_recv(cx).is_ready() {
                         return Poll::Ready(Woken::Reload);
                     }
+                    // Without anything to look after, an idle broker does not even wake up.
+                    if wants_tending && rested.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Woken::Tending);
+                    }
                     failed.as_mut().poll(cx).map(|()| Woken::Failure)
                 })
                 .await
             };
             match what {
                 Woken::Reload if arguments.config.is_some() => reload(broker, arguments, level),
+                Woken::Tending => broker.tend(),
                 Woken::Reload | Woken::End => return Ok(true),
                 Woken::Failure => return Ok(false),
             }
@@ -156,6 +167,7 @@ fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::R
 enum Woken {
     End,
     Reload,
+    Tending,
     Failure,
 }
 

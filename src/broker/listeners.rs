@@ -8,14 +8,23 @@ use super::settings::{self, ListenerSettings};
 use crate::config::{Address, Config, Tls, TlsName};
 use crate::net::{self, Bound, Inherited};
 use crate::reactor::Socket;
-use crate::tls::{self, Acceptor};
+use crate::tls::{self, Acceptor, Watch};
 
 /// Every listener at the place that workers and connections know it by, and never another one there.
 #[derive(Debug)]
 pub(super) struct Listeners {
     open: Vec<Option<Open>>,
-    certificates: Vec<(TlsName, Arc<Acceptor>)>,
+    certificates: Vec<Named>,
     inherited: Inherited,
+}
+
+/// The certificates of a `[[tls]]`.
+#[derive(Debug)]
+struct Named {
+    name: TlsName,
+    settings: tls::Settings,
+    acceptor: Arc<Acceptor>,
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -30,7 +39,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Prepared {
     open: Vec<Option<Open>>,
-    certificates: Vec<(TlsName, Arc<Acceptor>)>,
+    certificates: Vec<Named>,
     /// Places of sockets that were not there before.
     new: Vec<usize>,
     /// Places where nobody is to listen any more.
@@ -66,33 +75,46 @@ impl Listeners {
     pub(super) fn prepare(&mut self, config: &Config) -> Result<Prepared, StartError> {
         let mut certificates = Vec::new();
         for tls in &config.tls {
-            let acceptor = Acceptor::load(&settings::tls(tls)).map_err(|error| refused(tls, error))?;
-            certificates.push((tls.name.clone(), Arc::new(acceptor)));
+            let (name, settings) = (tls.name.clone(), settings::tls(tls));
+            let acceptor = Arc::new(Acceptor::load(&settings).map_err(|error| refused(tls, error))?);
+            for warning in acceptor.warnings() {
+                tracing::warn!(tls = name.as_str(), "{warning}");
+            }
+            // Who uses the same as before goes on with it, tickets of sessions included.
+            let known =
+                self.certificates.iter().find(|known| known.name == name && known.settings == settings);
+            let acceptor = match known.map(|known| Arc::clone(&known.acceptor)) {
+                Some(known) => known.reload().map(|_| known).map_err(|error| refused(tls, error))?,
+                None => acceptor,
+            };
+            let watch = Watch::new(Arc::clone(&acceptor));
+            certificates.push(Named { name, settings, acceptor, watch });
         }
         let mut prepared = Prepared { open: Vec::new(), certificates, new: Vec::new(), gone: Vec::new() };
         prepared.open.resize_with(self.open.len(), || None);
         for listener in &config.listener {
-            let settings = Arc::new(ListenerSettings::new(
-                listener,
-                &config.auth,
-                prepared.certificates(listener.tls.as_ref()),
-            ));
             let configured = listener.address.clone();
             // Of several with port 0, each keeps the socket that it has.
             let taken = |at: usize| prepared.open.get(at).is_some_and(Option::is_some);
             let kept = self.open.iter().enumerate().find_map(|(at, place)| {
                 let open = place.as_ref().filter(|open| open.configured == configured && !taken(at))?;
-                Some((at, Arc::clone(&open.bound)))
+                Some((at, Arc::clone(&open.bound), Arc::clone(&open.settings.connections)))
             });
-            let (at, bound) = match kept {
+            let (at, bound, connections) = match kept {
                 Some(kept) => kept,
                 None => {
                     let bound = Arc::new(net::bind(&configured, &mut self.inherited)?);
                     prepared.new.push(prepared.open.len());
                     prepared.open.push(None);
-                    (prepared.open.len() - 1, bound)
+                    (prepared.open.len() - 1, bound, Arc::default())
                 }
             };
+            let settings = Arc::new(ListenerSettings::new(
+                listener,
+                &config.auth,
+                prepared.certificates(listener.tls.as_ref()),
+                connections,
+            ));
             if let Some(place) = prepared.open.get_mut(at) {
                 *place = Some(Open { configured, bound, settings });
             }
@@ -123,6 +145,30 @@ impl Listeners {
         Ok(changed)
     }
 
+    /// Whether there are certificates, whose files may change.
+    pub(super) fn has_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+
+    /// Has certificates read again whose files have changed; what comes of it goes to the log.
+    pub(super) fn watch_certificates(&mut self) {
+        for named in &mut self.certificates {
+            let tls = named.name.as_str();
+            match named.watch.poll() {
+                None => {}
+                Some(Ok(())) => {
+                    tracing::info!(tls, "certificates changed; new connections are shown the new ones");
+                    for warning in named.acceptor.warnings() {
+                        tracing::warn!(tls, "{warning}");
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::error!(tls, "changed certificates can't be used, the old ones are: {error}");
+                }
+            }
+        }
+    }
+
     /// What holds for the connections of each.
     pub(super) fn settings(&self) -> Vec<Option<Arc<ListenerSettings>>> {
         settings_of(&self.open)
@@ -145,7 +191,8 @@ impl Listeners {
 impl Prepared {
     fn certificates(&self, name: Option<&TlsName>) -> Option<Arc<Acceptor>> {
         let name = name?;
-        self.certificates.iter().find(|(known, _)| known == name).map(|(_, acceptor)| Arc::clone(acceptor))
+        let found = self.certificates.iter().find(|known| known.name == *name);
+        found.map(|known| Arc::clone(&known.acceptor))
     }
 
     /// What will hold for the connections of each.

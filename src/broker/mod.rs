@@ -233,9 +233,7 @@ impl Broker {
     /// [`StartError`] when a certificate or an address can't be used; everything stays as it was then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<Change>, StartError> {
         let changes = self.config.changes(config);
-        let mut taken = config.clone();
-        // What needs a restart goes on as it is.
-        taken.server.clone_from(&self.config.server);
+        let taken = self.config.reloaded(config);
         let prepared = self.listeners.prepare(&taken)?;
         let authenticator = self.authentication.configure(&taken, &self.mailboxes)?;
         let settings = Arc::new(self.settings.changed(&taken, authenticator, prepared.settings()));
@@ -249,6 +247,18 @@ impl Broker {
         self.settings = settings;
         self.config = taken;
         Ok(changes)
+    }
+
+    /// Whether [`Broker::tend`] has anything to do.
+    #[must_use]
+    pub fn wants_tending(&self) -> bool {
+        self.listeners.has_certificates()
+    }
+
+    /// Does what has to be done every few seconds, and may take the disk's time: certificates whose files have changed
+    /// are read again.
+    pub fn tend(&mut self) {
+        self.listeners.watch_certificates();
     }
 
     /// How many workers there are.

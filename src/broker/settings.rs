@@ -1,6 +1,7 @@
 //! From the configuration to what the engines and the protocol machines understand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use noctule_core::acl::Rules;
@@ -12,6 +13,7 @@ use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 use noctule_stomp::server::{self as stomp, ServerLimits as StompLimits};
 use noctule_stomp::{Dialect, FrameLimits};
 
+use super::admission::Full;
 use crate::auth::Authenticator;
 use crate::config::{self, Anonymous, Config};
 use crate::net::{Spoken, Wiring};
@@ -50,6 +52,10 @@ pub(super) struct ListenerSettings {
     pub(super) protocol: Option<Spoken>,
     /// How STOMP's clients write.
     pub(super) dialect: Dialect,
+    /// Most connections.
+    pub(super) max_connections: u32,
+    /// How many there are, on all workers.
+    pub(super) connections: Arc<AtomicU32>,
     /// Who may connect without credentials.
     pub(super) anonymous: Anonymous,
     /// How the others prove who they are, in this order.
@@ -177,6 +183,19 @@ fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
 }
 
 impl ListenerSettings {
+    /// Counts a connection in, or says that there are enough.
+    pub(super) fn enter(&self) -> Result<(), Full> {
+        let most = self.max_connections;
+        let more = |count: u32| (count < most).then_some(count + 1);
+        let entered = self.connections.fetch_update(Relaxed, Relaxed, more);
+        entered.map(|_| ()).map_err(|_| ("listener.max_connections", most))
+    }
+
+    /// Counts a connection out.
+    pub(super) fn leave(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+
     /// Whether clients may prove who they are in that way.
     pub(super) fn asks(&self, method: auth::Method) -> bool {
         self.methods.contains(&method)
@@ -187,6 +206,7 @@ impl ListenerSettings {
         listener: &config::Listener,
         auth: &config::Auth,
         tls: Option<Arc<tls::Acceptor>>,
+        connections: Arc<AtomicU32>,
     ) -> Self {
         let is_proved = !listener.chain(auth).is_empty() && listener.anonymous == Anonymous::Nobody;
         Self {
@@ -197,6 +217,8 @@ impl ListenerSettings {
                 config::Dialect::Rabbitmq => Dialect::Rabbitmq,
                 config::Dialect::Activemq => Dialect::Activemq,
             },
+            max_connections: listener.max_connections.unwrap_or(u32::MAX),
+            connections,
             anonymous: listener.anonymous,
             methods: listener.chain(auth).iter().map(|method| auth_method(*method)).collect(),
             durability: listener.durability.map(durability),

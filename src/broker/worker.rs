@@ -341,7 +341,7 @@ impl Handler for Worker {
         let listener = listener as u16;
         let Some(settings) = self.settings.listener(listener).cloned() else { return Accept::Refuse };
         let now_ms = io.now().mono_ms;
-        if let Err(full) = self.admission.enter(origin.ip()) {
+        if let Err(full) = self.admit(&settings, origin) {
             self.turn_away(now_ms, origin, full);
             return Accept::Refuse;
         }
@@ -351,7 +351,7 @@ impl Handler for Worker {
         }
         let spoken = settings.protocol.unwrap_or(Spoken::Mqtt);
         let Some(machine) = self.machine(now_ms, origin, spoken, settings.dialect) else {
-            self.admission.leave(origin.ip());
+            self.leave(listener, origin);
             return Accept::Refuse;
         };
         self.enter(io, conn, machine, origin, listener, None);
@@ -425,7 +425,7 @@ impl Handler for Worker {
                 }
             }
             // It would miss the good-bye.
-            Mail::Adopt(moved) if self.is_leaving() => self.admission.leave(moved.origin.ip()),
+            Mail::Adopt(moved) if self.is_leaving() => self.leave(moved.listener, moved.origin),
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
                 // Of MQTT alone: others stay where they were accepted.
                 Ok(conn) => {
@@ -436,7 +436,7 @@ impl Handler for Worker {
                     if let Some(left_out) = self.line("lost_on_the_way", io.now().mono_ms) {
                         warn!(peer = %moved.origin, left_out, "connection lost while it moved between workers: {error}");
                     }
-                    self.admission.leave(moved.origin.ip());
+                    self.leave(moved.listener, moved.origin);
                 }
             },
             Mail::Verdict(conn, verdict) => self.verdict(io, conn, verdict),
@@ -505,7 +505,7 @@ impl Handler for Worker {
         if let Some(slot) = self.peers.get_mut(conn.slot as usize)
             && let Some(peer) = slot.take_if(|peer| peer.generation == conn.generation)
         {
-            self.admission.leave(peer.origin.ip());
+            self.leave(peer.listener, peer.origin);
         }
         self.apply(io);
         // Connections are buried after the turn's own look at them; nothing would wake the loop again.

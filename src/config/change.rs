@@ -55,6 +55,29 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     changes
 }
 
+/// `new` with the values of `old` for what needs a restart.
+pub(super) fn reloaded(old: &Config, new: &Config) -> Config {
+    let (Ok(Value::Table(old)), Ok(Value::Table(mut taken))) = (Value::try_from(old), Value::try_from(new))
+    else {
+        return new.clone();
+    };
+    for (section, keys) in Config::SECTIONS {
+        // Of those that there may be several of, all can change.
+        let (Some(Value::Table(old)), Some(Value::Table(taken))) =
+            (old.get(*section), taken.get_mut(*section))
+        else {
+            continue;
+        };
+        for key in keys.iter().filter(|key| key.reload == Reload::Restart) {
+            match old.get(key.name) {
+                Some(value) => taken.insert(key.name.to_owned(), value.clone()),
+                None => taken.remove(key.name),
+            };
+        }
+    }
+    Value::Table(taken).try_into().unwrap_or_else(|_| new.clone())
+}
+
 fn tables(
     path: &str,
     old: &toml::Table,
@@ -132,6 +155,18 @@ mod tests {
             ]
         );
         assert_eq!(said("[auth_jwt]\nissuer = \"a\"\n", ""), ["auth_jwt.issuer: \"a\" -> none"]);
+    }
+
+    #[test]
+    fn what_needs_a_restart_stays() {
+        let parse = |text| Config::parse(text, "f").unwrap();
+        let old = parse("[server]\nworkers = 2\n[limits]\nmax_inflight = 5\n");
+        let new = parse(
+            "[server]\ndata_dir = \"other\"\n[log]\nlevel = \"warn\"\n[[listener]]\nanonymous = true\n",
+        );
+        let taken = reloaded(&old, &new);
+        assert_eq!(taken.server, old.server);
+        assert_eq!(taken, Config { server: old.server, ..new });
     }
 
     #[test]

@@ -45,10 +45,10 @@ section! {
         byte_rate: Size [0..=1_024 * MIB] = Size::from_bytes(0), Now;
 
         /// Longest topic name or filter, in bytes of UTF-8: 1,024. MQTT itself allows 65,535.
-        max_topic_bytes: u16 [1..=65_535] = 1_024, Connections;
+        max_topic_bytes: u16 [1..=65_535] = 1_024, Now;
 
         /// Most levels of a topic name or filter: 64, because each level is a step in the topic tree.
-        max_topic_levels: u16 [1..=1_024] = 64, Connections;
+        max_topic_levels: u16 [1..=1_024] = 64, Now;
 
         /// Most sessions that outlive their connections, of the whole broker: 20,000, twice the connections, so that as
         /// many clients may be away as can be there. A client that wants one more is refused (0x97; in MQTT 3 0x03);
@@ -65,7 +65,7 @@ section! {
 
         /// Receive Maximum granted to clients, the QoS 1 and 2 messages that they may have under way: 128, because
         /// some clients send 64 without asking.
-        receive_maximum: u16 [1..=65_535] = 128, Connections;
+        receive_maximum: u16 [1..=65_535] = 128, Restart;
 
         /// Most messages waiting for one client: 10,000, hours of a sensor's readings, and room for the burst of a few
         /// hundred publishers between two of a subscriber's acknowledgements. Past it `delivery.overflow` decides.
@@ -76,13 +76,13 @@ section! {
         max_queued_bytes: Size [KIB..=16 * GIB] = Size::from_mib(8), Now;
 
         /// Most retained messages: 100,000. 0 switches retained messages off.
-        max_retained_messages: u32 [0..=100_000_000] = 100_000, Now;
+        max_retained_messages: u32 [0..=100_000_000] = 100_000, Restart;
 
         /// Most bytes of retained messages, topics included: 64 MiB.
-        max_retained_bytes: Size [0..=64 * GIB] = Size::from_mib(64), Now;
+        max_retained_bytes: Size [0..=64 * GIB] = Size::from_mib(64), Restart;
 
         /// Most user properties in one MQTT 5 packet: 64, because each is copied to every reader.
-        max_user_properties: u16 [0..=65_535] = 64, Connections;
+        max_user_properties: u16 [0..=65_535] = 64, Now;
 
         /// Longest keep alive: 1 h. MQTT 5 clients that ask for more, or for none, are told this one (Server Keep
         /// Alive), so that a dead link is always noticed; older clients cannot be told and keep theirs.
@@ -94,10 +94,10 @@ section! {
         max_session_expiry: Period [0..=49_710 * 86_400 * SECOND] = Period::from_secs(7 * 86_400), Connections;
 
         /// Most topic aliases that one MQTT 5 client may set: 32, each holding one topic in memory. 0 for none.
-        topic_alias_max: u16 [0..=65_535] = 32, Connections;
+        topic_alias_max: u16 [0..=65_535] = 32, Restart;
 
         /// Bytes that may wait between the broker and one client's socket: 64 KiB. Past it QoS 0 is dropped and
         /// counted, and QoS 1 and 2 stay in the queue.
-        out_buffer: Size [4 * KIB..=64 * MIB] = Size::from_kib(64), Connections;
+        out_buffer: Size [4 * KIB..=64 * MIB] = Size::from_kib(64), Restart;
     }
 }

@@ -21,12 +21,12 @@ section! {
     pub struct Listener {
         /// What is spoken there: `"mqtt"`, versions 3.1, 3.1.1 and 5.0 alike, `"stomp"`, 1.0, 1.1 and 1.2 alike, or
         /// `"auto"`: whatever the first bytes say, TLS and WebSocket included where the listener has them.
-        protocol: Protocol = Protocol::Mqtt, Restart;
+        protocol: Protocol = Protocol::Mqtt, Now;
 
         /// Where to listen: an address and port (port 0 takes any free one), `unix:` and a path, or `systemd:` and the name
         /// of a socket that systemd has opened. The loopback by default, so that a fresh installation serves this machine
         /// and nobody else, and there the protocol's own port (see [`Protocol::port`]), which reading the file puts in.
-        address: Address = Address::Net(Protocol::Mqtt.loopback()), Restart, written loopbacks;
+        address: Address = Address::Net(Protocol::Mqtt.loopback()), Now, written loopbacks;
 
         /// The `[[tls]]` that is spoken here, by its name: none, everything can be read on the way.
         tls: Option<TlsName> = None, Now;

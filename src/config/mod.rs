@@ -1,7 +1,7 @@
 //! The configuration: what `noctule.toml` may say, with every default.
 //!
 //! No file is needed; an empty one means the defaults. Each key is declared once, in the file of its section, with
-//! its range and whether it could reload. Reading and wording of errors is in `load`, what no single key can know in
+//! its range and when a change takes effect. Reading and wording of errors is in `load`, what no single key can know in
 //! `rules`. Turning limits into the protocol crates' own types is not done here.
 
 mod acl;
@@ -154,6 +154,12 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         environment::apply(self, variables).map_err(|problems| ConfigError::Wrong { problems })
+    }
+
+    /// `new` as far as it can take effect without a restart: what can't is as it was.
+    #[must_use]
+    pub fn reloaded(&self, new: &Self) -> Self {
+        change::reloaded(self, new)
     }
 
     /// What is different in `new`, and when it takes effect.

@@ -40,7 +40,7 @@ section! {
 
         /// What the name of a queue's dead-letter queue begins with: `"DLQ."`, so the dead letters of `orders` wait in
         /// `DLQ.orders`. Its own messages never become dead letters.
-        dead_letter_prefix: Prefix = Prefix::from("DLQ."), Restart;
+        dead_letter_prefix: Prefix = Prefix::from("DLQ."), Now;
     }
 }
 

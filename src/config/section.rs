@@ -1,4 +1,4 @@
-//! How one section of the file is declared: every key once, with its type, default, range and whether it could reload.
+//! How one section of the file is declared: every key once, with its type, default, range and when a change takes effect.
 //!
 //! `section!` turns that into the struct, its defaults, the range check and the table that words the errors.
 //! Reading the file is in [`load`](super::load).
@@ -8,8 +8,7 @@ use std::path::PathBuf;
 
 use super::quantity::{Period, Size};
 
-/// When a changed value could take effect, by what it goes into. Nobody reads the file again yet: until somebody does,
-/// every change needs a restart.
+/// When a changed value takes effect, once the file is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
     /// At once, for everybody.

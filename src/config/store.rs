@@ -21,15 +21,15 @@ section! {
         /// How long a message waits for the acknowledgements of its recipients who are online: 5 ms. What all of them
         /// acknowledge in that time is never written, which spares the flash; so much later is its publisher answered
         /// if one of them doesn't. `"0s"` writes at once.
-        commit_window: Period [0..=SECOND] = Period::from_millis(5), Now;
+        commit_window: Period [0..=SECOND] = Period::from_millis(5), Restart;
 
         /// How much later, at most, what nobody waits for is written: 1 s. With `durability = "interval"` that is
         /// every message, and the most that a power cut can take.
-        interval: Period [10..=HOUR] = Period::from_secs(1), Now;
+        interval: Period [10..=HOUR] = Period::from_secs(1), Restart;
 
         /// Time between two writes of the same topic's retained message at QoS 0: 5 s, because sensors repeat
         /// themselves and flash wears out. A power cut may bring back a value so much older. `"0s"` writes each.
-        retained_interval: Period [0..=HOUR] = Period::from_secs(5), Now;
+        retained_interval: Period [0..=HOUR] = Period::from_secs(5), Restart;
 
         /// Memory for pages of the store file: 1 MiB. More helps only when a restart, or clients that come back, read a
         /// lot.
@@ -40,10 +40,10 @@ section! {
 
         /// Free space on the disk below which QoS 1 and 2 messages that need storing are refused (0x97; in MQTT 3 the
         /// acknowledgement is withheld): 16 MiB, because other programs need some too. QoS 0 goes on.
-        min_free: Size [0..=1_024 * GIB] = Size::from_mib(16), Now;
+        min_free: Size [0..=1_024 * GIB] = Size::from_mib(16), Restart;
 
         /// Largest store file: 1 GiB; beyond it messages are refused as below `min_free`.
-        max_size: Size [16 * MIB..=1_024 * GIB] = Size::from_mib(1_024), Now;
+        max_size: Size [16 * MIB..=1_024 * GIB] = Size::from_mib(1_024), Restart;
     }
 }
 

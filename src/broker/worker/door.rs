@@ -17,7 +17,7 @@ use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
 use crate::auth::{self, Grant};
 use crate::broker::admission::Full;
-use crate::broker::settings::Settings;
+use crate::broker::settings::{ListenerSettings, Settings};
 use crate::broker::{entropy, telemetry};
 use crate::net::{Facts, Spoken};
 use crate::reactor::{Close, Origin};
@@ -273,6 +273,21 @@ impl Worker {
         }
     }
 
+    /// Counts a connection in, or says which limit it would break.
+    pub(super) fn admit(&self, listener: &ListenerSettings, origin: Origin) -> Result<(), Full> {
+        listener.enter()?;
+        self.admission.enter(origin.ip()).inspect_err(|_| listener.leave())
+    }
+
+    /// Counts a connection out.
+    pub(super) fn leave(&self, listener: u16, origin: Origin) {
+        // Nobody counts those of a listener that is there no more.
+        if let Some(listener) = self.settings.listener(listener) {
+            listener.leave();
+        }
+        self.admission.leave(origin.ip());
+    }
+
     pub(super) fn turn_away(&mut self, now_ms: u64, peer: Origin, (limit, value): Full) {
         telemetry::turned_away(limit);
         if let Some(left_out) = self.line("turned_away", now_ms) {
@@ -299,7 +314,7 @@ impl Worker {
                 let moved = Moved { detached, origin, listener, facts };
                 io.post(home, Mail::Adopt(Box::new(moved)));
             }
-            None => self.admission.leave(peer.origin.ip()),
+            None => self.leave(peer.listener, peer.origin),
         }
     }
 }
