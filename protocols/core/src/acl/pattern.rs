@@ -6,6 +6,7 @@
 
 use core::net::IpAddr;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
 use super::identity::Identity;
@@ -166,6 +167,9 @@ pub(super) enum PatternError {
 /// The topics of a rule, or one of them.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
+    /// The levels in front that are text, as one.
+    prefix: Box<str>,
+    /// The levels behind those.
     levels: Box<[Level]>,
     first: First,
     /// The bits of its variables.
@@ -202,8 +206,8 @@ impl First {
 impl Pattern {
     /// Of a rule that names no topics.
     pub(super) fn everything() -> Self {
-        let levels = Box::default();
-        Self { levels, first: First::ANY, uses: 0, is_everything: true }
+        let (prefix, levels) = (Box::default(), Box::default());
+        Self { prefix, levels, first: First::ANY, uses: 0, is_everything: true }
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, PatternError> {
@@ -213,16 +217,18 @@ impl Pattern {
         if filter.first_level() == "$share" {
             return Err(PatternError::Share);
         }
-        let levels: Box<[_]> = text.split('/').map(level).collect();
+        let mut levels = VecDeque::from_iter(text.split('/').map(level));
+        let mut prefix = Vec::new();
+        while let Some(Level::Text(text)) = levels.pop_front_if(|level| matches!(level, Level::Text(_))) {
+            prefix.push(text);
+        }
         let uses = levels.iter().fold(0, |uses, level| match level {
             Level::Made(_, bits) => uses | bits,
             Level::Text(_) | Level::One | Level::Rest => uses,
         });
-        let first = match levels.first() {
-            Some(Level::Text(text)) => First::of(text),
-            _ => First::ANY,
-        };
-        Ok(Self { levels, first, uses, is_everything: false })
+        let first = prefix.first().map_or(First::ANY, |level| First::of(level));
+        let (prefix, levels) = (prefix.join("/").into(), Box::from_iter(levels));
+        Ok(Self { prefix, levels, first, uses, is_everything: false })
     }
 
     pub(super) fn first(&self) -> First {
@@ -248,10 +254,19 @@ impl Pattern {
         if self.is_everything {
             return true;
         }
-        if topic.starts_with('$') && matches!(self.levels.first(), Some(Level::One | Level::Rest)) {
-            return false;
-        }
-        let mut rest = Some(topic);
+        let mut rest = if self.first == First::ANY {
+            if topic.starts_with('$') && matches!(self.levels.first(), Some(Level::One | Level::Rest)) {
+                return false;
+            }
+            Some(topic)
+        } else {
+            // Of many rules about one first level nearly all end here.
+            match topic.strip_prefix(&*self.prefix) {
+                Some("") => None,
+                Some(behind) if behind.starts_with('/') => behind.get(1..),
+                _ => return false,
+            }
+        };
         for wanted in &self.levels {
             match wanted {
                 Level::Rest => return true,
@@ -259,7 +274,10 @@ impl Pattern {
                 _ => {}
             }
             let Some(text) = rest else { return false };
-            let (level, behind) = split_level(text);
+            let (level, behind) = match text.bytes().position(|byte| byte == b'/') {
+                Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+                None => (text, None),
+            };
             let fits = match wanted {
                 Level::Text(text) => **text == *level,
                 Level::Made(parts, _) => is_made_of(level, parts, values),
@@ -304,7 +322,10 @@ impl Pattern {
         if self.is_everything {
             return Reach::everything();
         }
-        let mut levels = Vec::with_capacity(self.levels.len());
+        let mut levels = Vec::new();
+        if self.first != First::ANY {
+            levels.extend(self.prefix.split('/').map(|text| Token::Text(Cow::Borrowed(text))));
+        }
         for level in &self.levels {
             levels.push(match level {
                 Level::Text(text) => Token::Text(Cow::Borrowed(&**text)),

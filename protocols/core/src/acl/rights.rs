@@ -9,6 +9,9 @@ use super::{Actions, Answer, Rules, Verdict};
 use crate::hash::{Map, Seed};
 use crate::topic::{FilterKind, TopicFilter};
 
+/// So many patterns are looked at whatever they begin with.
+const FEW: usize = 3;
+
 /// What is asked about.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
@@ -100,10 +103,12 @@ impl Rights {
     }
 
     fn ask_one(&self, values: &Values<'_>, action: Actions, topic: &str) -> Answer {
-        let (asked, first) = (action.bits(), First::of(topic));
+        let asked = action.bits();
+        // A glance at the topic that spares looks at patterns; for a few of them it is not worth it.
+        let glance = (self.entries.len() > FEW).then(|| First::of(topic));
         let decides = |entry: &&Entry| {
             entry.actions & asked != 0
-                && entry.first.admits(first)
+                && glance.is_none_or(|first| entry.first.admits(first))
                 && self.pattern(entry).is_some_and(|pattern| pattern.matches(topic, values))
         };
         self.entries.iter().find(decides).map_or(self.default, |entry| entry.answer)

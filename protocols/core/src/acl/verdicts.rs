@@ -9,6 +9,9 @@ use crate::hash::Seed;
 /// As many verdicts are remembered.
 const SLOTS: usize = 2_048;
 
+/// As many of them share a place: more topics than that must come to the same before one is forgotten.
+const WAYS: usize = 4;
+
 /// Of longer topics nothing is remembered, bytes: all of it comes to 2,048 times this and a little more.
 const MAX_TOPIC: usize = 256;
 
@@ -26,6 +29,7 @@ struct Slot {
 pub struct Verdicts {
     slots: Vec<Slot>,
     seed: Seed,
+    turn: usize,
     hits: u64,
 }
 
@@ -33,7 +37,7 @@ impl Verdicts {
     /// Nothing yet.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self { slots: Vec::new(), seed, hits: 0 }
+        Self { slots: Vec::new(), seed, turn: 0, hits: 0 }
     }
 
     /// How many questions did not have to be asked.
@@ -52,13 +56,17 @@ impl Verdicts {
                 || Slot { key: 0, topic: String::new(), action: Actions::NONE, answer: Answer::Denied };
             self.slots.resize_with(SLOTS, empty);
         }
-        let place = self.seed.hash(&(key, topic)) as usize % SLOTS;
-        let Some(slot) = self.slots.get_mut(place) else { return ask() };
-        if slot.key == key && slot.action == action && slot.topic == topic {
+        let place = self.seed.hash(&(key, action, topic)) as usize % (SLOTS / WAYS) * WAYS;
+        let Some(ways) = self.slots.get_mut(place..place + WAYS) else { return ask() };
+        let is_it = |slot: &Slot| slot.key == key && slot.action == action && slot.topic == topic;
+        if let Some(known) = ways.iter().find(|slot| is_it(slot)) {
             self.hits += 1;
-            return slot.answer;
+            return known.answer;
         }
         let answer = ask();
+        // Each gives way in turn.
+        self.turn = (self.turn + 1) % WAYS;
+        let Some(slot) = ways.get_mut(self.turn) else { return answer };
         slot.topic.clear();
         slot.topic.push_str(topic);
         (slot.key, slot.action, slot.answer) = (key, action, answer);

@@ -308,7 +308,6 @@ impl Engine {
                     traffic.queue.push(Entry { message, extra: None, qos, retain: false, stored: false });
                 }
             }
-            self.ask_again(slot);
         }
         self.joined(now, ticket, Ok(()), fx);
     }

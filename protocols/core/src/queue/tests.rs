@@ -170,3 +170,27 @@ fn bytes_bound_as_well_as_messages_and_one_large_message_fits_an_empty_queue() {
     queue.pop();
     assert_eq!(queue.bytes(), 0);
 }
+
+#[test]
+fn whatever_happens_nothing_that_is_to_be_asked_of_is_taken_for_asked() {
+    let mut queue = Queue::default();
+    let put = |queue: &mut Queue, numbers: std::ops::Range<u8>| {
+        numbers.for_each(|number| queue.push(entry(number, Qos::AtLeastOnce, 1)));
+    };
+    put(&mut queue, 1..5);
+    assert!(!queue.is_front_unasked());
+    queue.ask_again();
+    put(&mut queue, 5..8);
+    // What could not be sent after all goes back in front of those that are still to be asked of.
+    let first = queue.pop().unwrap();
+    queue.push_front(first);
+    assert_eq!(queue.take_where(|entry| entry.message.payload() == [2]).len(), 1);
+    for number in [1, 3, 4] {
+        assert!(queue.is_front_unasked(), "{number}");
+        assert_eq!(queue.pop().unwrap().message.payload(), [number]);
+    }
+    // One was taken out of the middle: one that came later is asked of once more than it need be.
+    assert!(queue.is_front_unasked() && queue.pop_item().is_some() && !queue.is_front_unasked());
+    queue.ask_again();
+    assert!(queue.pop_item().is_some() && queue.pop_item().is_some() && !queue.is_front_unasked());
+}
