@@ -248,6 +248,15 @@ impl Policy {
         })
     }
 
+    /// As [`Self::allows`] where there are no rules: every message passes here.
+    #[inline]
+    pub(crate) fn without_rules(&self, action: Action<'_>) -> Answer {
+        match action {
+            Action::Publish { topic, .. } if is_reserved(topic) => Answer::Denied,
+            _ => Answer::UpTo(self.limits.max_qos),
+        }
+    }
+
     /// As [`Self::allows`]; `ask` knows the rights, and perhaps the verdict already.
     pub(crate) fn allows_by(
         &self,

@@ -6,7 +6,6 @@
 
 use core::net::IpAddr;
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
 use super::identity::Identity;
@@ -217,17 +216,20 @@ impl Pattern {
         if filter.first_level() == "$share" {
             return Err(PatternError::Share);
         }
-        let mut levels = VecDeque::from_iter(text.split('/').map(level));
-        let mut prefix = Vec::new();
-        while let Some(Level::Text(text)) = levels.pop_front_if(|level| matches!(level, Level::Text(_))) {
-            prefix.push(text);
+        let (mut prefix, mut levels, mut uses) = (Vec::new(), Vec::new(), 0);
+        for level in text.split('/').map(level) {
+            match level {
+                Level::Text(text) if levels.is_empty() => prefix.push(text),
+                level => {
+                    if let Level::Made(_, bits) = &level {
+                        uses |= bits;
+                    }
+                    levels.push(level);
+                }
+            }
         }
-        let uses = levels.iter().fold(0, |uses, level| match level {
-            Level::Made(_, bits) => uses | bits,
-            Level::Text(_) | Level::One | Level::Rest => uses,
-        });
         let first = prefix.first().map_or(First::ANY, |level| First::of(level));
-        let (prefix, levels) = (prefix.join("/").into(), Box::from_iter(levels));
+        let (prefix, levels) = (prefix.join("/").into(), levels.into());
         Ok(Self { prefix, levels, first, uses, is_everything: false })
     }
 

@@ -212,13 +212,6 @@ impl Shapes {
         self.known.is_empty()
     }
 
-    /// A number that [`Rights::number`] never is: for what belongs to one client alone.
-    pub fn fresh_number(&mut self) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        number
-    }
-
     /// Other rules are in force.
     pub fn clear(&mut self) {
         self.known.clear();
@@ -277,8 +270,10 @@ impl Shapes {
     ) -> Rights {
         // Who has a token was authenticated: without rules beside it nothing else is allowed.
         let default = rules.map_or(Verdict::Deny, |(rules, _)| rules.default);
+        let number = self.next;
+        self.next += 1;
         let mut rights = Rights {
-            number: self.fresh_number(),
+            number,
             token: None,
             rules: None,
             entries: Box::default(),

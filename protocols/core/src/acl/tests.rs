@@ -1,6 +1,6 @@
 //! Rules by example, and random rules against an evaluator that writes everything out.
 
-mod model;
+pub(crate) mod model;
 
 use std::sync::Arc;
 
@@ -326,15 +326,16 @@ fn rights_that_nobody_has_any_more_are_forgotten() {
 fn a_verdict_is_remembered_for_its_rights_action_and_topic_alone() {
     let mut verdicts = Verdicts::new(Seed::new(1));
     let (yes, no) = (Answer::FREE, Answer::Denied);
-    assert_eq!(verdicts.ask(1, Actions::PUBLISH, "t", || yes), yes);
-    assert_eq!(verdicts.ask(1, Actions::PUBLISH, "t", || no), yes, "known");
+    assert_eq!(verdicts.ask((1, 0), Actions::PUBLISH, "t", || yes), yes);
+    assert_eq!(verdicts.ask((1, 0), Actions::PUBLISH, "t", || no), yes, "known");
     assert_eq!(verdicts.hits(), 1);
-    assert_eq!(verdicts.ask(2, Actions::PUBLISH, "t", || no), no);
-    assert_eq!(verdicts.ask(1, Actions::SUBSCRIBE, "t", || no), no);
-    assert_eq!(verdicts.ask(1, Actions::PUBLISH, "u", || no), no);
+    assert_eq!(verdicts.ask((2, 0), Actions::PUBLISH, "t", || no), no);
+    assert_eq!(verdicts.ask((1, 7), Actions::PUBLISH, "t", || no), no, "somebody's own");
+    assert_eq!(verdicts.ask((1, 0), Actions::SUBSCRIBE, "t", || no), no);
+    assert_eq!(verdicts.ask((1, 0), Actions::PUBLISH, "u", || no), no);
     let long = "x".repeat(300);
-    assert_eq!(verdicts.ask(1, Actions::PUBLISH, &long, || yes), yes);
-    assert_eq!(verdicts.ask(1, Actions::PUBLISH, &long, || no), no, "asked each time");
+    assert_eq!(verdicts.ask((1, 0), Actions::PUBLISH, &long, || yes), yes);
+    assert_eq!(verdicts.ask((1, 0), Actions::PUBLISH, &long, || no), no, "asked each time");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const MAX_TOPIC: usize = 256;
 #[derive(Debug)]
 struct Slot {
     /// Whose, as in [`Verdicts::ask`]; 0 for nobody's.
-    key: u64,
+    key: (u64, u64),
     topic: String,
     action: Actions,
     answer: Answer,
@@ -46,14 +46,21 @@ impl Verdicts {
         self.hits
     }
 
-    /// The verdict on a topic, of `ask` if it is not known. `key`: whose rights it follows from, never 0.
-    pub fn ask(&mut self, key: u64, action: Actions, topic: &str, ask: impl FnOnce() -> Answer) -> Answer {
+    /// The verdict on a topic, of `ask` if it is not known. `key`: the rights that it follows from, by their
+    /// number, and whose they are where that makes a difference.
+    pub fn ask(
+        &mut self,
+        key: (u64, u64),
+        action: Actions,
+        topic: &str,
+        ask: impl FnOnce() -> Answer,
+    ) -> Answer {
         if topic.len() > MAX_TOPIC {
             return ask();
         }
         if self.slots.is_empty() {
             let empty =
-                || Slot { key: 0, topic: String::new(), action: Actions::NONE, answer: Answer::Denied };
+                || Slot { key: (0, 0), topic: String::new(), action: Actions::NONE, answer: Answer::Denied };
             self.slots.resize_with(SLOTS, empty);
         }
         let place = self.seed.hash(&(key, action, topic)) as usize % (SLOTS / WAYS) * WAYS;

@@ -75,7 +75,7 @@ impl Engine {
         if self.judge.asks {
             let rights =
                 self.find_rights(standing.identity(connect.user, connect.client_id), standing.token());
-            self.take_rights(&mut standing, rights);
+            (standing.rights, standing.as_of) = (rights, self.judge.as_of);
         }
         standing
     }
@@ -86,16 +86,6 @@ impl Engine {
         token: Option<&Arc<crate::acl::Rules>>,
     ) -> Option<Arc<Rights>> {
         self.judge.shapes.rights_of(self.policy.rules.as_ref(), token, who)
-    }
-
-    fn take_rights(&mut self, standing: &mut Standing, rights: Option<Arc<Rights>>) {
-        standing.key = match &rights {
-            Some(rights) if !rights.is_personal() => rights.number(),
-            Some(_) => self.judge.shapes.fresh_number(),
-            None => 0,
-        };
-        standing.rights = rights;
-        standing.as_of = self.judge.as_of;
     }
 
     /// Whether a client that has no session yet may do something.
@@ -112,15 +102,18 @@ impl Engine {
 
     /// Whether the session in `slot` may do something.
     pub(super) fn ask(&mut self, slot: u32, action: Action<'_>) -> Answer {
-        if self.judge.asks {
-            self.renew_rights(slot);
+        if !self.judge.asks {
+            return self.policy.without_rules(action);
         }
+        self.renew_rights(slot);
         let Some(session) = self.sessions.get(slot as usize) else { return Answer::Denied };
         let who = session.identity();
         let Some(rights) = session.standing.rights.as_deref() else {
             return self.policy.allows(None, who, action);
         };
-        let (verdicts, key) = (&mut self.judge.verdicts, session.standing.key);
+        // Where the answer depends on the client's own values it is this session's alone.
+        let owner = if rights.is_personal() { session.number.0 } else { 0 };
+        let (verdicts, key) = (&mut self.judge.verdicts, (rights.number(), owner));
         self.policy.allows_by(who, action, |asked, subject| match subject {
             Subject::Topic(topic) if rights.len() > ASKED_AT_ONCE => {
                 verdicts.ask(key, asked, topic, || rights.ask(who, asked, subject))
@@ -138,7 +131,7 @@ impl Engine {
         let mut standing = std::mem::take(&mut session.standing);
         let who = standing.identity(session.user.as_deref(), &session.client_id);
         let rights = self.judge.shapes.rights_of(self.policy.rules.as_ref(), standing.token(), who);
-        self.take_rights(&mut standing, rights);
+        (standing.rights, standing.as_of) = (rights, self.judge.as_of);
         if let Some(session) = self.session(slot) {
             session.standing = standing;
         }

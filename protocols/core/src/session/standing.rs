@@ -25,8 +25,6 @@ pub struct Standing {
     pub is_known: bool,
     /// What it may do, as far as anything is refused to it; as of `as_of`.
     pub rights: Option<Arc<Rights>>,
-    /// Under which its verdicts are remembered.
-    pub key: u64,
     /// Which count of changed policies the rights follow from; 0: they are still to be found.
     pub as_of: u32,
 }

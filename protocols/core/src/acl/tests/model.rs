@@ -8,10 +8,10 @@ use crate::policy::{Action, Policy};
 use crate::topic::{TopicFilter, TopicLimits, TopicName};
 
 /// A generator that needs nobody's entropy.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % most
     }
@@ -113,7 +113,12 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 /// The rule that decides, and what it says.
-fn decide(rules: &[Rule], who: Identity<'_>, action: Actions, topic: &str) -> (Option<usize>, Answer) {
+pub(crate) fn decide(
+    rules: &[Rule],
+    who: Identity<'_>,
+    action: Actions,
+    topic: &str,
+) -> (Option<usize>, Answer) {
     let is_client = |pattern: &str| match pattern.strip_suffix('*') {
         Some(beginning) => who.client_id.starts_with(beginning),
         None => pattern == who.client_id,

@@ -3,6 +3,7 @@
 
 mod groups;
 mod restored;
+mod storm;
 
 use super::consumers::{consume, message, talker};
 use super::*;
