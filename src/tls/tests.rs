@@ -228,7 +228,7 @@ fn a_client_that_does_not_trust_us_is_understood() {
 }
 
 #[test]
-#[ignore = "encrypts 2^24 records: a minute even when optimised"]
+#[ignore = "encrypts 2^24 records twice: three minutes"]
 fn the_keys_of_tls_1_2_are_used_up_and_those_of_1_3_changed() {
     let world = World::new();
     for version in BOTH {
