@@ -170,6 +170,13 @@ impl Shared {
         self.lines.len()
     }
 
+    /// Whether somebody waits for a group though it has room or has let him in: only while mail between engines says so.
+    /// For simulations.
+    #[must_use]
+    pub fn is_anybody_late(&self) -> bool {
+        self.lines.any_late()
+    }
+
     /// Notes whether a session's queue stands over its limit, so that publishers can be refused before anything is
     /// accepted for it ([`crate::policy::Overflow::Refuse`]).
     pub(crate) fn set_congested(&self, session: SessionId, congested: bool) {

@@ -12,7 +12,8 @@
 //! promised. Checked there: who has it has it alone, and what is accepted with a receipt never comes again; what a receipt
 //! has promised is on the disk after a crash, and consumed, dead, or excused by a counted reason in the end; a transaction
 //! is there as a whole, and seen by nobody before; priorities, order, counts of deliveries, dead letters; receipts in
-//! order; in the end no loan, no queue, nobody who is not read.
+//! order; whoever waits for a full queue is there, and is let in when there is room; in the end no loan, no queue, nobody
+//! who is not read.
 //! `NOCTULE_SIM_SEED=n` runs one seed, `NOCTULE_SIM_SEEDS=n` the first n of each test.
 //!
 //! It was seen to fail when the engine was broken in each of these ways: acknowledge before the store; PUBCOMP before the
@@ -40,7 +41,9 @@
 //! not minded; a restart backwards; duplicates taken; what was consumed, or the queue's end, not told to the store; an
 //! end told that has not come; still in the tree. Dead letters: not stored; stored beside the old message; with a wrong
 //! count; rejected messages given back. Drops not counted: overflow, duplicates, the queue's end, what is rejected after
-//! it. Browsing without the first message; one heart-beat only; senders not read again when a queue has room.
+//! it. Browsing without the first message; one heart-beat only. Who waits for a full queue: not read again; his message
+//! taken twice, or when his connection is gone; his receipt given at once; room told to nobody, the word of it not heard by
+//! another worker, nor what others say by the queue's home; a turn that is not taken not passed on.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check ends the run")]
 
 #[path = "sim/audit.rs"]

@@ -102,6 +102,15 @@ impl Lines {
         self.len() == 0
     }
 
+    /// Whether somebody waits who has been let in, or for a group that has room.
+    pub(crate) fn any_late(&self) -> bool {
+        let is_late = |line: &Line| {
+            let first = line.waiting.first_key_value();
+            first.is_some_and(|(&first, _)| line.pressure == Pressure::None || first <= line.let_in)
+        };
+        self.lock().values().any(is_late)
+    }
+
     /// Changes a group's line, which is there as long as it says anything.
     fn change<T>(&self, key: &Arc<GroupKey>, change: impl FnOnce(&mut Line) -> T) -> T {
         let mut lines = self.lock();

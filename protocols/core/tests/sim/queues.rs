@@ -82,6 +82,7 @@ pub(crate) fn run(seed: u64, workers: u16) -> World {
         for _ in 0..6 {
             world.step();
         }
+        lines(&world);
         if world.plan.crashes && world.rng.below(300) == 0 {
             world.crash();
         }
@@ -132,6 +133,16 @@ pub(crate) fn run(seed: u64, workers: u16) -> World {
         verdict::check(&world);
     }
     world
+}
+
+/// Who waits for a full queue is there, and is let in when there is room.
+fn lines(world: &World) {
+    for worker in &world.workers {
+        let waits = worker.talks.iter().filter(|talk| talk.server_open && talk.paused).count();
+        let throttled = worker.engine.stats().throttled;
+        assert!(throttled <= waits as u64, "{throttled} messages wait, {waits} connections");
+    }
+    assert!(world.has_mail() || !world.shared.is_anybody_late(), "there is room, and nobody is let in");
 }
 
 /// Everybody who stays is there, and every queue and durable subscription with its options.

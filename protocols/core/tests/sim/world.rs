@@ -363,9 +363,14 @@ impl World {
         }
     }
 
+    /// Whether mail between engines is on its way.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.links.values().any(|link| !link.control.is_empty() || !link.data.is_empty())
+    }
+
     /// Whether nothing is on its way anywhere.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.links.values().all(|link| link.control.is_empty() && link.data.is_empty())
+        !self.has_mail()
             && self.clients.iter().all(|client| client.acks.is_empty() && client.out.is_empty())
             && self.store.is_quiet()
             && self.workers.iter().flat_map(|worker| &worker.conns).all(|conn| {
