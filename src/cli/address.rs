@@ -1,9 +1,45 @@
-//! `mqtt://user:password@host:port` and `stomp://…`, the one-word ways to name a broker.
+//! `mqtt://user:password@host:port`, `mqtts://`, `stomp://…` and `stomp+ssl://…`, the one-word ways to name a broker.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::Protocol;
+/// What a broker is spoken to in, and how its URLs begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `mqtt://` and `mqtts://`
+    Mqtt,
+    /// `stomp://` and `stomp+ssl://`
+    Stomp,
+}
+
+impl Scheme {
+    const fn plain(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt://",
+            Self::Stomp => "stomp://",
+        }
+    }
+
+    /// How its URLs begin where TLS is spoken.
+    #[must_use]
+    pub const fn secure(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtts://",
+            Self::Stomp => "stomp+ssl://",
+        }
+    }
+
+    /// The port where it is expected; with TLS that of `noctule init`.
+    #[must_use]
+    pub const fn port(self, tls: bool) -> u16 {
+        match (self, tls) {
+            (Self::Mqtt, false) => 1_883,
+            (Self::Mqtt, true) => 8_883,
+            (Self::Stomp, false) => 61_613,
+            (Self::Stomp, true) => 61_614,
+        }
+    }
+}
 
 /// Where a client connects to, and as whom.
 #[derive(Clone, PartialEq, Eq)]
@@ -12,6 +48,10 @@ pub struct BrokerUrl {
     pub host: String,
     /// Port; the protocol's own if the URL has none.
     pub port: u16,
+    /// What is spoken there.
+    pub protocol: Scheme,
+    /// Whether it is spoken through TLS.
+    pub tls: bool,
     /// User name, if the URL has one.
     pub user: Option<String>,
     /// Password, if the URL has one.
@@ -24,6 +64,8 @@ impl fmt::Debug for BrokerUrl {
         f.debug_struct("BrokerUrl")
             .field("host", &self.host)
             .field("port", &self.port)
+            .field("protocol", &self.protocol)
+            .field("tls", &self.tls)
             .field("user", &self.user)
             .field("password", &password)
             .finish()
@@ -34,31 +76,27 @@ impl FromStr for BrokerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text, Protocol::Mqtt)
+        Self::parse(text, Scheme::Mqtt)
     }
 }
 
 impl BrokerUrl {
-    /// Reads a URL whose scheme is `protocol`'s name.
+    /// Reads a URL of `protocol`.
     ///
     /// # Errors
     /// What is wrong with it, for a person.
-    pub fn parse(text: &str, protocol: Protocol) -> Result<Self, String> {
-        let scheme = protocol.as_str();
-        let form = format!("write {scheme}://host:port");
-        let secure = match protocol {
-            Protocol::Mqtt | Protocol::Auto => "mqtts://",
-            Protocol::Stomp => "stomp+ssl://",
+    pub fn parse(text: &str, protocol: Scheme) -> Result<Self, String> {
+        let (plain, secure) = (protocol.plain(), protocol.secure());
+        let (tls, rest) = match (text.strip_prefix(secure), text.strip_prefix(plain)) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(format!("write {plain}host:port, or {secure}host:port for TLS")),
         };
-        if text.starts_with(secure) {
-            return Err(format!("TLS is not supported yet; {form}"));
-        }
-        let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")).ok_or(form)?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
             let place = match protocol {
-                Protocol::Mqtt | Protocol::Auto => "topics go to --topic",
-                Protocol::Stomp => "the destination is an argument of its own",
+                Scheme::Mqtt => "topics go to --topic",
+                Scheme::Stomp => "the destination is an argument of its own",
             };
             return Err(format!("nothing may follow the port; {place}"));
         }
@@ -71,12 +109,12 @@ impl BrokerUrl {
             Some((user, "")) => (Some(decoded(user)?), None),
             Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
         };
-        let (host, port) = host_and_port(place, protocol)?;
-        Ok(Self { host, port, user, password })
+        let (host, port) = host_and_port(place, protocol, tls)?;
+        Ok(Self { host, port, protocol, tls, user, password })
     }
 }
 
-fn host_and_port(place: &str, protocol: Protocol) -> Result<(String, u16), String> {
+fn host_and_port(place: &str, protocol: Scheme, tls: bool) -> Result<(String, u16), String> {
     let (host, port) = if let Some(bracketed) = place.strip_prefix('[') {
         let (host, after) =
             bracketed.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
@@ -91,10 +129,11 @@ fn host_and_port(place: &str, protocol: Protocol) -> Result<(String, u16), Strin
         }
     };
     if host.is_empty() {
-        return Err(format!("the host is missing; write {}://host:port", protocol.as_str()));
+        let scheme = if tls { protocol.secure() } else { protocol.plain() };
+        return Err(format!("the host is missing; write {scheme}host:port"));
     }
     let port = match port {
-        None => protocol.port(),
+        None => protocol.port(tls),
         Some(port) => {
             port.parse().ok().filter(|port| *port != 0).ok_or("the port is a number from 1 to 65535")?
         }
@@ -130,7 +169,14 @@ mod tests {
 
     #[test]
     fn parts_are_found() {
-        let bare = BrokerUrl { host: "gateway".to_owned(), port: 1_883, user: None, password: None };
+        let bare = BrokerUrl {
+            host: "gateway".to_owned(),
+            port: 1_883,
+            protocol: Scheme::Mqtt,
+            tls: false,
+            user: None,
+            password: None,
+        };
         assert_eq!(url("mqtt://gateway"), bare);
         assert_eq!(url("mqtt://gateway/"), bare);
         assert_eq!(url("mqtt://gateway:1884").port, 1_884);
@@ -138,14 +184,16 @@ mod tests {
         let full = url("mqtt://anna:p%40ss%3a@10.0.0.1:1883");
         assert_eq!((full.user.as_deref(), full.password.as_deref()), (Some("anna"), Some("p@ss:")));
         assert_eq!(url("mqtt://anna@gateway").password, None);
+        assert_eq!(url("mqtts://gateway"), BrokerUrl { port: 8_883, tls: true, ..bare });
+        assert_eq!(url("mqtts://gateway:1").port, 1);
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         for (text, said) in [
-            ("gateway:1883", "write mqtt://host:port"),
-            ("http://gateway", "write mqtt://host:port"),
-            ("mqtts://gateway", "TLS is not supported yet; write mqtt://host:port"),
+            ("gateway:1883", "write mqtt://host:port, or mqtts://host:port for TLS"),
+            ("http://gateway", "write mqtt://host:port, or mqtts://host:port for TLS"),
+            ("mqtts://", "the host is missing; write mqtts://host:port"),
             ("mqtt://", "the host is missing; write mqtt://host:port"),
             ("mqtt://:1883", "the host is missing; write mqtt://host:port"),
             ("mqtt://a:0", "the port is a number from 1 to 65535"),
@@ -164,14 +212,15 @@ mod tests {
 
     #[test]
     fn stomp_has_a_scheme_and_a_port_of_its_own() {
-        let stomp = |text| BrokerUrl::parse(text, Protocol::Stomp);
+        let stomp = |text| BrokerUrl::parse(text, Scheme::Stomp);
         let full = stomp("stomp://anna:x@gateway").unwrap();
         assert_eq!((full.host.as_str(), full.port, full.user.as_deref()), ("gateway", 61_613, Some("anna")));
         assert_eq!(stomp("stomp://[::1]:5").unwrap().port, 5);
+        let secure = stomp("stomp+ssl://gateway").unwrap();
+        assert_eq!((secure.port, secure.tls), (61_614, true));
         for (text, said) in [
-            ("mqtt://a", "write stomp://host:port"),
-            ("stomp:a", "write stomp://host:port"),
-            ("stomp+ssl://a", "TLS is not supported yet; write stomp://host:port"),
+            ("mqtt://a", "write stomp://host:port, or stomp+ssl://host:port for TLS"),
+            ("stomp:a", "write stomp://host:port, or stomp+ssl://host:port for TLS"),
             ("stomp://", "the host is missing; write stomp://host:port"),
             ("stomp://a/queue/b", "nothing may follow the port; the destination is an argument of its own"),
         ] {

@@ -6,15 +6,16 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use noctule_core::id::Qos;
 
-use super::address::BrokerUrl;
+use super::address::{BrokerUrl, Scheme};
+use super::tls::TlsArgs;
 use super::topic;
-use crate::config::{Period, Protocol};
+use crate::config::Period;
 
 /// How to connect to a broker.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectArgs {
-    /// Broker as a URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`
+    /// Broker as a URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, or `mqtts://` for TLS
     #[arg(long, conflicts_with_all = ["host", "port"])]
     pub url: Option<BrokerUrl>,
 
@@ -22,9 +23,9 @@ pub struct ConnectArgs {
     #[arg(short = 'H', long, default_value = "127.0.0.1")]
     pub host: String,
 
-    /// Broker's port
-    #[arg(short, long, default_value_t = Protocol::Mqtt.port(), value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// Broker's port [default: 1883, with TLS 8883]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
 
     /// Client id; without one the broker or this program makes one up
     #[arg(short = 'i', long, value_name = "ID")]
@@ -54,6 +55,10 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "TIME", value_parser = seconds_in_32_bits)]
     pub session_expiry: Option<Period>,
 
+    /// Encryption.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
     /// The will.
     #[command(flatten)]
     pub will: WillArgs,
@@ -65,8 +70,14 @@ impl ConnectArgs {
     pub fn place(&self) -> (&str, u16) {
         match &self.url {
             Some(url) => (&url.host, url.port),
-            None => (&self.host, self.port),
+            None => (&self.host, self.port.unwrap_or(Scheme::Mqtt.port(self.is_encrypted()))),
         }
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.url.as_ref().map_or(self.tls.is_asked(), |url| url.tls)
     }
 
     /// The user name; the flag wins over the URL.
@@ -184,12 +195,14 @@ pub(super) fn named(flags: &[(&'static str, bool)]) -> Vec<&'static str> {
     flags.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect()
 }
 
-/// Refuses flags that an older version cannot express, rather than leaving them out silently.
-pub(super) fn check_version(
+/// Refuses flags that contradict each other, and those that an older version cannot express, rather than leaving them
+/// out silently.
+pub(super) fn check_connection(
     command: &str,
     connect: &ConnectArgs,
     only_in_v5: &[&'static str],
 ) -> Result<(), clap::Error> {
+    connect.tls.check(&[command], connect.url.as_ref())?;
     if connect.protocol == MqttVersion::V5 {
         return Ok(());
     }

@@ -14,12 +14,13 @@ mod publish;
 mod run;
 mod stomp;
 mod subscribe;
+mod tls;
 mod topic;
 
 use clap::{Parser, Subcommand};
 
 pub use acl::{AclArgs, AclCommand, ExplainArgs};
-pub use address::BrokerUrl;
+pub use address::{BrokerUrl, Scheme};
 pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
@@ -31,6 +32,7 @@ pub use stomp::{
     Ack, Header, StompArgs, StompCommand, StompConnectArgs, StompFormat, StompSendArgs, StompSubscribeArgs,
 };
 pub use subscribe::{RetainHandling, SubArgs};
+pub use tls::TlsArgs;
 
 /// What the process tells its caller when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

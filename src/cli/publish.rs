@@ -143,6 +143,6 @@ impl PubArgs {
             ("--expiry", self.expiry.is_some()),
             ("--user-property", !self.user_properties.is_empty()),
         ]);
-        client::check_version("pub", &self.connect, &only_in_v5)
+        client::check_connection("pub", &self.connect, &only_in_v5)
     }
 }

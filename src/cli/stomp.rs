@@ -9,9 +9,10 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use noctule_stomp::Version;
 
-use super::address::BrokerUrl;
+use super::address::{BrokerUrl, Scheme};
 use super::client;
-use crate::config::{Period, Protocol};
+use super::tls::TlsArgs;
+use crate::config::Period;
 
 pub use send::StompSendArgs;
 pub use subscribe::{Ack, StompFormat, StompSubscribeArgs};
@@ -54,7 +55,7 @@ impl StompArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct StompConnectArgs {
-    /// Broker as a URL: `stomp://[LOGIN[:PASSCODE]@]HOST[:PORT]`
+    /// Broker as a URL: `stomp://[LOGIN[:PASSCODE]@]HOST[:PORT]`, or `stomp+ssl://` for TLS
     #[arg(long, conflicts_with_all = ["host", "port"], value_parser = url)]
     pub url: Option<BrokerUrl>,
 
@@ -62,9 +63,9 @@ pub struct StompConnectArgs {
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
 
-    /// Broker's port
-    #[arg(short, long, default_value_t = Protocol::Stomp.port(), value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// Broker's port [default: 61613, with TLS 61614]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
 
     /// Virtual host to ask for
     #[arg(long, value_name = "NAME", default_value = "/")]
@@ -93,6 +94,10 @@ pub struct StompConnectArgs {
     /// Offer this version only
     #[arg(short = 'V', long, value_name = "VERSION")]
     pub protocol: Option<StompVersion>,
+
+    /// Encryption.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 impl StompConnectArgs {
@@ -101,8 +106,14 @@ impl StompConnectArgs {
     pub fn place(&self) -> (&str, u16) {
         match &self.url {
             Some(url) => (&url.host, url.port),
-            None => (&self.host, self.port),
+            None => (&self.host, self.port.unwrap_or(Scheme::Stomp.port(self.is_encrypted()))),
         }
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.url.as_ref().map_or(self.tls.is_asked(), |url| url.tls)
     }
 
     /// The user name; the flag wins over the URL.
@@ -159,7 +170,7 @@ impl FromStr for Header {
 }
 
 fn url(text: &str) -> Result<BrokerUrl, String> {
-    BrokerUrl::parse(text, Protocol::Stomp)
+    BrokerUrl::parse(text, Scheme::Stomp)
 }
 
 /// A destination. What it may look like is the broker's to say, and differs from one to the next.

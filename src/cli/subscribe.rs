@@ -109,7 +109,7 @@ impl SubArgs {
             ("--subscription-id", self.subscription_id.is_some()),
             ("--user-property", !self.user_properties.is_empty()),
         ]);
-        client::check_version("sub", &self.connect, &only_in_v5)?;
+        client::check_connection("sub", &self.connect, &only_in_v5)?;
         let shared = self.topics.iter().find(|filter| filter.starts_with("$share/"));
         match shared {
             // [MQTT-3.8.3-4]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use noctule_core::id::Qos;
@@ -12,15 +13,19 @@ use noctule_mqtt::{EncodeError, Reason, Version};
 use noctule_stomp::client as stomp;
 use thiserror::Error;
 
+use super::tls::{self, Encryption};
 use super::words;
+use crate::cli::Scheme;
 
 /// A broker's address as it is shown, with what is known about who asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) speaks: Speaks,
     pub(super) has_user: bool,
+    /// With what the connection is encrypted, if it is.
+    pub(super) encryption: Option<Arc<Encryption>>,
 }
 
 /// What the broker is spoken to in.
@@ -82,6 +87,15 @@ pub(super) enum Failure {
     Unreachable { place: Place, error: io::Error },
     #[error("no connection to {place} within {} s; is the address right, and does a firewall let it through?", .after.as_secs())]
     ConnectTimeout { place: Place, after: Duration },
+    /// There is no trusted connection.
+    #[error("{}", tls::in_words(.place, .error))]
+    Tls { place: Place, error: io::Error },
+    /// TLS can't be had at all.
+    #[error("no TLS: {0}")]
+    NoTls(String),
+    /// It answers in TLS where it was spoken to in plain words.
+    #[error("{place} speaks TLS on this port; write {} and, unless the system trusts its CA, --cafile", secure(.place))]
+    SpeaksTls { place: Place },
     /// The broker said no, or one side broke the rules.
     #[error("{}", ended(.place, .error))]
     Ended { place: Place, error: Ending },
@@ -131,6 +145,7 @@ impl Failure {
             | Self::ConnectTimeout { .. }
             | Self::NoAnswer { .. }
             | Self::Lost { .. } => true,
+            Self::Tls { error, .. } => tls::may_pass(error),
             Self::Ended { error: Ending::Stomp(error), .. } => stomp_may_pass(error),
             Self::Ended { error: Ending::Mqtt(error), .. } => match error.verdict() {
                 Some(verdict) => matches!(
@@ -186,16 +201,24 @@ fn stomp_may_pass(error: &stomp::ClientError) -> bool {
     }
 }
 
+fn secure(place: &Place) -> String {
+    let scheme = match place.speaks {
+        Speaks::Mqtt(_) => Scheme::Mqtt,
+        Speaks::Stomp(_) => Scheme::Stomp,
+    };
+    format!("--url {}{place}", scheme.secure())
+}
+
 fn another_version(place: &Place) -> &'static str {
     match place.speaks {
         Speaks::Mqtt(Version::V5) => {
-            "; if it does not know MQTT 5, try --protocol 3.1.1; or it takes no more connections, or not from this address"
+            "; if it does not know MQTT 5, try --protocol 3.1.1; if it wants TLS, --tls; or it takes no more connections, or not from this address"
         }
         Speaks::Mqtt(Version::V31 | Version::V311) => {
-            "; does it speak MQTT on this port? or it takes no more connections, or not from this address"
+            "; does it speak MQTT on this port, and without TLS? or it takes no more connections, or not from this address"
         }
         Speaks::Stomp(_) => {
-            "; does it speak STOMP on this port? or it takes no more connections, or not from this address"
+            "; does it speak STOMP on this port, and without TLS? or it takes no more connections, or not from this address"
         }
     }
 }
@@ -247,6 +270,9 @@ fn mqtt_ended(place: &Place, error: &ClientError) -> String {
             "; say who you are with --user and --password-file"
         }
         Reason::BAD_USER_NAME_OR_PASSWORD => "; are user name and password right?",
+        Reason::NOT_AUTHORIZED => {
+            "; are user name and password right, and may this user do that (noctule acl explain)?"
+        }
         Reason::CLIENT_IDENTIFIER_NOT_VALID => "; choose another --client-id",
         Reason::UNSUPPORTED_PROTOCOL_VERSION => "; try another --protocol, such as 3.1.1",
         _ => "",

@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,8 +14,9 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::failure::{Ending, Failure, Place};
 use super::input::Source;
+use super::tls::{self, Stream};
 
-/// How long name look-up and TCP's handshake may take.
+/// How long name look-up and the handshakes of TCP and TLS may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the broker may take to read our last words and close.
@@ -26,6 +27,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Output that may wait before no more is made.
 const OUTPUT_BYTES: usize = 256 * 1024;
+
+/// How an alert of TLS begins (RFC 8446, section 5.1), which no packet of ours does.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// The client's end of a protocol, without its socket.
 pub(super) trait Machine: Sized {
@@ -72,7 +76,7 @@ pub(super) enum Next {
 pub(super) struct Link<'a, M> {
     client: &'a mut M,
     place: &'a Place,
-    stream: TcpStream,
+    stream: Stream,
     started: Instant,
     /// Read and not yet handed to the machine.
     unread: BytesMut,
@@ -91,8 +95,6 @@ impl<'a, M: Machine> Link<'a, M> {
             Ok(stream) => stream?,
             Err(_) => return Err(Failure::ConnectTimeout { place: place.clone(), after: CONNECT_TIMEOUT }),
         };
-        // Without it a small packet waits for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
         client.connect(started.elapsed().as_millis() as u64)?;
         Ok(Self {
             client,
@@ -134,6 +136,9 @@ impl<'a, M: Machine> Link<'a, M> {
             match taken {
                 Ok(0) => return Ok(None),
                 Ok(len) => self.unread.advance(len),
+                Err(_) if !self.welcomed && self.unread.starts_with(&TLS_ALERT) => {
+                    return Err(Failure::SpeaksTls { place: self.place.clone() });
+                }
                 Err(error) => {
                     self.last_word();
                     return Err(self.ended(error));
@@ -148,12 +153,19 @@ impl<'a, M: Machine> Link<'a, M> {
 
     pub(super) fn lost(&self, error: Option<io::Error>) -> Failure {
         let place = self.place.clone();
+        // In TLS 1.3 it says only then that it does not accept our certificate.
+        let error = match error {
+            Some(error) if tls::is_at_fault(&error) => return Failure::Tls { place, error },
+            error => error,
+        };
         if self.welcomed { Failure::Lost { place, error } } else { Failure::NoAnswer { place } }
     }
 
     /// Writes what waits as far as it goes at once; the connection is over anyway.
     fn last_word(&mut self) {
-        let _ = self.stream.try_write(self.client.output());
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.stream).poll_write(&mut cx, self.client.output());
+        let _ = Pin::new(&mut self.stream).poll_flush(&mut cx);
     }
 
     /// Writes what waits, and returns when something has come or a timer was due.
@@ -222,7 +234,8 @@ impl<'a, M: Machine> Link<'a, M> {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, self.client.output()))?;
             self.client.output().advance(written);
         }
-        Poll::Ready(Ok(()))
+        // What TLS has sealed may still wait for the socket.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -258,14 +271,18 @@ impl<'a, M: Machine> Link<'a, M> {
     }
 }
 
-async fn dial(place: &Place) -> Result<TcpStream, Failure> {
+async fn dial(place: &Place) -> Result<Stream, Failure> {
     let target = (place.host.as_str(), place.port);
     let addresses =
         lookup_host(target).await.map_err(|error| Failure::NoSuchHost { place: place.clone(), error })?;
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                // Without it a small packet waits for the acknowledgement of the one before.
+                let _ = stream.set_nodelay(true);
+                return Stream::over(stream, place).await;
+            }
             Err(error) => failed = error,
         }
     }

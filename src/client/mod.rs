@@ -14,6 +14,7 @@ mod request;
 mod stomp;
 mod stop;
 mod subscribe;
+mod tls;
 mod words;
 
 use std::future::Future;

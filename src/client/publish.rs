@@ -35,7 +35,7 @@ impl Tally {
 /// Carries out the command.
 pub(super) async fn run(arguments: &PubArgs) -> Result<Exit, Failure> {
     let payload = arguments.payload();
-    let place = request::place(&arguments.connect);
+    let place = request::place(&arguments.connect)?;
     let mut options = request::options(&arguments.connect)?;
     if payload == Payload::Lines {
         // One topic, many messages.

@@ -10,20 +10,22 @@ use noctule_mqtt::Version;
 use noctule_mqtt::client::{Options, Properties, Will};
 
 use super::failure::{Failure, Place, Speaks};
+use super::tls::Encryption;
 use crate::cli::{ConnectArgs, MqttVersion, UserProperty};
 
 /// Longest line that is taken for a password, bytes: what MQTT can carry.
 const MAX_PASSWORD: u64 = 65_535;
 
 /// Where to connect to.
-pub(super) fn place(arguments: &ConnectArgs) -> Place {
+pub(super) fn place(arguments: &ConnectArgs) -> Result<Place, Failure> {
     let (host, port) = arguments.place();
-    Place {
+    Ok(Place {
         host: host.to_owned(),
         port,
         speaks: Speaks::Mqtt(version(arguments)),
         has_user: arguments.user_name().is_some(),
-    }
+        encryption: arguments.is_encrypted().then(|| Encryption::new(&arguments.tls)).transpose()?,
+    })
 }
 
 fn version(arguments: &ConnectArgs) -> Version {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::failure::{Ending, Failure, Impossible, Place, Speaks};
 use super::link::{CLOSE_TIMEOUT, Link, Machine};
 use super::request::first_line;
+use super::tls::Encryption;
 use crate::cli::{Header, StompConnectArgs};
 
 impl Machine for Client {
@@ -80,14 +81,15 @@ async fn farewell(mut link: Link<'_, Client>) -> Result<Option<io::Error>, Failu
 }
 
 /// Where to connect to.
-fn place(arguments: &StompConnectArgs) -> Place {
+fn place(arguments: &StompConnectArgs) -> Result<Place, Failure> {
     let (host, port) = arguments.place();
-    Place {
+    Ok(Place {
         host: host.to_owned(),
         port,
         speaks: Speaks::Stomp(arguments.version()),
         has_user: arguments.login().is_some(),
-    }
+        encryption: arguments.is_encrypted().then(|| Encryption::new(&arguments.tls)).transpose()?,
+    })
 }
 
 /// What both commands ask for.

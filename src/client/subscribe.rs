@@ -18,7 +18,7 @@ const ALIASES: u16 = 16;
 
 /// Carries out the command.
 pub(super) async fn run(arguments: &SubArgs) -> Result<Exit, Failure> {
-    let place = request::place(&arguments.connect);
+    let place = request::place(&arguments.connect)?;
     let mut options = request::options(&arguments.connect)?;
     options.clean_start = !arguments.keep_session;
     options.topic_alias_maximum = ALIASES;

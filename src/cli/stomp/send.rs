@@ -73,6 +73,7 @@ impl StompSendArgs {
     }
 
     pub(super) fn check(&self) -> Result<(), clap::Error> {
+        self.connect.tls.check(&["stomp", "send"], self.connect.url.as_ref())?;
         let mut taken = vec![
             ("destination", "it is the argument DESTINATION"),
             ("content-length", "it is counted"),

@@ -121,6 +121,7 @@ impl StompSubscribeArgs {
     }
 
     pub(super) fn check(&self) -> Result<(), clap::Error> {
+        self.connect.tls.check(&["stomp", "subscribe"], self.connect.url.as_ref())?;
         let mut taken = vec![
             ("destination", "it is the argument DESTINATION"),
             ("id", "it is made up, or the name of --durable"),

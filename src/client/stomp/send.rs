@@ -20,7 +20,7 @@ const TRANSACTION: &str = "all";
 
 /// Carries out the command.
 pub(in crate::client) async fn run(arguments: &StompSendArgs) -> Result<Exit, Failure> {
-    let place = place(&arguments.connect);
+    let place = place(&arguments.connect)?;
     let mut client = Client::new(options(&arguments.connect)?);
     let mut source = Source::open(&arguments.payload(), arguments.repeat)?;
     let mut stops = Stops::watch(None)?;

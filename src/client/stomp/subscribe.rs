@@ -19,7 +19,7 @@ const USUAL_PREFETCH: u64 = 256;
 
 /// Carries out the command.
 pub(in crate::client) async fn run(arguments: &StompSubscribeArgs) -> Result<Exit, Failure> {
-    let place = place(&arguments.connect);
+    let place = place(&arguments.connect)?;
     let mut client = Client::new(options(&arguments.connect)?);
     let mut listening = Listening::new(arguments, &place);
     keep_listening(&mut client, &place, arguments.timeout, &mut listening).await
