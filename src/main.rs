@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => {
             arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
         }
+        Command::Init(arguments) => arguments.run(&mut io::stdout()),
         Command::Certs(arguments) => arguments.run(&mut io::stdout()),
         Command::Passwd(arguments) => arguments
             .run(&mut io::stdin().lock(), &mut io::stdout(), &mut io::stderr())

@@ -124,7 +124,7 @@ impl CertsArgs {
 }
 
 /// As a shell takes it for one word.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "/._-".contains(letter);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

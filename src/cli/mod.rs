@@ -9,6 +9,7 @@ mod certs;
 mod check;
 mod client;
 mod import;
+mod init;
 mod passwd;
 mod publish;
 mod run;
@@ -25,6 +26,7 @@ pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
 pub use import::ImportArgs;
+pub use init::InitArgs;
 pub use passwd::{PasswdArgs, PasswdError};
 pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
 pub use run::{RunArgs, RunError};
@@ -59,6 +61,7 @@ Examples:
   noctule                                   serve MQTT and STOMP, programs on this machine only
   noctule run -c /etc/noctule.toml          serve as the file says
   noctule check /etc/noctule.toml           say what the file would do, or everything wrong with it
+  noctule init --host gateway.local         set up TLS, a user and a configuration
   noctule certs                             make certificates for development
   noctule passwd users alice                set alice's password in the file users
   noctule import /etc/mosquitto/mosquitto.conf -o noctule.toml   begin with Mosquitto's configuration
@@ -94,6 +97,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration without touching anything
     Check(CheckArgs),
+    /// Set up a broker that others can use safely: configuration, certificates, a user
+    Init(InitArgs),
     /// Make certificates for development: a CA, the broker's, clients'
     Certs(CertsArgs),
     /// Set, delete or take over users of a password file
@@ -131,6 +136,7 @@ impl Cli {
                 | Command::Certs(_)
                 | Command::Check(_)
                 | Command::Import(_)
+                | Command::Init(_)
                 | Command::Passwd(_)
                 | Command::Run(_),
             )

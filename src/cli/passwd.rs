@@ -71,7 +71,7 @@ pub struct PasswdArgs {
 #[derive(Clone, Debug)]
 struct Groups(Vec<String>);
 
-fn user(text: &str) -> Result<String, String> {
+pub(super) fn user(text: &str) -> Result<String, String> {
     name::check(text).map_err(|error| error.to_string())?;
     if text.contains(':') {
         return Err("the name holds ':', which ends a field of the file".to_owned());

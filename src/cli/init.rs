@@ -1,0 +1,328 @@
+//! `noctule init`: a configuration that other machines can use safely, with certificates, a user and a random password.
+//!
+//! Certificates are made as by `noctule certs`, the user as by `noctule passwd`; here it is put together and said what
+//! comes next. Nothing that exists is written over.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::Exit;
+use super::address::Scheme;
+use super::certs::quoted;
+use super::passwd;
+use crate::auth::password::{Entry, Hash, PasswordFileEditor};
+use crate::auth::scram::Verifier;
+use crate::certs::{self, CA, Made, Request, SERVER, SERVER_KEY, ServerName};
+
+const CONFIG: &str = "noctule.toml";
+const USERS: &str = "users";
+const CERTS: &str = "certs";
+
+/// For how long certificates are valid, days; what all clients accept.
+const DAYS: u32 = 825;
+
+/// Letters of a password: none that looks like another, and a power of two of them, so that each is as likely.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Groups of five letters in a password: 20 letters of five bits.
+const GROUPS: usize = 4;
+
+const AFTER_HELP: &str = "\
+Examples:
+  noctule init --dir /etc/noctule --host gateway.local
+  noctule init --host gateway.local --host 10.0.0.7 --user alice
+
+MQTT and STOMP are served with TLS to other machines and without to this one, to those who have a password. Name with
+--host what clients will connect to: the certificate is for these names only, besides localhost and this machine's own
+name. Nothing that exists is written over. The password is shown once.
+
+Exit codes: 0 done, 1 failed, 2 wrong command line.";
+
+/// Arguments of `noctule init`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct InitArgs {
+    /// Where noctule.toml, users and certs go; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+
+    /// A name or address that clients know this machine by (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<ServerName>,
+
+    /// The first user, who may do everything
+    #[arg(long, value_name = "NAME", default_value = "admin", value_parser = passwd::user)]
+    pub user: String,
+}
+
+impl InitArgs {
+    /// Makes the files; what was made, the password and what comes next go to `out`.
+    ///
+    /// # Errors
+    /// If something is there already, or a file can't be made.
+    pub fn run(&self, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let home = Home::open(&self.dir)?;
+        let made = certs::make(&Request {
+            directory: home.certs(),
+            names: self.host.clone(),
+            clients: Vec::new(),
+            days: DAYS,
+            force: false,
+        })?;
+        let password = password()?;
+        home.add_user(&self.user, &password)?;
+        home.write_config(&self.user)?;
+        self.report(&home, &made, &password, out)?;
+        Ok(Exit::Done)
+    }
+
+    fn report(&self, home: &Home, made: &Made, password: &str, out: &mut impl Write) -> io::Result<()> {
+        let shown = |path: &Path| quoted(&path.display().to_string());
+        let (config, users, ca) = (home.config(), home.users(), home.certs().join(CA));
+        let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
+        // After localhost and its two addresses comes this machine's name, unless that is localhost again.
+        let host = self.host.first().map(ToString::to_string).or_else(|| names.get(3).cloned());
+        let host = host.unwrap_or_else(|| "localhost".to_owned());
+        writeln!(out, "made {}", config.display())?;
+        writeln!(
+            out,
+            "made {}: a CA and the broker's certificate, until {}, for {}",
+            home.certs().display(),
+            made.until,
+            names.join(", ")
+        )?;
+        writeln!(
+            out,
+            "made {}: the user {}, with a password that is shown only here:",
+            users.display(),
+            self.user
+        )?;
+        writeln!(out, "\n  {password}\n")?;
+        writeln!(out, "Start the broker, as the user that this was made by:\n")?;
+        writeln!(out, "  noctule run -c {}\n", shown(&config))?;
+        writeln!(
+            out,
+            "Try it, here or (with a copy of {}, which is no secret) on another machine:\n",
+            ca.display()
+        )?;
+        let (user, ca_word) = (quoted(&self.user), shown(&ca));
+        writeln!(
+            out,
+            "  mosquitto_sub -h {host} -p {} --cafile {ca_word} -u {user} -P {password} -t '#' -v",
+            Scheme::Mqtt.port(true)
+        )?;
+        writeln!(
+            out,
+            "  noctule pub --tls -H {host} --cafile {ca_word} -u {user} -P {password} -t sensors/attic -m 21.5\n"
+        )?;
+        writeln!(out, "What an app on a phone, or any other client, wants to know:\n")?;
+        writeln!(out, "  host      {host}")?;
+        writeln!(
+            out,
+            "  port      {} for MQTT, {} for STOMP, with TLS (SSL)",
+            Scheme::Mqtt.port(true),
+            Scheme::Stomp.port(true)
+        )?;
+        writeln!(out, "  CA file   {}", ca.display())?;
+        writeln!(out, "  user      {}", self.user)?;
+        writeln!(out, "  password  as above\n")?;
+        writeln!(
+            out,
+            "The next user: noctule passwd {} NAME, then a rule for NAME in {}, and kill -HUP of the broker.",
+            shown(&users),
+            config.display()
+        )
+    }
+}
+
+/// The directory of all of it, by its whole path: the broker may be started from anywhere.
+struct Home(PathBuf);
+
+impl Home {
+    /// Makes the directory, for its owner alone, if only it is missing; refuses one with anything of ours in it.
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let failed = |what, error| anyhow::anyhow!("can't {what} {}: {error}", path.display());
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("create", error)),
+        }
+        let home = Self(path.canonicalize().map_err(|error| failed("find", error))?);
+        if home.0.to_str().is_none() {
+            anyhow::bail!("{} is not UTF-8, which a configuration is; name another --dir", home.0.display());
+        }
+        for path in [home.config(), home.users(), home.certs().join(SERVER), home.certs().join(SERVER_KEY)] {
+            // A broken link is there as well.
+            if path.symlink_metadata().is_ok() {
+                anyhow::bail!("{} is there already; move it away, or name another --dir", path.display());
+            }
+        }
+        Ok(home)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.join(CONFIG)
+    }
+
+    fn users(&self) -> PathBuf {
+        self.0.join(USERS)
+    }
+
+    fn certs(&self) -> PathBuf {
+        self.0.join(CERTS)
+    }
+
+    fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        let hash = Hash::of(password.as_bytes())?;
+        let scram = Some(Verifier::of(password)?);
+        let mut editor = PasswordFileEditor::open(&self.users())?;
+        editor.put(&Entry { user: user.to_owned(), hash, groups: Vec::new(), scram });
+        editor.save()?;
+        Ok(())
+    }
+
+    fn write_config(&self, user: &str) -> anyhow::Result<()> {
+        let path = self.config();
+        let failed = |error| anyhow::anyhow!("can't write {}: {error}", path.display());
+        // There is no secret in it.
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path).map_err(failed)?;
+        file.write_all(self.text(user).as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
+    /// The configuration.
+    fn text(&self, user: &str) -> String {
+        let value = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let path = |path: PathBuf| value(&path.display().to_string());
+        let [data, users] = [self.0.join("data"), self.users()].map(path);
+        let [chain, key] = [SERVER, SERVER_KEY].map(|name| path(self.certs().join(name)));
+        let user = value(user);
+        let [mqtt, mqtts, stomp, stomps] =
+            [(Scheme::Mqtt, false), (Scheme::Mqtt, true), (Scheme::Stomp, false), (Scheme::Stomp, true)]
+                .map(|(scheme, tls)| scheme.port(tls));
+        format!(
+            "\
+# Noctule, as `noctule init` wrote it. What is not said here has its default; config/noctule.toml of the source has every
+# key. After a change: noctule check -c FILE, then kill -HUP of the broker.
+
+[server]
+data_dir = {data}
+
+# Who comes in: the users of this file, which `noctule passwd` writes.
+[auth]
+chain = [\"password\"]
+password_file = {users}
+
+# Who may do what: the first rule that fits decides, and what none allows is denied.
+[[acl]]
+users = [{user}]
+allow = [\"publish\", \"subscribe\", \"retain\", \"manage\"]
+topics = [\"#\", \"$queue/#\", \"$SYS/#\"]
+
+# A user like this one could only publish below its own name (%u), and see what is for everybody:
+#[[acl]]
+#users = [\"sensor-1\"]
+#allow = [\"publish\"]
+#topics = [\"sensors/%u/#\"]
+#[[acl]]
+#users = [\"*\"]
+#allow = [\"subscribe\"]
+#topics = [\"public/#\"]
+
+[[tls]]
+name = \"gateway\"
+certificates = [{{ chain = {chain}, key = {key} }}]
+
+# Other machines, with TLS.
+[[listener]]
+protocol = \"mqtt\"
+address = \"0.0.0.0:{mqtts}\"
+tls = \"gateway\"
+anonymous = false
+
+[[listener]]
+protocol = \"stomp\"
+address = \"0.0.0.0:{stomps}\"
+tls = \"gateway\"
+anonymous = false
+
+# Web pages of this host, over WebSocket:
+#[[listener]]
+#protocol = \"mqtt\"
+#address = \"0.0.0.0:8084\"
+#tls = \"gateway\"
+#websocket = \"/mqtt\"
+#anonymous = false
+
+# Programs on this machine, without TLS; they too have to say who they are.
+[[listener]]
+protocol = \"mqtt\"
+address = \"127.0.0.1:{mqtt}\"
+anonymous = false
+
+[[listener]]
+protocol = \"stomp\"
+address = \"127.0.0.1:{stomp}\"
+anonymous = false
+"
+        )
+    }
+}
+
+/// A password of 100 random bits, in letters that can be typed on a phone.
+fn password() -> anyhow::Result<Zeroizing<String>> {
+    let mut random = Zeroizing::new([0_u8; GROUPS * 5]);
+    getrandom::fill(&mut *random)
+        .map_err(|error| anyhow::anyhow!("no random bytes from the system: {error}"))?;
+    let mut password = Zeroizing::new(String::with_capacity(GROUPS * 6));
+    for (at, byte) in random.iter().enumerate() {
+        if at > 0 && at % 5 == 0 {
+            password.push('-');
+        }
+        password.extend(LETTERS.get(usize::from(byte % 32)).map(|letter| char::from(*letter)));
+    }
+    Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_configuration_is_right_whatever_the_names_are() {
+        for (home, user) in [("/etc/noctule", "admin"), ("/srv/a \"b\" \\c", "O'Brien \"x\" \\")] {
+            let text = Home(home.into()).text(user);
+            let config = Config::parse(&text, "FILE").unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!(config.server.data_dir, Path::new(home).join("data"));
+            assert_eq!(config.acl[0].users[0].as_str(), user);
+            assert!(config.is_authenticated());
+            assert!(
+                config.listener.iter().all(|listener| listener.tls.is_some() || listener.address.is_local())
+            );
+            // What is commented out for the next user is right as well.
+            let examples = text.replace("\n#[[", "\n[[").replace("\n#users", "\nusers");
+            let examples = ["allow", "topics", "protocol", "address", "tls", "websocket", "anonymous"]
+                .iter()
+                .fold(examples, |text, key| text.replace(&format!("\n#{key} ="), &format!("\n{key} =")));
+            let config =
+                Config::parse(&examples, "FILE").unwrap_or_else(|error| panic!("{error}\n{examples}"));
+            assert_eq!((config.acl.len(), config.listener.len()), (3, 5));
+        }
+    }
+
+    #[test]
+    fn passwords_differ_and_have_no_letters_to_be_mixed_up() {
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_ne!(*one, *other);
+        assert_eq!(one.len(), 23);
+        assert!(one.split('-').all(|group| group.len() == 5), "{}", *one);
+        assert!(!one.contains(['l', 'o', '0', '1']), "{}", *one);
+    }
+}
