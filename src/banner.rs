@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{Address, Anonymous, Config, Dialect, Protocol};
+use crate::config::{Address, Anonymous, AuthMethod, Config, Dialect, Listener, Protocol};
 
 /// Writes the block to `out`. `addresses` are those really bound, in the order of the configuration's listeners.
 ///
@@ -21,11 +21,7 @@ pub fn write(
         None => writeln!(out, "  configuration  none, defaults apply")?,
     }
     for (listener, address) in config.listener.iter().zip(addresses) {
-        let who = match listener.anonymous {
-            Anonymous::Nobody => "nobody without credentials",
-            Anonymous::Loopback => "programs on this machine only, without credentials",
-            Anonymous::Everybody => "everybody who can reach it, without credentials",
-        };
+        let (who, way) = (who(listener, config), way(listener));
         let speaks = match (listener.protocol, listener.dialect) {
             (Protocol::Auto, _) => "MQTT and STOMP",
             (Protocol::Mqtt, _) => "MQTT 3.1, 3.1.1 and 5.0",
@@ -33,7 +29,7 @@ pub fn write(
             (Protocol::Stomp, Dialect::Rabbitmq) => "STOMP 1.0, 1.1 and 1.2 as RabbitMQ's clients write it",
             (Protocol::Stomp, Dialect::Activemq) => "STOMP 1.0, 1.1 and 1.2 as ActiveMQ's clients write it",
         };
-        writeln!(out, "  {:<14} {address}, {speaks}; {who}", listener.protocol.as_str())?;
+        writeln!(out, "  {:<14} {address}, {speaks}{way}; {who}", listener.protocol.as_str())?;
     }
     writeln!(out, "  workers        {}", config.server.workers)?;
     if config.is_stored() {
@@ -41,15 +37,63 @@ pub fn write(
     } else {
         writeln!(out, "  storage        memory: retained messages and sessions end with the process")?;
     }
-    if config.listener.iter().all(|listener| listener.anonymous == Anonymous::Loopback) {
+    let is_closed = |listener: &Listener| {
+        listener.anonymous == Anonymous::Loopback && listener.chain(&config.auth).is_empty()
+    };
+    if config.listener.iter().all(is_closed) {
         let program = "noctule run --mqtt 0.0.0.0:1883 --stomp 0.0.0.0:61613 --anonymous";
-        writeln!(out, "  to let other machines in: {program}")?;
-        writeln!(
-            out,
-            "  or a [[listener]] with its address and `anonymous = true`; see config/noctule.toml"
-        )?;
+        writeln!(out, "  to let other machines in, with TLS and passwords: noctule init")?;
+        writeln!(out, "  or, on a network that you trust, everybody: {program}")?;
     }
     out.flush()
+}
+
+/// Who may come in through a listener, and how.
+pub(crate) fn who(listener: &Listener, config: &Config) -> String {
+    let chain = listener.chain(&config.auth);
+    if chain.is_empty() {
+        return match listener.anonymous {
+            Anonymous::Nobody => "nobody",
+            Anonymous::Loopback => "programs on this machine only, without credentials",
+            Anonymous::Everybody => "everybody who can reach it, without credentials",
+        }
+        .to_owned();
+    }
+    let ways: Vec<&str> = chain.iter().copied().map(proof).collect();
+    let others = match listener.anonymous {
+        Anonymous::Nobody => "",
+        Anonymous::Loopback => ", and programs on this machine without credentials",
+        Anonymous::Everybody => ", and everybody else without credentials",
+    };
+    format!("users with {}{others}", ways.join(" or "))
+}
+
+fn proof(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Certificate => "a certificate",
+        AuthMethod::Peer => "an account on this machine (Unix socket)",
+        AuthMethod::Password => "a password",
+        AuthMethod::Jwt => "a token",
+        AuthMethod::Http => "the consent of auth_http.url",
+    }
+}
+
+/// What lies between the socket and the protocol.
+pub(crate) fn way(listener: &Listener) -> String {
+    let tls = listener.tls.is_some();
+    match (&listener.websocket, listener.protocol) {
+        (None, _) if tls && listener.protocol == Protocol::Auto => ", with TLS or without".to_owned(),
+        (None, _) if tls => " over TLS".to_owned(),
+        (None, _) => String::new(),
+        (Some(path), Protocol::Auto) => {
+            let tls = if tls { ", with TLS or without" } else { "" };
+            format!(", also over WebSocket (path {}){tls}", path.as_str())
+        }
+        (Some(path), Protocol::Mqtt | Protocol::Stomp) => {
+            let under = if tls { " and TLS" } else { "" };
+            format!(" over WebSocket (path {}){under}", path.as_str())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +113,29 @@ mod tests {
         assert!(text.contains("127.0.0.1:1883"), "{text}");
         assert!(text.contains("programs on this machine only"), "{text}");
         assert!(text.contains("--anonymous"), "{text}");
+    }
+
+    #[test]
+    fn who_is_asked_for_what_is_said() {
+        let config = Config::parse(
+            "[auth]\nchain = [\"certificate\", \"password\"]\npassword_file = \"u\"\n[[tls]]\nname = \"t\"\n\
+             certificates = [{ chain = \"c\", key = \"k\" }]\n\
+             [[listener]]\naddress = \"0.0.0.0:8883\"\ntls = \"t\"\nanonymous = false\n\
+             [[listener]]\naddress = \"127.0.0.1:1883\"\n\
+             [[listener]]\nprotocol = \"auto\"\naddress = \"0.0.0.0:8884\"\nwebsocket = \"/\"\ntls = \"t\"\nanonymous = true\n",
+            "FILE",
+        )
+        .unwrap();
+        let text = block(&config);
+        for part in [
+            "0.0.0.0:8883, MQTT 3.1, 3.1.1 and 5.0 over TLS; users with a certificate or a password\n",
+            "5.0; users with a certificate or a password, and programs on this machine without credentials\n",
+            "MQTT and STOMP, also over WebSocket (path /), with TLS or without; users with a certificate or a password, and \
+             everybody else without credentials\n",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("to let other machines in"), "{text}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Authentication {
         if known.is_none() && !config.is_authenticated() {
             return Ok(None);
         }
-        let settings = settings(config)?;
+        let settings = settings(config, decoy(config)?);
         let (authenticator, warnings) = match known {
             Some(known) => (Arc::clone(known), known.reload(&settings)?),
             None => {
@@ -65,18 +65,23 @@ impl Authentication {
     }
 }
 
-fn settings(config: &Config) -> Result<Settings, LoadError> {
-    let (auth, jwt, http) = (&config.auth, &config.auth_jwt, &config.auth_http);
-    let decoy = if config.is_stored() {
-        DecoyKey::kept(&config.server.data_dir.join(DECOY_FILE))?
+/// The key of what strangers are shown, the same after a restart if anything is kept.
+fn decoy(config: &Config) -> Result<DecoyKey, LoadError> {
+    if config.is_stored() {
+        DecoyKey::kept(&config.server.data_dir.join(DECOY_FILE))
     } else {
-        DecoyKey::random()?
-    };
+        DecoyKey::random()
+    }
+}
+
+/// What the configuration says of authentication.
+pub(crate) fn settings(config: &Config, decoy: DecoyKey) -> Settings {
+    let (auth, jwt, http) = (&config.auth, &config.auth_jwt, &config.auth_http);
     let text = |claim: &Claim| claim.as_str().to_owned();
     let max_failures = u32::from(auth.max_failures);
     let (first_ms, longest_ms) = (auth.backoff.as_millis(), auth.max_backoff.as_millis());
     let backoff = BackoffSettings::default();
-    Ok(Settings {
+    Settings {
         password_file: auth.password_file.as_ref().map(File::path),
         jwt: jwt.keys.as_ref().map(|keys| JwtSettings {
             issuer: jwt.issuer.as_ref().map(text),
@@ -108,7 +113,7 @@ fn settings(config: &Config) -> Result<Settings, LoadError> {
         http_threads: usize::from(http.max_requests),
         queue: QUEUE,
         patience_ms: config.limits.connect_timeout.as_millis(),
-    })
+    }
 }
 
 /// Verdicts go to the worker that waits for them.

@@ -34,9 +34,11 @@ use crate::store::{DiskStore, Health, StoreError};
 use crate::tls::TlsError;
 use admission::Admission;
 use authentication::Authentication;
+pub(crate) use authentication::settings as auth_settings;
 use backing::{Backing, StoreMail};
 use listeners::Listeners;
 use settings::Settings;
+pub(crate) use settings::tls as tls_settings;
 pub use telemetry::record_metrics;
 use worker::{Mail, Reload, Worker};
 

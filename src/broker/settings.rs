@@ -300,7 +300,7 @@ fn auth_method(configured: config::AuthMethod) -> auth::Method {
 }
 
 /// The certificates of one `[[tls]]`.
-pub(super) fn tls(configured: &config::Tls) -> tls::Settings {
+pub(crate) fn tls(configured: &config::Tls) -> tls::Settings {
     tls::Settings {
         certificates: configured
             .certificates

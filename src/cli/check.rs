@@ -1,4 +1,12 @@
-//! `noctule check`: reads a configuration, touches nothing, and says what it would do or everything wrong with it.
+//! `noctule check`: reads a configuration and what it names, changes nothing, and says what it would do, everything that is
+//! wrong with it, and what is right and probably not meant.
+//!
+//! The configuration itself is `crate::config`'s to judge; what is beyond it is in the rooms below.
+
+mod advice;
+#[cfg(not(loom))]
+mod files;
+mod ports;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -6,25 +14,31 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Exit;
-use crate::config::{Anonymous, Config, ConfigError, Dialect};
+use crate::banner;
+use crate::config::{Config, ConfigError, Dialect};
 
 const AFTER_HELP: &str = "\
-Nothing is opened, bound or written. Mistakes are shown as file:line:column: key: what is wrong.
+Certificates, keys, users and whatever else the file names are read as the broker would read them; who listens on its
+addresses is looked up. Nothing is bound or written. Mistakes are shown as file:line:column: key: what is wrong; what works
+and should be looked at all the same begins with warning:.
 
-Exit codes: 0 the file is right, 1 it is wrong, 2 it cannot be read.";
+Exit codes: 0 the file is right, 1 it is wrong (with --strict: or there are warnings), 2 it cannot be read.";
 
 /// Arguments of `noctule check`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-#[group(required = true, multiple = false)]
 pub struct CheckArgs {
     /// Configuration file
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", group = "named", required_unless_present = "config")]
     file: Option<PathBuf>,
 
     /// The same, written as for `run`
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", group = "named")]
     config: Option<PathBuf>,
+
+    /// Take warnings for mistakes: exit code 1
+    #[arg(long)]
+    strict: bool,
 }
 
 impl CheckArgs {
@@ -35,15 +49,29 @@ impl CheckArgs {
         self.file.as_ref().or(self.config.as_ref()).map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Checks the file: the summary goes to `out`, mistakes to `err`.
+    /// Checks the file: the summary goes to `out`, warnings and mistakes to `err`.
     ///
     /// # Errors
     /// Only if writing fails.
     pub fn run(&self, out: &mut impl Write, err: &mut impl Write) -> io::Result<Exit> {
         match Config::load(self.file()) {
             Ok(config) => {
+                let findings = self.look(&config);
+                for mistake in &findings.wrong {
+                    writeln!(err, "{mistake}")?;
+                }
+                for warning in &findings.warnings {
+                    writeln!(err, "warning: {warning}")?;
+                }
+                let is_wrong = !findings.wrong.is_empty() || self.strict && !findings.warnings.is_empty();
+                if is_wrong {
+                    return Ok(Exit::Failed);
+                }
                 writeln!(out, "{}: ok", self.file().display())?;
                 summarise(&config, out)?;
+                for note in &findings.notes {
+                    writeln!(out, "  {note}")?;
+                }
                 Ok(Exit::Done)
             }
             Err(error) => {
@@ -53,21 +81,55 @@ impl CheckArgs {
             }
         }
     }
+
+    /// Looks at everything that the configuration alone does not say.
+    fn look(&self, config: &Config) -> Findings {
+        let mut findings = Findings::default();
+        let file = self.file();
+        // It was read a moment ago; without it rules are called by their number.
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        #[cfg(not(loom))]
+        files::look(config, file, &mut findings);
+        advice::look(config, &file.display().to_string(), &text, &mut findings);
+        ports::look(config, &mut findings);
+        findings
+    }
+}
+
+/// What was found beyond the configuration itself.
+#[derive(Debug, Default)]
+struct Findings {
+    /// The broker would not start.
+    wrong: Vec<String>,
+    /// It would, and somebody should look.
+    warnings: Vec<String>,
+    /// Good to know.
+    notes: Vec<String>,
+}
+
+impl Findings {
+    fn wrong(&mut self, text: impl Into<String>) {
+        self.wrong.push(text.into());
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
 }
 
 fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
     for listener in &config.listener {
-        let who = match listener.anonymous {
-            Anonymous::Nobody => "nobody without credentials",
-            Anonymous::Loopback => "programs on this machine, without credentials",
-            Anonymous::Everybody => "everybody who can reach it, without credentials",
-        };
+        let (who, way) = (banner::who(listener, config), banner::way(listener));
         let dialect = match listener.dialect {
             Dialect::Native => "",
             Dialect::Rabbitmq => " as RabbitMQ speaks it",
             Dialect::Activemq => " as ActiveMQ speaks it",
         };
-        writeln!(out, "  {}{dialect} on {} for {who}", listener.protocol.as_str(), listener.address)?;
+        writeln!(out, "  {}{dialect}{way} on {} for {who}", listener.protocol.as_str(), listener.address)?;
     }
     let (server, limits) = (&config.server, &config.limits);
     let threads = if server.workers == 1 { "worker" } else { "workers" };

@@ -276,6 +276,7 @@ fn help_is_h_everywhere() {
         "noctule -h",
         "noctule run -h",
         "noctule check -h",
+        "noctule init -h",
         "noctule pub -h",
         "noctule sub -h",
         "noctule stomp -h",
@@ -286,7 +287,7 @@ fn help_is_h_everywhere() {
         assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayHelp, "{line}");
         assert_eq!(shown.exit_code(), 0);
     }
-    for command in ["", "run", "pub", "sub", "stomp send", "stomp subscribe"] {
+    for command in ["", "run", "init", "pub", "sub", "stomp send", "stomp subscribe"] {
         let help = read(&format!("noctule {command} -h")).unwrap_err().to_string();
         assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{command}: {help}");
     }
@@ -314,14 +315,14 @@ fn check(text: Option<&str>) -> (Exit, String, String) {
 #[test]
 fn check_tells_what_would_run() {
     let (exit, out, err) = check(Some(
-        "[[listener]]\naddress = \"0.0.0.0:1883\"\nanonymous = true\n\
-         [[listener]]\nprotocol = \"stomp\"\ndialect = \"rabbitmq\"\n",
+        "[[listener]]\naddress = \"0.0.0.0:29173\"\nanonymous = true\n\
+         [[listener]]\nprotocol = \"stomp\"\naddress = \"127.0.0.1:29174\"\ndialect = \"rabbitmq\"\n",
     ));
     assert_eq!((exit, err.as_str()), (Exit::Done, ""));
     assert_eq!(
         out,
-        "FILE: ok\n  mqtt on 0.0.0.0:1883 for everybody who can reach it, without credentials\n  stomp as RabbitMQ speaks \
-         it on 127.0.0.1:61613 for programs on this machine, without credentials\n  1 worker; the store in data, \
+        "FILE: ok\n  mqtt on 0.0.0.0:29173 for everybody who can reach it, without credentials\n  stomp as RabbitMQ speaks \
+         it on 127.0.0.1:29174 for programs on this machine only, without credentials\n  1 worker; the store in data, \
          durability always, up to 1GiB\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  \
          10000 messages and 8MiB may wait per client, then drop-oldest\n  up to 10000 queues of 10000 messages and 8MiB \
          each, dead letters after 16 deliveries\n"
