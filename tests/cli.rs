@@ -21,6 +21,8 @@ mod import;
 mod passwd;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/security.rs"]
+mod security;
 #[path = "cli/stomp.rs"]
 mod stomp;
 
