@@ -215,10 +215,10 @@ fn another_version(place: &Place) -> &'static str {
             "; if it does not know MQTT 5, try --protocol 3.1.1; if it wants TLS, --tls; or it takes no more connections, or not from this address"
         }
         Speaks::Mqtt(Version::V31 | Version::V311) => {
-            "; does it speak MQTT on this port, and without TLS? or it takes no more connections, or not from this address"
+            "; does it speak MQTT on this port? if it wants TLS, --tls; or it takes no more connections, or not from this address"
         }
         Speaks::Stomp(_) => {
-            "; does it speak STOMP on this port, and without TLS? or it takes no more connections, or not from this address"
+            "; does it speak STOMP on this port? if it wants TLS, --tls; or it takes no more connections, or not from this address"
         }
     }
 }
