@@ -45,7 +45,8 @@ section! {
         /// Who must have issued a token (`iss`): anybody with a key.
         issuer: Option<Claim> = None, Now;
 
-        /// For whom a token must be (`aud`): for anybody.
+        /// For whom a token must be (`aud`): for nobody in particular, so one that names somebody is refused (RFC 7519,
+        /// section 4.1.3).
         audience: Option<Claim> = None, Now;
 
         /// The claim with the user's name: `"sub"`.
@@ -54,7 +55,8 @@ section! {
         /// The claim with the user's groups, a list: `"groups"`.
         groups_claim: Claim = Claim::from("groups"), Now;
 
-        /// The claim with rules of its own, a list like `[[acl]]` without those who are meant: `"acl"`.
+        /// The claim with rules of its own, a list of objects with `verdict` (`"allow"` or `"deny"`), `actions`, `topics` and
+        /// `max_qos`: `"acl"`.
         acl_claim: Claim = Claim::from("acl"), Now;
 
         /// How far the clocks of issuer and broker may differ: 10 s.
