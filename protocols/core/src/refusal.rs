@@ -171,6 +171,15 @@ impl Refusal {
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into() }
     }
+
+    /// What the peer is told: everything, but where that would help who guesses. The log has the detail.
+    #[must_use]
+    pub fn told(&self) -> &str {
+        match self.kind {
+            Kind::BadCredentials => "the user name or the password is wrong",
+            _ => &self.detail,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -182,6 +191,14 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_guesses_is_not_told_which_part_was_wrong() {
+        let told = |kind, detail| Refusal::new(kind, detail).told().to_owned();
+        let wrong = ["a wrong password", "a user that nobody knows"].map(|why| told(Kind::BadCredentials, why));
+        assert_eq!(wrong[0], wrong[1]);
+        assert_eq!(told(Kind::NotAuthorized, "no credentials"), "no credentials");
+    }
 
     #[test]
     fn labels_are_unique_and_codes_are_errors() {

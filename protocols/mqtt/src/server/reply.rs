@@ -157,7 +157,7 @@ impl Server {
             Phase::Authenticating(_) | Phase::Deciding if v5 => {
                 let Some(code) = row.v5 else { return };
                 let mut ack = ConnAck::new(reason_for(code, Carrier::ConnAck));
-                ack.reason_string = Some(&refusal.detail);
+                ack.reason_string = Some(refusal.told());
                 let _ = ack.encode(self.version, out);
                 if self.too_long(out.len() - start) {
                     out.truncate(start);
@@ -173,7 +173,7 @@ impl Server {
             Phase::Connected if v5 => {
                 let Some(code) = row.v5 else { return };
                 let mut farewell = Disconnect::new(reason_for(code, Carrier::DisconnectToClient));
-                farewell.reason_string = Some(&refusal.detail);
+                farewell.reason_string = Some(refusal.told());
                 let _ = farewell.encode(self.version, Direction::ToClient, out);
                 if self.too_long(out.len() - start) {
                     out.truncate(start);

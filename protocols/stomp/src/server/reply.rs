@@ -103,7 +103,7 @@ impl Server {
             frame.header("version", VERSIONS);
         }
         frame.header("message", &headline(refusal.kind)).header("content-type", "text/plain");
-        frame.finish(refusal.detail.as_bytes());
+        frame.finish(refusal.told().as_bytes());
     }
 
     /// Writes a MESSAGE up to its body, which is to follow at once if it was [`Sent::Written`], and then NUL.
