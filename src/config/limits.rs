@@ -33,17 +33,6 @@ section! {
         /// Most connections from one IP address: 2,500, so that one machine gone mad leaves room for the rest.
         max_connections_per_address: u32 [1..=1_000_000] = 2_500, Now;
 
-        /// Most new connections of the whole broker in a second: 0, any number. Those above it wait in the kernel until their
-        /// turn comes.
-        connect_rate: u32 [0..=1_000_000] = 0, Now;
-
-        /// Most messages that one client may send in a second: 0, any number. Who sends faster is read more slowly, so
-        /// nothing is lost. A second's worth may come at once.
-        message_rate: u32 [0..=10_000_000] = 0, Now;
-
-        /// Most bytes that one client may send in a second, likewise: 0, any number.
-        byte_rate: Size [0..=1_024 * MIB] = Size::from_bytes(0), Now;
-
         /// Longest topic name or filter, in bytes of UTF-8: 1,024. MQTT itself allows 65,535.
         max_topic_bytes: u16 [1..=65_535] = 1_024, Now;
 

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::quantity::{Period, Size};
+use super::quantity::Period;
 use super::section::{section, words};
-
-const GIB: u64 = 1 << 30;
 
 section! {
     /// The process as a whole.
@@ -17,10 +15,6 @@ section! {
         /// The directory of the store, where everything lies that survives a restart; relative to the working
         /// directory. It is created if need be, for the broker's own user alone (0700), and serves one broker at a time.
         data_dir: PathBuf = PathBuf::from("data"), Restart;
-
-        /// Memory for messages, sessions and connections together: 256 MiB. Near it (seven eighths) new messages at QoS 0
-        /// are dropped, counted; at it those who publish are not read until there is room. 0 for no bound.
-        memory: Size [0..=1_024 * GIB] = Size::from_mib(256), Now;
     }
 }
 

@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn who_guesses_is_not_told_which_part_was_wrong() {
         let told = |kind, detail| Refusal::new(kind, detail).told().to_owned();
-        let wrong = ["a wrong password", "a user that nobody knows"].map(|why| told(Kind::BadCredentials, why));
+        let wrong =
+            ["a wrong password", "a user that nobody knows"].map(|why| told(Kind::BadCredentials, why));
         assert_eq!(wrong[0], wrong[1]);
         assert_eq!(told(Kind::NotAuthorized, "no credentials"), "no credentials");
     }
