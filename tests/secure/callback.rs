@@ -1,0 +1,121 @@
+//! A service that is asked over HTTP: its word is final, and without a word nobody comes in.
+
+use std::time::{Duration, Instant};
+
+use noctule_stomp::Command;
+
+use crate::kit::service::Service;
+use crate::kit::{DOORS, QOS_1, Served, V5, V311, by};
+
+const ACL: &str = r#"
+[[acl]]
+allow = ["publish"]
+topics = ["users/%u/#"]
+"#;
+
+fn served(service: &Service, more: &str) -> Served {
+    let auth = format!(
+        "[auth]\nchain = [\"http\"]\nmax_failures = 1000\n[auth_http]\nurl = \"{}\"\ntimeout = \"500ms\"\n{more}",
+        service.url()
+    );
+    Served::with(&[&auth, ACL, DOORS].concat())
+}
+
+#[test]
+fn yes_no_and_nothing_that_is_understood() {
+    let service = Service::new(|question| {
+        let (yes, no) = (200, 403);
+        Some(match question["user"].as_str().unwrap_or_default() {
+            "yes" => (204, String::new()),
+            "renamed" => (yes, r#"{"allow": true, "user": "other"}"#.to_owned()),
+            "wild" => (yes, r##"{"allow": true, "user": "#"}"##.to_owned()),
+            "no" => (no, String::new()),
+            "false" => (yes, r#"{"allow": false}"#.to_owned()),
+            "nonsense" => (yes, "yes".to_owned()),
+            "unknown" => (yes, r#"{"allow": true, "except": "publish"}"#.to_owned()),
+            "broken" => (500, String::new()),
+            "moved" => (302, String::new()),
+            _ => return None,
+        })
+    });
+    let served = served(&service, "");
+    for (user, v5, v3, command) in [
+        ("yes", 0, 0, Command::Connected),
+        ("no", 0x87, 0x87, Command::Error),
+        ("false", 0x86, 0x86, Command::Error),
+        ("nonsense", 0x88, 0x88, Command::Error),
+        ("unknown", 0x88, 0x88, Command::Error),
+        ("broken", 0x88, 0x88, Command::Error),
+        ("moved", 0x88, 0x88, Command::Error),
+        ("hangs", 0x88, 0x88, Command::Error),
+    ] {
+        assert_eq!(served.knock(&by(V5, "a", user, "p")), v5, "{user}");
+        assert_eq!(served.knock(&by(V311, "a", user, "p")), v3, "{user}");
+        assert_eq!(served.stomp_knock(&[("login", user), ("passcode", "p")]).command, command, "{user}");
+    }
+    assert_ne!(served.knock(&by(V5, "a", "wild", "p")), 0, "a name that is a wildcard is nobody's");
+    let mut renamed = served.client(V5, "a", "renamed");
+    assert_eq!(renamed.say(QOS_1, "users/other/x", ""), 0x10);
+    assert_eq!(renamed.say(QOS_1, "users/renamed/x", ""), 0x87);
+}
+
+#[test]
+fn nobody_listens() {
+    let service = Service::new(|_| None);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let auth = format!("[auth]\nchain = [\"http\"]\n[auth_http]\nurl = \"http://{gone}/\"\n");
+    let served = Served::with(&[&auth, ACL, DOORS].concat());
+    assert_eq!(served.knock(&by(V5, "a", "ann", "p")), 0x88);
+    assert_eq!(service.asked(), 0);
+}
+
+#[test]
+fn an_answer_is_remembered_for_the_same_question_only() {
+    let service =
+        Service::new(|question| Some((if question["password"] == "p" { 204 } else { 403 }, String::new())));
+    let served = served(&service, "");
+    for _ in 0..3 {
+        assert_eq!(served.knock(&by(V5, "a", "ann", "p")), 0);
+    }
+    assert_eq!(service.asked(), 1);
+    assert_eq!(served.knock(&by(V5, "a", "ann", "wrong")), 0x87);
+    assert_eq!(service.asked(), 2, "another password is another question");
+    assert_eq!(served.knock(&by(V5, "a", "ann", "wrong")), 0x87);
+    assert_eq!(service.asked(), 2);
+    assert_eq!(served.knock(&by(V5, "b", "ann", "p")), 0);
+    assert_eq!(service.asked(), 3, "another client is another question");
+}
+
+#[test]
+fn without_a_cache_it_is_asked_each_time() {
+    let service = Service::new(|_| Some((204, String::new())));
+    let served = served(&service, "cache = \"0s\"\ndenial_cache = \"0s\"\n");
+    for asked in 1..=3 {
+        assert_eq!(served.knock(&by(V5, "a", "ann", "p")), 0);
+        assert_eq!(service.asked(), asked);
+    }
+}
+
+/// A service that hangs holds up who is asked about, and no worker.
+#[test]
+fn a_service_that_hangs_holds_up_nobody_else() {
+    let service = Service::new(|question| (question["user"] == "quick").then(|| (204, String::new())));
+    let served = served(&service, "");
+    let mut quick = served.client(V5, "quick", "quick");
+    let mut hanging: Vec<_> = (0..4)
+        .map(|number| {
+            let mut client = served.raw(V5);
+            client.connect(&by(V5, &format!("hangs {number}"), "hangs", "p"));
+            client
+        })
+        .collect();
+    let begun = Instant::now();
+    for _ in 0..50 {
+        quick.ping();
+    }
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+    for client in &mut hanging {
+        assert!(matches!(client.next(), crate::mqtt::Got::ConnAck(welcome) if welcome.reason == 0x88));
+        client.is_closed();
+    }
+}
