@@ -16,7 +16,7 @@ use noctule_core::refusal::Kind;
 use noctule_mqtt::server::AuthMethod;
 
 use super::backoff::{Backoff, BackoffSettings};
-use super::chain::{Methods, Next, is_wrong_guess};
+use super::chain::{Methods, Next, is_tried_again, is_wrong_guess};
 use super::decoy::DecoyKey;
 use super::error::LoadError;
 use super::http::{Callback, HttpSettings};
@@ -272,8 +272,7 @@ impl Inner {
     }
 
     fn must_wait(&self, question: &Question) -> Option<Denial> {
-        let user = question.user.as_deref().unwrap_or_default();
-        self.admits(question.address, user, question.now.mono_ms).err()
+        self.admits(question.address, question.counts_for(), question.now.mono_ms).err()
     }
 
     fn admits(&self, address: Option<IpAddr>, user: &str, mono_ms: u64) -> Result<(), Denial> {
@@ -333,9 +332,8 @@ impl Inner {
             total.digests = total.digests.saturating_add(work.digests);
         }
         let right = matches!(verdict, Verdict::Accepted(_));
-        if right || is_wrong_guess(&verdict) {
-            let user = question.user.as_deref().unwrap_or_default();
-            self.settled(question.address, user, right, question.now.mono_ms);
+        if right || is_wrong_guess(&verdict) && !is_tried_again(question, &verdict) {
+            self.settled(question.address, question.counts_for(), right, question.now.mono_ms);
         }
         verdict
     }

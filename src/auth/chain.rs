@@ -146,6 +146,12 @@ fn token(jwt: &Jwt, question: &Question) -> Verdict {
     }
 }
 
+/// Whether there is another reading of the packet, about which whoever asked asks next.
+pub(super) fn is_tried_again(question: &Question, verdict: &Verdict) -> bool {
+    let is_misread = matches!(verdict, Verdict::Denied(Denial { kind: Kind::BadCredentials, .. }));
+    is_misread && question.read_otherwise.is_some()
+}
+
 /// Whether a verdict tells that somebody guessed wrong, which is what makes him wait.
 pub(super) fn is_wrong_guess(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Denied(Denial { kind: Kind::BadCredentials | Kind::NotAuthorized, .. }))

@@ -56,8 +56,18 @@ pub struct Question {
     pub address: Option<IpAddr>,
     /// The name that a verified client certificate proves.
     pub certificate: Option<Arc<str>>,
+    /// The user (empty for none) by another reading of the same packet, which is asked about if this one fails: the two
+    /// are one attempt, which counts for that user, and as a failure only if the other reading fails as well.
+    pub read_otherwise: Option<Box<str>>,
     /// The user at the other end of a Unix socket.
     pub peer: Option<Arc<str>>,
+}
+
+impl Question {
+    /// Whose attempt it is; empty for nobody's.
+    pub(super) fn counts_for(&self) -> &str {
+        self.read_otherwise.as_deref().or(self.user.as_deref()).unwrap_or_default()
+    }
 }
 
 /// Who somebody is, and what follows.

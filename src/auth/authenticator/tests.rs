@@ -106,6 +106,7 @@ fn nobody() -> Question {
         address: Some("10.0.0.1".parse().unwrap()),
         certificate: None,
         peer: None,
+        read_otherwise: None,
     }
 }
 

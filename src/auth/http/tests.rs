@@ -27,6 +27,7 @@ fn question() -> Question {
         address: Some("::ffff:10.0.0.7".parse().unwrap()),
         certificate: None,
         peer: None,
+        read_otherwise: None,
     }
 }
 

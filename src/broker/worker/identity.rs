@@ -92,6 +92,9 @@ impl Worker {
             client_id: claim.client_id.into(),
             address: peer.origin.ip(),
             certificate,
+            read_otherwise: otherwise
+                .filter(|_| asked == 0)
+                .map(|claim| claim.user.unwrap_or_default().into()),
             peer: system_user,
         };
         peer.proof = Some(Box::new(Proof { verdict: None, asked: asked + 1 }));
