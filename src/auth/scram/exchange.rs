@@ -191,6 +191,15 @@ impl Challenge {
     }
 }
 
+/// The user that a client-first-message names; `None` if it names none that there could be. The exchange finds out what
+/// else is wrong with it.
+#[must_use]
+pub fn claimed(message: &[u8]) -> Option<String> {
+    let message = std::str::from_utf8(message).ok().filter(|message| message.len() <= MAX_MESSAGE)?;
+    let name = message.split(',').nth(2)?.strip_prefix("n=")?;
+    unescaped(name).filter(|user| name::check(user).is_ok())
+}
+
 /// Undoes `=2C` and `=3D` (section 5.1); `None` for an `=` with anything else.
 pub(super) fn unescaped(name: &str) -> Option<String> {
     let mut plain = String::with_capacity(name.len());

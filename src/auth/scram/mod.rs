@@ -17,8 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 
 use super::decoy::DecoyKey;
-pub use exchange::Scram;
 pub(crate) use exchange::{Accounts, Decided};
+pub use exchange::{Scram, claimed};
 
 /// The name of the mechanism.
 pub const MECHANISM: &str = "SCRAM-SHA-256";

@@ -255,3 +255,22 @@ fn a_verifier_is_made_of_what_needs_no_preparation() {
     }
     assert_eq!(Verifier::of(PASSWORD).unwrap().iterations(), 15_000);
 }
+
+#[test]
+fn the_name_that_is_claimed_is_the_one_that_is_proved() {
+    for (first, name) in [
+        ("n,,n=user,r=abc", Some("user")),
+        ("y,a=other,n=user,r=abc,x=more", Some("user")),
+        ("n,,n=a=2Cb=3Dc,r=abc", Some("a,b=c")),
+        ("n,,n=user", Some("user")),
+        ("n,,m=ext,n=user,r=abc", None),
+        ("n,,n=,r=abc", None),
+        ("n,,n=a/b,r=abc", None),
+        ("n,,n=a=b,r=abc", None),
+        ("n,n=user", None),
+        ("", None),
+    ] {
+        assert_eq!(claimed(first.as_bytes()).as_deref(), name, "{first}");
+    }
+    assert_eq!(claimed(b"n,,n=\xff,r=abc"), None);
+}

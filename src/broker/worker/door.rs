@@ -12,7 +12,7 @@ use noctule_stomp::server as stomp;
 use tracing::warn;
 
 use super::guard::guarded;
-use super::identity::{Claim, Identified, own_rules};
+use super::identity::{Claim, Identified, Proof, own_rules};
 use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
 use crate::auth::{self, Grant};
@@ -179,11 +179,15 @@ impl Worker {
         let Machine::Mqtt(mqtt) = &mut peer.machine else { return Err(Over) };
         let words = &mut self.words;
         let name = connect.auth_method.unwrap_or_default();
-        if name == auth::scram::MECHANISM
-            && let Err(refusal) = admits_scram(&settings, peer.listener, peer.origin, io.now())
-        {
-            self.refuse(io, conn, &refusal);
-            return Err(Over);
+        if name == auth::scram::MECHANISM {
+            let user = auth::scram::claimed(connect.auth_data.unwrap_or_default());
+            if let Err(refusal) =
+                admits_scram(&settings, peer.listener, peer.origin, user.as_deref(), io.now())
+            {
+                self.refuse(io, conn, &refusal);
+                return Err(Over);
+            }
+            peer.proof = user.map(|user| Box::new(Proof::by_scram(user.into())));
         }
         let step = guarded(|| mqtt.exchange(connect, packet, around, words)).flatten();
         self.send_words(io, conn);
@@ -202,7 +206,10 @@ impl Worker {
     fn proved(&mut self, now: Now, conn: ConnId, user: Option<&str>) -> Identified {
         let Some(user) = user else { return Identified::As(None) };
         let grant = self.settings.authenticator.as_ref().and_then(|authenticator| authenticator.grant(user));
-        let address = self.peer(conn).and_then(|peer| peer.origin.ip());
+        let address = self.peer(conn).and_then(|peer| {
+            peer.proof = None;
+            peer.origin.ip()
+        });
         if let Some(authenticator) = &self.settings.authenticator {
             authenticator.settled(address, Some(user), true, now.mono_ms);
         }
@@ -214,8 +221,10 @@ impl Worker {
         let Some(peer) = self.peer(conn).filter(|_| refusal.kind == Kind::NotAuthorized) else { return };
         let Machine::Mqtt(mqtt) = &peer.machine else { return };
         let (is_proof, address) = (mqtt.is_authenticating(), peer.origin.ip());
+        let proof = peer.proof.take();
+        let user = proof.as_deref().and_then(Proof::to_prove);
         if let Some(authenticator) = self.settings.authenticator.as_ref().filter(|_| is_proof) {
-            authenticator.settled(address, None, false, now.mono_ms);
+            authenticator.settled(address, user, false, now.mono_ms);
         }
     }
 
@@ -320,13 +329,19 @@ impl Worker {
 }
 
 /// Whether SCRAM may be begun: where passwords count, and by who has not failed too often.
-fn admits_scram(settings: &Settings, listener: u16, origin: Origin, now: Now) -> Result<(), Refusal> {
+fn admits_scram(
+    settings: &Settings,
+    listener: u16,
+    origin: Origin,
+    user: Option<&str>,
+    now: Now,
+) -> Result<(), Refusal> {
     let asks = settings.listener(listener).is_some_and(|listener| listener.asks(auth::Method::Password));
     let Some(authenticator) = settings.authenticator.as_ref().filter(|_| asks) else {
         let detail = "SCRAM-SHA-256 is for listeners whose auth has \"password\"";
         return Err(Refusal::new(Kind::BadAuthenticationMethod, detail));
     };
-    let admitted = authenticator.admits(origin.ip(), None, now.mono_ms);
+    let admitted = authenticator.admits(origin.ip(), user, now.mono_ms);
     admitted.map_err(|denial| Refusal::new(denial.kind, denial.why.to_string()))
 }
 

@@ -42,6 +42,20 @@ pub(super) struct Proof {
     verdict: Option<Verdict>,
     /// How often the authenticator was asked.
     asked: u8,
+    /// The user that SCRAM is to prove, as long as it has not: a failure is counted for him.
+    to_prove: Option<Box<str>>,
+}
+
+impl Proof {
+    /// Of SCRAM, which is to prove this user.
+    pub(super) fn by_scram(user: Box<str>) -> Self {
+        Self { verdict: None, asked: 0, to_prove: Some(user) }
+    }
+
+    /// The user that is to be proved yet.
+    pub(super) fn to_prove(&self) -> Option<&str> {
+        self.to_prove.as_deref()
+    }
 }
 
 impl Worker {
@@ -97,7 +111,7 @@ impl Worker {
                 .map(|claim| claim.user.unwrap_or_default().into()),
             peer: system_user,
         };
-        peer.proof = Some(Box::new(Proof { verdict: None, asked: asked + 1 }));
+        peer.proof = Some(Box::new(Proof { verdict: None, asked: asked + 1, to_prove: None }));
         let Some(authenticator) = &settings.authenticator else {
             return Identified::Refused(Refusal::new(Kind::ServerUnavailable, "there is no authenticator"));
         };
