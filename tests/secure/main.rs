@@ -39,7 +39,7 @@ mod mqtt {
     mod got;
 
     pub(crate) use client::{Client, Out, within};
-    pub(crate) use counters::{counted, more_than};
+    pub(crate) use counters::counted;
     pub(crate) use got::Got;
 
     /// A packet identifier.
