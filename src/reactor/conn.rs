@@ -105,12 +105,22 @@ impl<L> Conn<L> {
     }
 
     pub(super) fn out_len(&self) -> usize {
-        let sealed = self.layered.as_ref().map_or(0, |layered| layered.sealed_len());
-        self.out.as_ref().map_or(0, |out| out.len()) + sealed
+        self.out.as_ref().map_or(0, |out| out.len()) + self.sealed_len()
     }
 
-    /// As [`OutBuf::answer_bytes`].
+    /// As [`OutBuf::answer_bytes`], with those of the layer.
     pub(super) fn answer_bytes(&self) -> usize {
-        self.out.as_ref().map_or(0, |out| out.answer_bytes())
+        let sealed = self.layered.as_ref().map_or(0, |layered| layered.answer_bytes);
+        self.out.as_ref().map_or(0, |out| out.answer_bytes()) + sealed
+    }
+
+    /// Whether the peer has said good-bye in the layer, where there is one.
+    pub(super) fn has_ended(&self) -> bool {
+        self.layered.as_ref().is_some_and(|layered| layered.ended)
+    }
+
+    /// Bytes that the layer has sealed and the kernel has not taken.
+    pub(super) fn sealed_len(&self) -> usize {
+        self.layered.as_ref().map_or(0, |layered| layered.sealed_len())
     }
 }

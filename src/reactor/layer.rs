@@ -23,10 +23,11 @@ pub trait Layer: fmt::Debug + Send {
     /// Why the connection can't go on.
     fn seal(&mut self, plain: &[u8], sealed: &mut BytesMut) -> Result<(), Refusal>;
 
-    /// Appends the layer's good-bye. The last call.
+    /// Appends the layer's good-bye, unless it has said it. The last call.
     fn close(&mut self, sealed: &mut BytesMut);
 
-    /// Whether the next [`open`](Self::open) may take long, as a handshake does; few such are done in one turn.
+    /// Whether the next [`open`](Self::open) may take long, as a handshake does, should there be anything to open; few such
+    /// are done in one turn.
     fn is_costly(&self) -> bool;
 }
 
@@ -60,6 +61,11 @@ pub(super) struct Layered<L> {
     pub(super) plain: Vec<u8>,
     /// What the kernel has not taken.
     pub(super) sealed: Option<Box<OutBuf>>,
+    /// Bytes of answers, the layer's own among them, that are sealed and that the kernel may not have taken: all of them,
+    /// until all that is sealed is less.
+    pub(super) answer_bytes: usize,
+    /// The peer has said good-bye in the layer. Heeded when everything before it has been read.
+    pub(super) ended: bool,
     /// The layer has said its good-bye.
     pub(super) closed: bool,
     /// Why nothing more can be sealed.
@@ -68,7 +74,8 @@ pub(super) struct Layered<L> {
 
 impl<L> Layered<L> {
     pub(super) fn new(layer: L) -> Self {
-        Self { layer, plain: Vec::new(), sealed: None, closed: false, broken: None }
+        let (plain, sealed, answer_bytes) = (Vec::new(), None, 0);
+        Self { layer, plain, sealed, answer_bytes, ended: false, closed: false, broken: None }
     }
 
     pub(super) fn sealed_len(&self) -> usize {

@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 
 use super::{
     Handler,
-    conn::{Closed, Conn, State},
+    conn::{Closed, Conn},
     io::find,
     layer::{Layer, Next, Opened},
     out::{OutBuf, Pool},
@@ -22,25 +22,20 @@ impl<H: Handler> Worker<H> {
     pub(super) fn read_layered(&mut self, slot: u32, id: ConnId) -> Poll<()> {
         let Some(conn) = self.io.conns.get_mut(slot as usize) else { return Poll::Pending };
         let Some(layered) = conn.layered.as_mut() else { return Poll::Ready(()) };
-        if mem::take(&mut conn.refeed) {
-            // What was left behind by a pause or by another worker, first what was opened there.
+        if mem::take(&mut conn.refeed) && !layered.plain.is_empty() {
+            // What was left behind by a pause or by another worker. What is not opened was not whole, and waits for more.
             let plain = mem::take(&mut layered.plain);
-            let wire = mem::take(&mut conn.unread);
-            if !plain.is_empty() {
-                conn.refeed = !wire.is_empty();
-                conn.unread = wire;
-                self.feed(id, plain);
-            } else if !wire.is_empty() {
-                self.open(slot, id, wire);
-            }
+            self.feed(id, plain);
             return Poll::Ready(());
         }
-        if layered.layer.is_costly() {
-            if self.costly >= COSTLY_PER_TURN {
-                self.io.requeue(slot);
-                return Poll::Pending;
-            }
-            self.costly += 1;
+        if layered.ended {
+            self.end(id);
+            return Poll::Pending;
+        }
+        let is_costly = layered.layer.is_costly();
+        if is_costly && self.costly >= COSTLY_PER_TURN {
+            self.io.requeue(slot);
+            return Poll::Pending;
         }
         let mut wire = mem::take(&mut conn.unread);
         let in_front = if wire.len() <= SMALL_UNREAD_BYTES { wire.len() } else { 0 };
@@ -65,6 +60,7 @@ impl<H: Handler> Worker<H> {
             self.end(id);
             return Poll::Pending;
         }
+        self.costly += usize::from(is_costly);
         if in_front == wire.len() {
             front.copy_from_slice(&wire);
             wire.clear();
@@ -90,7 +86,11 @@ impl<H: Handler> Worker<H> {
         plain.append(&mut layered.plain);
         layered.plain = Vec::new();
         let sealed = layered.sealed.get_or_insert_with(|| self.io.pool.take());
+        let before = sealed.len();
         let Opened { consumed, next } = layered.layer.open(wire, &mut plain, sealed.put());
+        layered.answer_bytes += sealed.len() - before;
+        // Now, because it goes along if the connection moves.
+        layered.ended |= matches!(next, Next::Ended);
         rest.extend_from_slice(wire.get(consumed..).unwrap_or_default());
         conn.unread = rest;
         let says = layered.sealed_len() > 0;
@@ -107,13 +107,9 @@ impl<H: Handler> Worker<H> {
             self.plain = plain;
         }
         match next {
-            Next::GoOn => {}
+            // The next look at it sees the end, if its reads are not paused.
+            Next::GoOn | Next::Ended => {}
             Next::Bare => self.unwrap(slot, id),
-            Next::Ended => {
-                if find(&mut self.io.conns, id).is_some() {
-                    self.end(id);
-                }
-            }
             Next::Broken(why) => {
                 if find(&mut self.io.conns, id).is_some() {
                     self.handler.broken(&mut self.io, id, why);
@@ -148,16 +144,18 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-/// Seals what is in `out` behind what is sealed already, and the good-bye if this is the end; returns what goes to the
+/// Seals what is in `out` behind what is sealed already, and the good-bye if it is the `last`; returns what goes to the
 /// socket.
 pub(super) fn seal<L: Layer>(
     conn: &mut Conn<L>,
+    last: bool,
     out: Box<OutBuf>,
     pool: &mut Pool,
     flat: &mut Vec<u8>,
 ) -> Box<OutBuf> {
     let Some(layered) = conn.layered.as_mut() else { return out };
     let mut sealed = layered.sealed.take().unwrap_or_else(|| pool.take());
+    layered.answer_bytes += out.answer_bytes();
     if !out.is_empty() {
         let result = match out.contiguous() {
             Some(bytes) => layered.layer.seal(bytes, sealed.put()),
@@ -174,8 +172,11 @@ pub(super) fn seal<L: Layer>(
         layered.broken = layered.broken.take().or(result.err());
     }
     pool.give_back(out);
-    if conn.state == State::Flushing && !mem::replace(&mut layered.closed, true) {
+    if last && !mem::replace(&mut layered.closed, true) {
         layered.layer.close(sealed.put());
     }
     sealed
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,11 +18,12 @@ use tokio::{
 use super::{
     Accept, Config, Ended, Handler, Mailboxes, Pull,
     accept::{Attempt, Socket},
-    conn::{Closed, Conn, State},
+    conn::{Close, Closed, Conn, State},
     io::{Io, find, listener_of, listener_slot},
+    layer::Layer,
     layered::seal,
     mailbox::Lanes,
-    out::{MAX_SLICES, OutBuf},
+    out::{MAX_SLICES, OutBuf, Pool},
 };
 
 /// How often one connection is read, or written after a pull, before it is everybody else's turn.
@@ -380,13 +381,12 @@ impl<H: Handler> Worker<H> {
             return self.io.wait_for_answers(id);
         }
         let Some(conn) = find(&mut self.io.conns, id) else { return };
-        if conn.out_len() > 0 {
-            let mut out = conn.out.take().unwrap_or_else(|| self.io.pool.take());
-            if conn.layered.is_some() {
-                out = seal(conn, out, &mut self.io.pool, &mut self.plain);
-            }
-            let _ = write(conn, &mut out);
-            self.io.pool.give_back(out);
+        if conn.has_ended() {
+            // Its good-bye was in the layer, and the socket is whole: what waits for it has its time.
+            return self.io.close(id, Close::AfterFlush);
+        }
+        if conn.out_len() > 0 || conn.layered.is_some() {
+            last_words(conn, &mut self.io.pool, &mut self.plain);
         }
         self.io.kill(id.slot, Closed::PeerClosed);
     }
@@ -433,7 +433,8 @@ impl<H: Handler> Worker<H> {
             let mut pulled = Pull::Done;
             if conn.state == State::Open {
                 pulled = Pull::More;
-                if out.has_room() {
+                // What was sealed before and is still here has had its budget.
+                if out.has_room() && conn.sealed_len() < self.io.config.budget_bytes {
                     let before = out.len();
                     pulled = self.handler.pull(&mut self.io, id, &mut out);
                     if out.len() > before {
@@ -454,7 +455,8 @@ impl<H: Handler> Worker<H> {
                 self.io.pool.give_back(behind);
             }
             if conn.layered.is_some() {
-                out = seal(conn, out, &mut self.io.pool, &mut self.plain);
+                let last = conn.state == State::Flushing;
+                out = seal(conn, last, out, &mut self.io.pool, &mut self.plain);
                 if let Some(why) = conn.layered.as_mut().and_then(|layered| layered.broken.take()) {
                     self.io.pool.give_back(out);
                     self.handler.broken(&mut self.io, id, why);
@@ -465,7 +467,12 @@ impl<H: Handler> Worker<H> {
             // Not only once all is written: a peer that lags for long would be read no more and look dead.
             let unchoked = conn.choked && out.answer_bytes() < self.io.config.budget_bytes;
             match written {
-                Poll::Ready(Ok(())) => self.io.pool.give_back(out),
+                Poll::Ready(Ok(())) => {
+                    if let Some(layered) = &mut conn.layered {
+                        layered.answer_bytes = 0;
+                    }
+                    self.io.pool.give_back(out);
+                }
                 Poll::Ready(Err(error)) => {
                     self.io.pool.give_back(out);
                     self.io.kill(slot, Closed::Error(error));
@@ -473,7 +480,10 @@ impl<H: Handler> Worker<H> {
                 }
                 Poll::Pending => {
                     match &mut conn.layered {
-                        Some(layered) => layered.sealed = Some(out),
+                        Some(layered) => {
+                            layered.answer_bytes = layered.answer_bytes.min(out.len());
+                            layered.sealed = Some(out);
+                        }
                         None => conn.out = Some(out),
                     }
                     conn.blocked = true;
@@ -485,7 +495,12 @@ impl<H: Handler> Worker<H> {
                 }
             }
             if conn.state == State::Flushing {
-                self.shut(slot);
+                // Nothing comes any more from who has said so.
+                if conn.has_ended() {
+                    self.io.kill(slot, Closed::PeerClosed);
+                } else {
+                    self.shut(slot);
+                }
                 return;
             }
             if unchoked {
@@ -520,6 +535,12 @@ impl<H: Handler> Worker<H> {
     fn bury(&mut self) {
         while let Some((slot, why)) = self.io.dead.pop() {
             if let Some(mut conn) = self.io.conns.try_remove(slot as usize) {
+                // Closed at once, it has nothing more to say, but its layer has.
+                if matches!(why, Closed::Ours) && conn.layered.as_ref().is_some_and(|layered| !layered.closed)
+                {
+                    conn.out = None;
+                    last_words(&mut conn, &mut self.io.pool, &mut self.plain);
+                }
                 if let Some(out) = conn.out.take() {
                     self.io.pool.give_back(out);
                 }
@@ -530,6 +551,16 @@ impl<H: Handler> Worker<H> {
             }
         }
     }
+}
+
+/// Writes what waits for a connection, and the good-bye of its layer, as far as the socket takes it.
+fn last_words<L: Layer>(conn: &mut Conn<L>, pool: &mut Pool, flat: &mut Vec<u8>) {
+    let mut out = conn.out.take().unwrap_or_else(|| pool.take());
+    if conn.layered.is_some() {
+        out = seal(conn, true, out, pool, flat);
+    }
+    let _ = write(conn, &mut out);
+    pool.give_back(out);
 }
 
 /// Writes as much of `out` as the socket takes. Pending: it took no more, and the connection's waker is registered.
