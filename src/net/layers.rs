@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use noctule_core::refusal::{Kind, Refusal};
 use noctule_websocket::{
-    CloseCode, Decoder, FrameLimits, HeadLimits, HeadReader, Kind as Frame, Rejection, Role, encode,
+    CloseCode, Decoder, FrameLimits, HeadLimits, HeadReader, Kind as Frame, Rejection, Role, Violation,
+    encode,
 };
 
 use super::Spoken;
@@ -47,6 +48,8 @@ pub(crate) struct Layers {
     web: Web,
     /// Decrypted bytes that are not a whole head or frame yet; without a buffer between them.
     inner: Vec<u8>,
+    /// What had to be said of a failure has been said: whatever else the protocol says, nobody could read it.
+    broken: bool,
     facts: Facts,
 }
 
@@ -65,6 +68,9 @@ enum Web {
     Asked(HeadReader),
     /// Frames go to and fro; STOMP's clients get the kind that they send.
     Open(Decoder, Frame),
+    /// The client has sent its Close frame. The answer to it waits for what the client is still owed, behind which it is the
+    /// last (RFC 6455, section 5.5.1).
+    Closing(Frame, Box<[u8]>),
 }
 
 /// How far a layer came: bytes that are done with, and whether the peer has said good-bye in it.
@@ -98,6 +104,7 @@ impl Layers {
                 None => Web::None,
             },
             inner: Vec::new(),
+            broken: false,
             facts: Facts::default(),
         })
     }
@@ -247,21 +254,36 @@ impl Layers {
                         }
                     }
                 }
+                Web::Closing(..) => return Ok(Taken { consumed: bytes.len(), ended: true }),
                 Web::Open(decoder, kind) => {
                     // [MQTT-6.0.0-1]
                     let binary_only = self.facts.spoken == Some(Spoken::Mqtt);
                     let limits = FrameLimits { binary_only, ..FrameLimits::default() };
-                    return match decoder.decode(Role::Server, &limits, rest, plain, out) {
-                        Ok(progress) => {
-                            *kind = progress.kind.unwrap_or(*kind);
-                            Ok(Taken { consumed: at + progress.consumed, ended: progress.closed.is_some() })
+                    let (before, silent) = (plain.len(), out.len());
+                    let decoded = decoder.decode(Role::Server, &limits, rest, plain, out);
+                    let progress = decoded.map_err(|violation| violated(decoder, violation, out))?;
+                    *kind = progress.kind.unwrap_or(*kind);
+                    if self.facts.spoken.is_none()
+                        && let Some(first) = plain.get(before)
+                    {
+                        self.facts.spoken = sniff::begins_with(*first);
+                        let refusal = match self.facts.spoken {
+                            None => Some(unknown(Begins::Unknown)),
+                            Some(Spoken::Mqtt) if *kind == Frame::Text => {
+                                Some(violated(decoder, Violation::TextNotTaken, out))
+                            }
+                            Some(_) => None,
+                        };
+                        if let Some(refusal) = refusal {
+                            plain.truncate(before);
+                            return Err(refusal);
                         }
-                        Err(violation) => {
-                            let why = violation.to_string();
-                            decoder.close(Role::Server, violation.code(), &why, out);
-                            Err(Refusal::new(Kind::Transport, format!("WebSocket: {why}")))
-                        }
-                    };
+                    }
+                    let ended = progress.closed.is_some();
+                    if ended {
+                        self.web = Web::Closing(*kind, out.split_off(silent)[..].into());
+                    }
+                    return Ok(Taken { consumed: at + progress.consumed, ended });
                 }
             }
         }
@@ -298,15 +320,21 @@ impl Layer for Layers {
         let mut consumed = 0;
         let next = match self.open_all(wire, &mut consumed, plain, sealed) {
             Ok(next) => next,
-            Err(refusal) => Next::Broken(refusal),
+            Err(refusal) => {
+                self.broken = true;
+                Next::Broken(refusal)
+            }
         };
         Opened { consumed, next }
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut BytesMut) -> Result<(), Refusal> {
         let framed;
+        if self.broken {
+            return Ok(());
+        }
         let bytes = match &self.web {
-            Web::Open(_, kind) => {
+            Web::Open(_, kind) | Web::Closing(kind, _) => {
                 // A text that is none would be refused by the client (RFC 6455, section 8.1).
                 let is_text = *kind == Frame::Text && std::str::from_utf8(plain).is_ok();
                 let kind = if is_text { Frame::Text } else { Frame::Binary };
@@ -333,14 +361,16 @@ impl Layer for Layers {
     }
 
     fn close(&mut self, sealed: &mut BytesMut) {
-        if let Web::Open(decoder, _) = &mut self.web {
-            let mut goodbye = BytesMut::new();
-            decoder.close(Role::Server, CloseCode::NORMAL, "", &mut goodbye);
-            match &mut self.tls {
-                // Without it the client learns of the end all the same.
-                Tls::Spoken(session) => drop(session.seal(&goodbye, sealed)),
-                Tls::Undecided | Tls::None => sealed.extend_from_slice(&goodbye),
-            }
+        let mut goodbye = BytesMut::new();
+        match &mut self.web {
+            Web::Open(decoder, _) => decoder.close(Role::Server, CloseCode::NORMAL, "", &mut goodbye),
+            Web::Closing(_, answer) => goodbye.extend_from_slice(answer),
+            Web::Undecided | Web::None | Web::Asked(_) => {}
+        }
+        match &mut self.tls {
+            // Without it the client learns of the end all the same.
+            Tls::Spoken(session) => drop(session.seal(&goodbye, sealed)),
+            Tls::Undecided | Tls::None => sealed.extend_from_slice(&goodbye),
         }
         if let Tls::Spoken(session) = &mut self.tls {
             session.close(sealed);
@@ -348,7 +378,12 @@ impl Layer for Layers {
     }
 
     fn is_costly(&self) -> bool {
-        matches!(&self.tls, Tls::Spoken(session) if session.is_handshaking())
+        match &self.tls {
+            // The first message of a handshake is the one that costs most.
+            Tls::Undecided => true,
+            Tls::Spoken(session) => session.is_handshaking(),
+            Tls::None => false,
+        }
     }
 }
 
@@ -365,6 +400,13 @@ fn unknown(found: Begins) -> Refusal {
 
 fn ended(end: &TlsEnd) -> Refusal {
     Refusal::new(Kind::Transport, format!("TLS: {end}"))
+}
+
+/// Says good-bye to a client that has broken the rules of WebSocket.
+fn violated(decoder: &mut Decoder, violation: Violation, out: &mut BytesMut) -> Refusal {
+    let why = violation.to_string();
+    decoder.close(Role::Server, violation.code(), &why, out);
+    Refusal::new(Kind::Transport, format!("WebSocket: {why}"))
 }
 
 fn rejected(rejection: &Rejection, out: &mut BytesMut) -> Refusal {

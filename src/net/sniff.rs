@@ -57,9 +57,30 @@ pub(super) fn begins(bytes: &[u8]) -> Begins {
     if unclear { Begins::Unclear } else { Begins::Unknown }
 }
 
+/// What a first byte begins, where no layer can be below any more and there is no waiting for a second.
+pub(super) fn begins_with(first: u8) -> Option<Spoken> {
+    match first {
+        MQTT_CONNECT => Some(Spoken::Mqtt),
+        b'C' | b'S' | b'\r' | b'\n' => Some(Spoken::Stomp),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_byte_says_the_same_of_our_protocols() {
+        for bytes in [&b"\x10"[..], b"CONNECT\n", b"CONNECT\r\n", b"STOMP\n", b"\nSTOMP\n", b"\r\nCONNECT\n"]
+        {
+            let Begins::With(spoken) = begins(bytes) else { panic!("{bytes:?}") };
+            assert_eq!(begins_with(bytes[0]), Some(spoken));
+        }
+        for byte in [0x00, 0x16, 0x20, b'G', b'P', b'H', b'O', b' ', 0xC0, 0xFF] {
+            assert_eq!(begins_with(byte), None, "{byte:#x}");
+        }
+    }
 
     #[test]
     fn first_bytes_tell() {
