@@ -358,9 +358,12 @@ impl Handler for Worker {
         Accept::Keep
     }
 
+    fn found(&mut self, io: &mut Io, conn: ConnId) {
+        self.locate(io, conn);
+    }
+
     fn unwrapped(&mut self, io: &mut Io, conn: ConnId, layer: Layers) {
         self.introduce(io, conn, layer.into_facts());
-        self.apply(io);
     }
 
     fn broken(&mut self, io: &mut Io, conn: ConnId, why: Refusal) {
@@ -373,7 +376,6 @@ impl Handler for Worker {
             let Some(facts) = io.layer(conn).map(|layers| layers.facts().clone()) else { return bytes.len() };
             self.introduce(io, conn, facts);
             if !io.is_readable(conn) {
-                self.apply(io);
                 return bytes.len();
             }
         }

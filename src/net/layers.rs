@@ -318,6 +318,7 @@ impl Layers {
 impl Layer for Layers {
     fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, sealed: &mut BytesMut) -> Opened {
         let mut consumed = 0;
+        let was_known = self.facts.source.is_some();
         let next = match self.open_all(wire, &mut consumed, plain, sealed) {
             Ok(next) => next,
             Err(refusal) => {
@@ -325,7 +326,7 @@ impl Layer for Layers {
                 Next::Broken(refusal)
             }
         };
-        Opened { consumed, next }
+        Opened { consumed, next, news: self.facts.source.is_some() != was_known }
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut BytesMut) -> Result<(), Refusal> {

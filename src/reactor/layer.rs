@@ -38,6 +38,8 @@ pub struct Opened {
     pub consumed: usize,
     /// What follows.
     pub next: Next,
+    /// The handler is to hear of the layer at once, because it has [found out something](super::Handler::found).
+    pub news: bool,
 }
 
 /// What follows from what was opened.

@@ -87,12 +87,17 @@ impl<H: Handler> Worker<H> {
         layered.plain = Vec::new();
         let sealed = layered.sealed.get_or_insert_with(|| self.io.pool.take());
         let before = sealed.len();
-        let Opened { consumed, next } = layered.layer.open(wire, &mut plain, sealed.put());
+        let Opened { consumed, next, news } = layered.layer.open(wire, &mut plain, sealed.put());
         layered.answer_bytes += sealed.len() - before;
         // Now, because it goes along if the connection moves.
         layered.ended |= matches!(next, Next::Ended);
         rest.extend_from_slice(wire.get(consumed..).unwrap_or_default());
         conn.unread = rest;
+        if news {
+            self.handler.found(&mut self.io, id);
+        }
+        let Some(conn) = find(&mut self.io.conns, id) else { return };
+        let Some(layered) = conn.layered.as_mut() else { return };
         let says = layered.sealed_len() > 0;
         if !says && let Some(sealed) = layered.sealed.take() {
             self.io.pool.give_back(sealed);

@@ -88,6 +88,11 @@ pub trait Handler: Sized {
         Ok(())
     }
 
+    /// The [layer](Io::layer) of `conn` has found out something that can't wait for the first byte of the protocol.
+    fn found(&mut self, io: &mut Io<Self>, conn: ConnId) {
+        let _ = (io, conn);
+    }
+
     /// The layer of `conn` has [done its part](Next::Bare) and is handed over, with what it has found out.
     fn unwrapped(&mut self, io: &mut Io<Self>, conn: ConnId, layer: Self::Layer) {
         let _ = (io, conn, layer);

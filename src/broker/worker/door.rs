@@ -255,24 +255,31 @@ impl Worker {
         self.connect(io, conn, &connect, Verified::As(user), &[], len)
     }
 
+    /// What lies below the protocol has found out for whom a proxy connects: it counts there, and is called so, from now on.
+    /// At once, because who never gets as far as a protocol would else take the proxy's places from everybody behind it.
+    pub(super) fn locate(&mut self, io: &mut Io, conn: ConnId) {
+        let Some(source) = io.layer(conn).and_then(|layers| layers.facts().source) else { return };
+        let Some(from) = self.peer(conn).map(|peer| peer.origin) else { return };
+        let origin = Origin::Net(source);
+        if let Err(full) = self.admission.rename(from.ip(), origin.ip()) {
+            self.turn_away(io.now().mono_ms, origin, full);
+            return io.close(conn, Close::Now);
+        }
+        if let Some(peer) = self.peer(conn) {
+            peer.origin = origin;
+        }
+    }
+
     /// What lies below the protocol has found out who connects and what is spoken.
     pub(super) fn introduce(&mut self, io: &mut Io, conn: ConnId, facts: Facts) {
         let Some(peer) = self.peer(conn) else { return };
-        let (mut origin, listener) = (peer.origin, peer.listener);
+        let (origin, listener) = (peer.origin, peer.listener);
         let Some(settings) = self.settings.listener(listener).cloned() else {
             return io.close(conn, Close::Now);
         };
-        if let Some(source) = facts.source {
-            let from = std::mem::replace(&mut origin, Origin::Net(source));
-            if let Err(full) = self.admission.rename(from.ip(), origin.ip()) {
-                self.turn_away(io.now().mono_ms, origin, full);
-                return io.close(conn, Close::Now);
-            }
-        }
         let spoken = settings.protocol.or(facts.spoken).unwrap_or(Spoken::Mqtt);
         let machine = self.machine(io.now().mono_ms, origin, spoken, settings.dialect);
         let Some(peer) = self.peer(conn) else { return };
-        peer.origin = origin;
         match machine {
             Some(machine) => peer.machine = machine,
             None => return io.close(conn, Close::Now),

@@ -28,7 +28,7 @@ struct Glass;
 impl Layer for Glass {
     fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut BytesMut) -> Opened {
         plain.extend_from_slice(wire);
-        Opened { consumed: wire.len(), next: Next::GoOn }
+        Opened { consumed: wire.len(), next: Next::GoOn, news: false }
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut BytesMut) -> Result<(), Refusal> {
