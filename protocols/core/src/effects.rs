@@ -154,6 +154,13 @@ pub enum Input<'a> {
     Request(ConnId, Request<'a>, Option<Receipt>),
     /// Bytes of it have come that are no request yet.
     Heard(ConnId),
+    /// The shell has a reason of its own to read nothing more of it for now. The reasons are counted, the engine's among
+    /// them: there is one [`Effect::Pause`], and its silence is not held against the client.
+    Hold(ConnId),
+    /// That reason is no more.
+    Release(ConnId),
+    /// Its socket takes no more for now; the next pull says that it does again.
+    Blocked(ConnId),
     /// The connection is gone.
     Closed(ConnId),
     /// Another engine speaks.
@@ -370,11 +377,13 @@ pub enum DropReason {
     DeadLetterLost,
     /// Its queue, or durable subscription, has ended.
     QueueEnded,
+    /// The broker's memory was used up.
+    MemoryShort,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::QueueFull,
         Self::Offline,
         Self::Expired,
@@ -389,6 +398,7 @@ impl DropReason {
         Self::Duplicate,
         Self::DeadLetterLost,
         Self::QueueEnded,
+        Self::MemoryShort,
     ];
 
     /// Counter label and log field.
@@ -409,6 +419,7 @@ impl DropReason {
             Self::Duplicate => "duplicate",
             Self::DeadLetterLost => "dead_letter_lost",
             Self::QueueEnded => "queue_ended",
+            Self::MemoryShort => "memory_short",
         }
     }
 }

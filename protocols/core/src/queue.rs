@@ -275,6 +275,28 @@ impl Queue {
         }
     }
 
+    /// Takes out of a queue that holds more than a few messages in memory as much as `entry` needs, the oldest first:
+    /// there is no memory left for what a client that lags does not take. Only where the oldest gives way; what the store
+    /// has as well stays.
+    pub fn give_way(&mut self, entry: &Entry, limits: &Limits) -> Vec<Item> {
+        /// Messages that any client may have waiting.
+        const FEW: usize = 16;
+        let mut displaced = Vec::new();
+        if limits.overflow != Overflow::DropOldest || entry.stored || entry.is_owed() {
+            return displaced;
+        }
+        let (needed, mut freed) = (entry.cost(), 0);
+        let gives_way = |item: &Item| matches!(item, Item::Held(entry) if !entry.stored && !entry.is_owed());
+        while freed < needed && self.items.len() - self.stubs > FEW {
+            let Some(place) = self.items.iter().position(gives_way) else { break };
+            let Some(item) = self.items.remove(place) else { break };
+            freed += item.cost();
+            self.bytes -= item.cost();
+            displaced.push(item);
+        }
+        displaced
+    }
+
     /// The next to be sent.
     #[must_use]
     pub fn front(&self) -> Option<&Item> {

@@ -7,7 +7,7 @@ mod kept;
 mod lines;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
@@ -18,6 +18,18 @@ use crate::trie::Tree;
 
 pub(crate) use kept::{Kept, KeptGroups};
 pub(crate) use lines::{Lines, Pressure, Room};
+
+/// How much memory there is for more messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Headroom {
+    /// Enough.
+    Ample,
+    /// Little: at QoS 0, who lags gets nothing more, and what the store keeps as well leaves the memory early.
+    Short,
+    /// None, and no prospect of any: the queue of who lags or is away takes no more than it gives up.
+    Spent,
+}
 
 /// One per broker.
 #[derive(Debug)]
@@ -34,6 +46,8 @@ pub struct Shared {
     kept_sessions: AtomicUsize,
     store_refuses: AtomicBool,
     store_behind: AtomicBool,
+    headroom: AtomicU8,
+    closed_to_new: AtomicBool,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
     /// The groups that are full, and who waits for them.
@@ -73,6 +87,8 @@ impl Shared {
             kept_sessions: AtomicUsize::new(0),
             store_refuses: AtomicBool::new(false),
             store_behind: AtomicBool::new(false),
+            headroom: AtomicU8::new(Headroom::Ample as u8),
+            closed_to_new: AtomicBool::new(false),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
             lines: Lines::new(seed.derive(4)),
@@ -145,6 +161,27 @@ impl Shared {
     /// it is stored is refused, since nothing else slows its publishers.
     pub fn set_store_behind(&self, behind: bool) {
         self.store_behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Notes how much memory there is, and whether clients are let in that have no session yet.
+    pub fn set_memory(&self, headroom: Headroom, takes_clients: bool) {
+        self.headroom.store(headroom as u8, Ordering::Relaxed);
+        self.closed_to_new.store(!takes_clients, Ordering::Relaxed);
+    }
+
+    /// How much memory there is.
+    #[must_use]
+    pub fn headroom(&self) -> Headroom {
+        match self.headroom.load(Ordering::Relaxed) {
+            0 => Headroom::Ample,
+            1 => Headroom::Short,
+            _ => Headroom::Spent,
+        }
+    }
+
+    /// Whether only those are let in whose session is there.
+    pub(crate) fn is_closed_to_new(&self) -> bool {
+        self.closed_to_new.load(Ordering::Relaxed)
     }
 
     /// Whether a message of that durability is not taken for now.

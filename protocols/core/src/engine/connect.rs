@@ -128,6 +128,11 @@ impl Engine {
             let detail = format!("client id {:?} belongs to another user's session", connect.client_id);
             return Err(Refusal::new(Kind::NotAuthorized, detail));
         }
+        if session.is_none() && self.shared.is_closed_to_new() {
+            // Who has a session may have come to take what waits in it.
+            let detail = "the broker's memory is used up (server.memory); come back later";
+            return Err(Refusal::new(Kind::ServerBusy, detail));
+        }
         let max_sessions = self.policy.limits.max_sessions;
         // Workers that look at the same moment may pass the limit by one each.
         if expiry_s > 0

@@ -65,20 +65,12 @@ use crate::trie::GroupKey;
 use answers::{Answers, Inbound, Waiting};
 use letters::Letter;
 pub use outbound::Pulled;
-use parked::Parked;
+use parked::{Parked, credit_portion};
 pub use recover::recover;
 use rights::Judge;
 use share::{Ended, HomeGroup};
 pub use stats::Stats;
 use throttle::Throttled;
-
-/// Credit is given back in portions of this part of the window.
-const CREDIT_PORTIONS: u32 = 8;
-
-/// How many data messages are credited at once.
-fn credit_portion(window: u32) -> u32 {
-    (window / CREDIT_PORTIONS).max(1)
-}
 
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
@@ -106,11 +98,14 @@ struct ConnState {
     /// Whether its queue has stood below its limits since it came: a client whose queue filled up in its absence is
     /// not a slow consumer.
     caught_up: bool,
+    /// Whether its socket took less than there was, or its client has more waiting than may be under way; as of the last
+    /// pull.
+    lags: bool,
     /// Whether a message of this MQTT 3 client was refused, which it can't be told: until it is disconnected nothing of
     /// it is accepted, or what it sends again would come behind what it sent later.
     withholding: bool,
-    /// Its messages that are parked or wait for a full queue, and its SUBSCRIBEs that other workers have to confirm; its
-    /// reads are paused while there are any.
+    /// Its messages that are parked or wait for a full queue, its SUBSCRIBEs that other workers have to confirm, and the
+    /// shell's reason to hold it; its reads are paused while there are any.
     parked: u32,
     /// QoS 1 and 2 messages it has sent that are not acknowledged, as its own Receive Maximum counts them (MQTT 5,
     /// section 4.9).
@@ -153,6 +148,7 @@ impl ConnState {
         is_v5: false,
         dirty: false,
         caught_up: false,
+        lags: false,
         withholding: false,
         parked: 0,
         unacknowledged: 0,
@@ -389,6 +385,9 @@ impl Engine {
             Input::Heard(conn) => {
                 self.hear(now, conn);
             }
+            Input::Hold(conn) => _ = self.pause_reads(conn, fx),
+            Input::Release(conn) => self.resume_reads(now, conn, fx),
+            Input::Blocked(conn) => self.note_blocked(conn),
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
             Input::Policy(policy) => self.policy_changed(now, policy),

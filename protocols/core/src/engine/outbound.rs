@@ -16,6 +16,7 @@ use crate::queue::{Entry, Extra, Item, Offered};
 use crate::refusal::Kind;
 use crate::retained::Progress;
 use crate::session::Traffic;
+use crate::shared::Headroom;
 use crate::store::{LoadRequest, Loaded, StoreOp, Ticket};
 
 /// Retained topics looked at in one step of a replay, under the lock.
@@ -68,11 +69,22 @@ impl Engine {
         if conn.is_none() && entry.qos == Qos::AtMostOnce {
             return self.drop_entry(now, slot, entry, DropReason::Offline, fx);
         }
+        let headroom = self.shared.headroom();
+        if headroom > Headroom::Ample && entry.qos == Qos::AtMostOnce && self.lags(conn) {
+            return self.drop_entry(now, slot, entry, DropReason::MemoryShort, fx);
+        }
+        let gives_way = headroom == Headroom::Spent && self.lags(conn);
         let limits = &self.policy.limits;
         let spare = &mut self.spare_traffic;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let traffic = session.traffic.get_or_insert_with(|| spare.pop().unwrap_or_default());
-        let offered = traffic.queue.offer(entry, limits, conn.is_some());
+        let displaced = if gives_way { traffic.queue.give_way(&entry, limits) } else { Vec::new() };
+        // With little memory it is to leave early what the store has as well.
+        let offered = traffic.queue.offer(entry, limits, conn.is_some() && headroom == Headroom::Ample);
         self.congest(slot);
+        for item in displaced {
+            self.drop_item(now, slot, item, DropReason::MemoryShort, fx);
+        }
         match offered {
             Offered::Queued => {}
             Offered::Displaced(entries) => {
@@ -94,6 +106,28 @@ impl Engine {
         }
         if conn.is_some() {
             self.wake(slot, fx);
+        }
+    }
+
+    /// Whether a session's client is away, or its socket took less than there was.
+    fn lags(&self, conn: Option<ConnId>) -> bool {
+        let state = conn.and_then(|conn| self.conns.get(conn.slot as usize));
+        state.is_none_or(|state| state.lags)
+    }
+
+    /// Whose socket takes no more lags.
+    pub(super) fn note_blocked(&mut self, conn: ConnId) {
+        if let Some(state) = self.conn(conn) {
+            state.lags = true;
+        }
+    }
+
+    /// Who has more waiting than it may be sent lags by its acknowledgements.
+    fn note_lag(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let waits = session.traffic.as_ref().is_some_and(|traffic| !traffic.queue.is_empty());
+        if waits && let Some(state) = session.conn.and_then(|conn| self.conn(conn)) {
+            state.lags = true;
         }
     }
 
@@ -177,7 +211,7 @@ impl Engine {
     pub fn pull(&mut self, now: Now, conn: ConnId, outlet: &mut impl Outlet, fx: &mut Effects) -> Pulled {
         self.turn_start = fx.list.len();
         match self.conn(conn) {
-            Some(state) => state.dirty = false,
+            Some(state) => (state.dirty, state.lags) = (false, false),
             None => return Pulled::Done,
         }
         let pulled = match self.session_slot(conn) {
@@ -243,6 +277,7 @@ impl Engine {
                 Next::Nothing => break,
             }
         }
+        self.note_lag(slot);
         self.load_ahead(slot, fx);
         self.uncongest(slot);
         self.park_traffic(slot);

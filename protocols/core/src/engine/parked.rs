@@ -3,12 +3,20 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::Engine;
 use super::origin::{Origin, Source};
-use super::{Engine, credit_portion};
 use crate::effects::{DropReason, Effect, Effects};
 use crate::id::{ConnId, Now, Qos, SessionId};
 use crate::matches::MatchSet;
 use crate::message::Message;
+
+/// Credit is given back in portions of this part of the window.
+const CREDIT_PORTIONS: u32 = 8;
+
+/// How many data messages are credited at once.
+pub(super) fn credit_portion(window: u32) -> u32 {
+    (window / CREDIT_PORTIONS).max(1)
+}
 
 /// A message that waits until every worker it goes to can take it; its publisher is not read meanwhile.
 #[derive(Debug)]

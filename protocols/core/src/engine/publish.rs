@@ -15,6 +15,7 @@ use crate::message::{Fields, Message, Publish};
 use crate::policy::{Action, Durability, Overflow};
 use crate::queue::{Entry, Extra};
 use crate::refusal::Kind;
+use crate::shared::Headroom;
 use crate::store::{Recipient, SessionNumber, StoreOp, Ticket};
 use crate::trie::GroupKey;
 
@@ -312,6 +313,9 @@ impl Engine {
         {
             return self.refuse_message(now, qos, origin, DropReason::QueueFull, fx);
         }
+        if qos > Qos::AtMostOnce && self.memory_refuses(&set) {
+            return self.refuse_message(now, qos, origin, DropReason::MemoryShort, fx);
+        }
         if let (Some(conn), true) = (origin.conn, qos > Qos::AtMostOnce && origin.answer != Answer::Never)
             && let Some(hurdle) = self.hurdle_for(conn, &set)
         {
@@ -390,6 +394,14 @@ impl Engine {
     pub(super) fn subscriber_refuses(&self, set: &MatchSet) -> bool {
         self.policy.limits.overflow == Overflow::Refuse
             && self.shared.any_congested(set.targets().iter().map(|target| target.session))
+    }
+
+    /// Whether no memory is left for a message at QoS 1 or 2 that would not displace another: those of queues, and all
+    /// where full queues refuse. A will is not refused.
+    fn memory_refuses(&self, set: &MatchSet) -> bool {
+        self.shared.headroom() == Headroom::Spent
+            && (!set.groups().is_empty()
+                || self.policy.limits.overflow == Overflow::Refuse && !set.is_empty())
     }
 
     /// Whether a full group keeps a message at QoS 1 or 2 from being accepted whose publisher is not to wait. Who could

@@ -228,6 +228,11 @@ impl Engine {
         if reason == DropReason::StoreFailed {
             return self.store_failed_request(now, conn, receipt, fx);
         }
+        if reason == DropReason::MemoryShort {
+            let detail =
+                "the broker's memory is used up (server.memory); consume what waits, or send again later";
+            return self.refuse_request(now, conn, receipt, Refusal::new(Kind::QuotaExceeded, detail), fx);
+        }
         let detail = "a recipient's queue is full, or there are as many queues as there may be (max_queued_messages, \
                       max_queued_bytes, max_queues); consume what waits, or send again later";
         self.refuse_request(now, conn, receipt, Refusal::new(Kind::QuotaExceeded, detail), fx);

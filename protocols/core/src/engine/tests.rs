@@ -8,6 +8,7 @@ mod consumers;
 mod groups;
 mod lifetime;
 mod peers;
+mod pressure;
 mod queues;
 mod recovery;
 mod resubmitted;
