@@ -70,6 +70,8 @@ pub(super) struct Conn<L> {
     pub(super) ended: bool,
     /// Reads have stopped because too many answers wait to be written.
     pub(super) choked: bool,
+    /// The handler has had enough of it for this turn.
+    pub(super) had_turn: bool,
     /// `unread` is to be handed over again before anything is read.
     pub(super) refeed: bool,
     /// The socket took no more; its waker will say when it does.
@@ -93,6 +95,7 @@ impl<L> Conn<L> {
             paused: false,
             ended: false,
             choked: false,
+            had_turn: false,
             refeed: false,
             blocked: false,
             dirty: false,

@@ -45,6 +45,8 @@ pub struct Io<H: Handler> {
     pub(super) outboxes: Vec<Lanes<H::Mail>>,
     pub(super) accepting: Accepting,
     pub(super) stopped: bool,
+    /// Most bytes asked of a socket at once.
+    pub(super) read_bytes: usize,
 }
 
 impl<H: Handler> Io<H> {
@@ -68,6 +70,7 @@ impl<H: Handler> Io<H> {
             mailboxes,
             accepting: Accepting::default(),
             stopped: false,
+            read_bytes: usize::MAX,
         }
     }
 
@@ -192,6 +195,20 @@ impl<H: Handler> Io<H> {
             open.refeed = true;
             self.requeue(conn.slot);
         }
+    }
+
+    /// Ends the turn of `conn`: what the handler leaves unconsumed is handed over again when everybody else has had
+    /// theirs. From within [`read`](super::Handler::read).
+    pub fn end_turn(&mut self, conn: ConnId) {
+        if let Some(open) = find(&mut self.conns, conn) {
+            (open.had_turn, open.refeed) = (true, true);
+        }
+    }
+
+    /// Reads no more than that at once from now on, at least one byte: what the handler leaves unconsumed when it pauses
+    /// a connection is kept, and should be little where many are paused.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.read_bytes = bytes.max(1);
     }
 
     /// Keeps a connection whose peer has ended its side for what is owed to it.

@@ -40,7 +40,8 @@ impl<H: Handler> Worker<H> {
         let mut wire = mem::take(&mut conn.unread);
         let in_front = if wire.len() <= SMALL_UNREAD_BYTES { wire.len() } else { 0 };
         let (front, room) = self.scratch.split_at_mut(in_front);
-        let mut buf = ReadBuf::new(room);
+        let most = room.len().min(self.io.read_bytes);
+        let mut buf = ReadBuf::new(room.get_mut(..most).unwrap_or_default());
         let got = match conn.stream.poll_read(&mut Context::from_waker(&conn.waker), &mut buf) {
             Poll::Ready(Ok(())) => buf.filled().len(),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {

@@ -115,6 +115,11 @@ pub trait Handler: Sized {
     /// Once per flush; `out` goes to the kernel after it. Not called for a connection that is being closed.
     fn pull(&mut self, io: &mut Io<Self>, conn: ConnId, out: &mut OutBuf) -> Pull;
 
+    /// The socket of `conn` took less than there was: it is not pulled before it takes more.
+    fn blocked(&mut self, io: &mut Io<Self>, conn: ConnId) {
+        let _ = (io, conn);
+    }
+
     /// The peer of `conn` has ended its side and may still read; every whole frame that it sent was handed over before.
     /// Whether something is owed to it.
     fn ended(&mut self, _io: &mut Io<Self>, _conn: ConnId) -> Ended {

@@ -316,6 +316,9 @@ impl<H: Handler> Worker<H> {
             if conn.state != State::Open || conn.paused {
                 return;
             }
+            if mem::take(&mut conn.had_turn) {
+                break;
+            }
             if conn.answer_bytes() >= self.io.config.budget_bytes.saturating_mul(2) {
                 conn.choked = true;
                 return;
@@ -336,7 +339,8 @@ impl<H: Handler> Worker<H> {
             }
             let in_front = if unread.len() <= SMALL_UNREAD_BYTES { unread.len() } else { 0 };
             let (front, room) = self.scratch.split_at_mut(in_front);
-            let mut buf = ReadBuf::new(room);
+            let most = room.len().min(self.io.read_bytes);
+            let mut buf = ReadBuf::new(room.get_mut(..most).unwrap_or_default());
             let mut cx = Context::from_waker(&conn.waker);
             let got = match conn.stream.poll_read(&mut cx, &mut buf) {
                 Poll::Ready(Ok(())) => buf.filled().len(),
@@ -491,7 +495,7 @@ impl<H: Handler> Worker<H> {
                         conn.choked = false;
                         self.io.requeue(slot);
                     }
-                    return;
+                    return self.handler.blocked(&mut self.io, id);
                 }
             }
             if conn.state == State::Flushing {
