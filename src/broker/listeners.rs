@@ -98,22 +98,22 @@ impl Listeners {
             let taken = |at: usize| prepared.open.get(at).is_some_and(Option::is_some);
             let kept = self.open.iter().enumerate().find_map(|(at, place)| {
                 let open = place.as_ref().filter(|open| open.configured == configured && !taken(at))?;
-                Some((at, Arc::clone(&open.bound), Arc::clone(&open.settings.connections)))
+                Some((at, Arc::clone(&open.bound)))
             });
-            let (at, bound, connections) = match kept {
+            let (at, bound) = match kept {
                 Some(kept) => kept,
                 None => {
                     let bound = Arc::new(net::bind(&configured, &mut self.inherited)?);
                     prepared.new.push(prepared.open.len());
                     prepared.open.push(None);
-                    (prepared.open.len() - 1, bound, Arc::default())
+                    (prepared.open.len() - 1, bound)
                 }
             };
             let settings = Arc::new(ListenerSettings::new(
                 listener,
+                &config.limits,
                 &config.auth,
                 prepared.certificates(listener.tls.as_ref()),
-                connections,
             ));
             if let Some(place) = prepared.open.get_mut(at) {
                 *place = Some(Open { configured, bound, settings });

@@ -6,6 +6,8 @@ mod admission;
 mod authentication;
 mod backing;
 mod listeners;
+mod memory;
+mod rate;
 mod settings;
 mod telemetry;
 mod worker;
@@ -37,6 +39,7 @@ use authentication::Authentication;
 pub(crate) use authentication::settings as auth_settings;
 use backing::{Backing, StoreMail};
 use listeners::Listeners;
+use memory::Memory;
 use settings::Settings;
 pub(crate) use settings::tls as tls_settings;
 pub use telemetry::record_metrics;
@@ -96,6 +99,7 @@ pub struct Broker {
     listeners: Listeners,
     settings: Arc<Settings>,
     admission: Arc<Admission>,
+    memory: Arc<Memory>,
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
     store: Option<DiskStore>,
@@ -144,7 +148,8 @@ impl Broker {
         let settings = Settings::new(config, Arc::new(methods), authenticator, listeners.settings());
         let settings = Arc::new(settings);
         let limits = &config.limits;
-        let admission = Arc::new(Admission::new(limits.max_connections, limits.max_connections_per_address));
+        let admission = Arc::new(Admission::new(limits.into()));
+        let memory = Arc::new(Memory::new(config.server.memory.as_bytes()));
         let seed = Seed::new(entropy().map_err(StartError::Entropy)?);
         let shared = Arc::new(Shared::new(&seed, count, settings::retained_limits(config)));
         let start = now(started);
@@ -172,6 +177,7 @@ impl Broker {
             listeners,
             settings: Arc::clone(&settings),
             admission: Arc::clone(&admission),
+            memory: Arc::clone(&memory),
             workers: Vec::new(),
             mailboxes,
             store,
@@ -195,7 +201,14 @@ impl Broker {
                     other => fx.list.push(other),
                 }
             }
-            let handler = Worker::new(engine, backing, fx, Arc::clone(&settings), Arc::clone(&admission));
+            let handler = Worker::new(
+                engine,
+                backing,
+                fx,
+                Arc::clone(&settings),
+                Arc::clone(&admission),
+                Arc::clone(&memory),
+            );
             let reactor = reactor::Config {
                 budget_bytes: limits.out_buffer.as_usize(),
                 started,
@@ -240,8 +253,8 @@ impl Broker {
         let authenticator = self.authentication.configure(&taken, &self.mailboxes)?;
         let settings = Arc::new(self.settings.changed(&taken, authenticator, prepared.settings()));
         let changed = self.listeners.change(prepared, self.count()).map_err(StartError::Descriptors)?;
-        let limits = &taken.limits;
-        self.admission.set_limits(limits.max_connections, limits.max_connections_per_address);
+        self.admission.set_limits((&taken.limits).into());
+        self.memory.set_budget(taken.server.memory.as_bytes());
         for (worker, changed) in (0..).map(WorkerId).zip(changed) {
             let mail = Reload { settings: Arc::clone(&settings), listeners: changed };
             self.mailboxes.post(worker, Mail::Reload(Box::new(mail)));

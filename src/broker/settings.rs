@@ -1,7 +1,6 @@
 //! From the configuration to what the engines and the protocol machines understand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use noctule_core::acl::Rules;
@@ -13,7 +12,8 @@ use noctule_mqtt::server::{AuthMethods, ServerLimits, Surroundings};
 use noctule_stomp::server::{self as stomp, ServerLimits as StompLimits};
 use noctule_stomp::{Dialect, FrameLimits};
 
-use super::admission::Full;
+use super::admission::Door;
+use super::worker::Rates;
 use crate::auth::Authenticator;
 use crate::config::{self, Anonymous, Config};
 use crate::net::{Spoken, Wiring};
@@ -52,16 +52,16 @@ pub(super) struct ListenerSettings {
     pub(super) protocol: Option<Spoken>,
     /// How STOMP's clients write.
     pub(super) dialect: Dialect,
-    /// Most connections.
-    pub(super) max_connections: u32,
-    /// How many there are, on all workers.
-    pub(super) connections: Arc<AtomicU32>,
     /// Who may connect without credentials.
     pub(super) anonymous: Anonymous,
     /// How the others prove who they are, in this order.
     pub(super) methods: Arc<[auth::Method]>,
     /// What is said of durability.
     pub(super) durability: Option<policy::Durability>,
+    /// How many may come in.
+    pub(super) door: Door,
+    /// What each may send in a second.
+    pub(super) rates: Rates,
 }
 
 impl Settings {
@@ -110,6 +110,11 @@ impl Settings {
     /// What holds for a listener's connections; `None` if it is there no more.
     pub(super) fn listener(&self, listener: u16) -> Option<&Arc<ListenerSettings>> {
         self.listeners.get(usize::from(listener))?.as_ref()
+    }
+
+    /// Whether any client may send no more than so much.
+    pub(super) fn is_paced(&self) -> bool {
+        self.listeners.iter().flatten().any(|listener| listener.rates.is_bounded())
     }
 
     /// What STOMP's machines need of it.
@@ -183,19 +188,6 @@ fn queue_defaults(queues: &config::Queues) -> QueueDefaults {
 }
 
 impl ListenerSettings {
-    /// Counts a connection in, or says that there are enough.
-    pub(super) fn enter(&self) -> Result<(), Full> {
-        let most = self.max_connections;
-        let more = |count: u32| (count < most).then_some(count + 1);
-        let entered = self.connections.fetch_update(Relaxed, Relaxed, more);
-        entered.map(|_| ()).map_err(|_| ("listener.max_connections", most))
-    }
-
-    /// Counts a connection out.
-    pub(super) fn leave(&self) {
-        self.connections.fetch_sub(1, Relaxed);
-    }
-
     /// Whether clients may prove who they are in that way.
     pub(super) fn asks(&self, method: auth::Method) -> bool {
         self.methods.contains(&method)
@@ -204,9 +196,9 @@ impl ListenerSettings {
     /// As the configuration says; `tls` is what it names.
     pub(super) fn new(
         listener: &config::Listener,
+        limits: &config::Limits,
         auth: &config::Auth,
         tls: Option<Arc<tls::Acceptor>>,
-        connections: Arc<AtomicU32>,
     ) -> Self {
         let is_proved = !listener.chain(auth).is_empty() && listener.anonymous == Anonymous::Nobody;
         Self {
@@ -217,11 +209,14 @@ impl ListenerSettings {
                 config::Dialect::Rabbitmq => Dialect::Rabbitmq,
                 config::Dialect::Activemq => Dialect::Activemq,
             },
-            max_connections: listener.max_connections.unwrap_or(u32::MAX),
-            connections,
             anonymous: listener.anonymous,
             methods: listener.chain(auth).iter().map(|method| auth_method(*method)).collect(),
             durability: listener.durability.map(durability),
+            door: Door::new(listener.max_connections, listener.connect_rate),
+            rates: Rates::new(
+                listener.message_rate.unwrap_or(limits.message_rate),
+                listener.byte_rate.unwrap_or(limits.byte_rate).as_bytes(),
+            ),
         }
     }
 }

@@ -34,6 +34,11 @@ const SESSIONS: &str = "noctule_sessions";
 /// Clients connected, by `worker`.
 const CONNECTED: &str = "noctule_clients_connected";
 
+/// Memory given out by the allocator, bytes.
+const MEMORY: &str = "noctule_memory_bytes";
+/// How near the memory is to its budget: 0 far, 1 QoS 0 is dropped for who lags, 2 publishers wait, 3 queues give way.
+const OVERLOAD: &str = "noctule_overload";
+
 const QOS: [&str; 3] = ["0", "1", "2"];
 
 /// Whether somebody records; `metrics` can't be asked.
@@ -66,6 +71,12 @@ pub(super) fn describe() {
     describe_counter!(TAKEOVERS, Unit::Count, "Sessions taken over by a newer connection");
     describe_counter!(WILLS, Unit::Count, "Wills published");
     describe_gauge!(SESSIONS, Unit::Count, "Sessions, connected or not, by worker");
+    describe_gauge!(MEMORY, Unit::Bytes, "Memory given out by the allocator");
+    describe_gauge!(
+        OVERLOAD,
+        Unit::Count,
+        "How near the memory is to its budget: 0 far, 1 QoS 0 is dropped for who lags, 2 publishers wait, 3 queues give way"
+    );
     describe_gauge!(CONNECTED, Unit::Count, "Clients connected, by worker");
 }
 
@@ -75,6 +86,11 @@ pub(super) fn accepted() {
 
 pub(super) fn turned_away(limit: &'static str) {
     counter!(TURNED_AWAY, "limit" => limit).increment(1);
+}
+
+pub(super) fn memory(used: u64, level: u8) {
+    gauge!(MEMORY).set(used as f64);
+    gauge!(OVERLOAD).set(f64::from(level));
 }
 
 pub(super) fn refused(refusal: &Refusal) {

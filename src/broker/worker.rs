@@ -7,6 +7,8 @@ mod guard;
 mod identity;
 mod journal;
 mod machine;
+mod mail;
+mod pace;
 mod reload;
 mod run;
 mod wire;
@@ -15,27 +17,29 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::BytesMut;
-use noctule_core::effects::{Effect, Effects, Input, PeerMsg, Reply};
+use noctule_core::effects::{Effect, Effects, Input, Reply};
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, WorkerId};
 use noctule_core::refusal::{Fault, Kind, Refusal};
 use noctule_core::store::{Store, StoreEvent, Ticket};
-use noctule_stomp::Dialect;
 use noctule_stomp::server::{Scratch, Then};
 use tracing::{debug, info, warn};
 
 use super::admission::Admission;
 use super::backing::Backing;
-use super::listeners::Changed;
+use super::memory::{self, Level, Memory};
 use super::settings::Settings;
 use super::telemetry::{self, Reporter};
-use crate::auth::Verdict;
 use crate::logging::Limited;
 use crate::net::{Facts, Layers, Spoken};
-use crate::reactor::{self, Accept, Close, Closed, Detached, Ended, Handler, Origin, OutBuf, Pull};
+use crate::reactor::{self, Accept, Close, Closed, Ended, Handler, Origin, OutBuf, Pull};
 use guard::guarded;
 use identity::Proof;
 use machine::Machine;
+use mail::Moved;
+pub(super) use mail::{Mail, Reload};
+pub(super) use pace::Rates;
+use pace::{Held, Pace};
 use run::Stop;
 use wire::Wire;
 
@@ -44,41 +48,6 @@ const LOG_LINES_PER_SECOND: u32 = 20;
 
 /// Between two reports to the metrics and to the log, ms.
 const REPORT_INTERVAL_MS: u64 = 1_000;
-
-/// What workers and the main thread post to a worker.
-#[derive(Debug)]
-pub(super) enum Mail {
-    /// From another engine.
-    Peer(PeerMsg),
-    /// From the store.
-    Store(Vec<StoreEvent>),
-    /// A connection whose session lives here.
-    Adopt(Box<Moved>),
-    /// Who a client is.
-    Verdict(ConnId, Verdict),
-    /// Another configuration.
-    Reload(Box<Reload>),
-    /// The broker stops: wills first. Tells when they are on their way to the other workers.
-    PublishWills(Sender<()>),
-    /// Say good-bye to everybody, then stop when all is written or at this monotonic millisecond.
-    Stop { deadline_ms: u64 },
-}
-
-/// Another configuration, for one worker.
-#[derive(Debug)]
-pub(super) struct Reload {
-    pub(super) settings: Arc<Settings>,
-    pub(super) listeners: Changed,
-}
-
-/// A connection on its way to the worker where its session lives.
-#[derive(Debug)]
-pub(super) struct Moved {
-    detached: Detached<Layers>,
-    origin: Origin,
-    listener: u16,
-    facts: Option<Box<Facts>>,
-}
 
 type Io = reactor::Io<Worker>;
 
@@ -95,6 +64,8 @@ struct Peer {
     proof: Option<Box<Proof>>,
     /// The client has ended its side and waits for what it is owed.
     ended: bool,
+    /// For a publisher that was paced.
+    pace: Option<Box<Pace>>,
 }
 
 /// The handler of one worker's reactor.
@@ -104,6 +75,11 @@ pub(super) struct Worker {
     store: Backing,
     settings: Arc<Settings>,
     admission: Arc<Admission>,
+    memory: Arc<Memory>,
+    /// How it stood at the last look.
+    level: Level,
+    /// Publishers that are paused.
+    held: Held,
     peers: Vec<Option<Peer>>,
     fx: Effects,
     /// What a protocol machine says by itself (AUTH), before it is known to have said anything.
@@ -145,12 +121,16 @@ impl Worker {
         fx: Effects,
         settings: Arc<Settings>,
         admission: Arc<Admission>,
+        memory: Arc<Memory>,
     ) -> Self {
         Self {
             engine,
             store,
             settings,
             admission,
+            memory,
+            level: Level::Ample,
+            held: Held::default(),
             peers: Vec::new(),
             fx,
             words: BytesMut::new(),
@@ -171,40 +151,6 @@ impl Worker {
     fn peer(&mut self, conn: ConnId) -> Option<&mut Peer> {
         let peer = self.peers.get_mut(conn.slot as usize)?.as_mut()?;
         (peer.generation == conn.generation).then_some(peer)
-    }
-
-    /// A machine for what is spoken; none if the system has no random numbers for it.
-    fn machine(&mut self, now_ms: u64, origin: Origin, spoken: Spoken, dialect: Dialect) -> Option<Machine> {
-        match Machine::new(&self.settings, spoken, dialect) {
-            Ok(machine) => Some(machine),
-            Err(error) => {
-                if let Some(left_out) = self.line("no_entropy", now_ms) {
-                    warn!(peer = %origin, left_out, "connection turned away: no random numbers: {error}");
-                }
-                None
-            }
-        }
-    }
-
-    /// Takes a connection in.
-    fn enter(
-        &mut self,
-        io: &mut Io,
-        conn: ConnId,
-        machine: Machine,
-        origin: Origin,
-        listener: u16,
-        facts: Option<Box<Facts>>,
-    ) {
-        let place = conn.slot as usize;
-        if self.peers.len() <= place {
-            self.peers.resize_with(place + 1, || None);
-        }
-        if let Some(slot) = self.peers.get_mut(place) {
-            let generation = conn.generation;
-            *slot = Some(Peer { machine, generation, listener, origin, facts, proof: None, ended: false });
-        }
-        self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
     }
 
     fn send_words(&mut self, io: &mut Io, conn: ConnId) {
@@ -319,6 +265,7 @@ impl Worker {
             self.reported_ms = now_ms;
             if telemetry::is_recorded() {
                 self.reporter.report(self.engine.id().0, &self.engine.stats());
+                telemetry::memory(memory::used(), self.level as u8);
             }
             for (kind, left_out) in self.log.summaries(now_ms) {
                 warn!(kind, left_out, "lines left out of the log");
@@ -341,7 +288,8 @@ impl Handler for Worker {
         let listener = listener as u16;
         let Some(settings) = self.settings.listener(listener).cloned() else { return Accept::Refuse };
         let now_ms = io.now().mono_ms;
-        if let Err(full) = self.admit(&settings, origin) {
+        let door = (listener, settings.door);
+        if let Err(full) = self.admission.enter(origin.ip(), door, now_ms) {
             self.turn_away(now_ms, origin, full);
             return Accept::Refuse;
         }
@@ -351,11 +299,17 @@ impl Handler for Worker {
         }
         let spoken = settings.protocol.unwrap_or(Spoken::Mqtt);
         let Some(machine) = self.machine(now_ms, origin, spoken, settings.dialect) else {
-            self.leave(listener, origin);
+            self.admission.leave(origin.ip(), listener);
             return Accept::Refuse;
         };
         self.enter(io, conn, machine, origin, listener, None);
         Accept::Keep
+    }
+
+    fn may_accept(&mut self, io: &mut Io, listener: usize) -> Result<(), u64> {
+        let listener = listener as u16;
+        let Some(settings) = self.settings.listener(listener) else { return Ok(()) };
+        self.admission.may_enter((listener, settings.door), io.now().mono_ms)
     }
 
     fn found(&mut self, io: &mut Io, conn: ConnId) {
@@ -381,6 +335,7 @@ impl Handler for Worker {
         }
         // Once per read, not per packet: the count is shared with the other workers.
         let settings = Arc::clone(&self.settings);
+        self.look_at_memory(io);
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -389,7 +344,15 @@ impl Handler for Worker {
             let rest = rest.get(run.used..).unwrap_or_default();
             let went_on = match run.stop {
                 Stop::Wait => break,
+                Stop::Turn => {
+                    io.end_turn(conn);
+                    break;
+                }
                 Stop::Effects => Ok(0),
+                Stop::Hold(until) => {
+                    self.hold(io, conn, until);
+                    Ok(0)
+                }
                 Stop::Step(step, len) => self.step(io, conn, step, rest, len),
                 Stop::Talk(connect, len) => self.connect_stomp(io, conn, &connect, len),
                 Stop::Refused(refusal) => {
@@ -427,7 +390,9 @@ impl Handler for Worker {
                 }
             }
             // It would miss the good-bye.
-            Mail::Adopt(moved) if self.is_leaving() => self.leave(moved.listener, moved.origin),
+            Mail::Adopt(moved) if self.is_leaving() => {
+                self.admission.leave(moved.origin.ip(), moved.listener);
+            }
             Mail::Adopt(moved) => match io.adopt(moved.detached) {
                 // Of MQTT alone: others stay where they were accepted.
                 Ok(conn) => {
@@ -438,7 +403,7 @@ impl Handler for Worker {
                     if let Some(left_out) = self.line("lost_on_the_way", io.now().mono_ms) {
                         warn!(peer = %moved.origin, left_out, "connection lost while it moved between workers: {error}");
                     }
-                    self.leave(moved.listener, moved.origin);
+                    self.admission.leave(moved.origin.ip(), moved.listener);
                 }
             },
             Mail::Verdict(conn, verdict) => self.verdict(io, conn, verdict),
@@ -490,6 +455,10 @@ impl Handler for Worker {
         }
     }
 
+    fn blocked(&mut self, io: &mut Io, conn: ConnId) {
+        self.engine.handle(io.now(), Input::Blocked(conn), &mut self.fx);
+    }
+
     fn ended(&mut self, io: &mut Io, conn: ConnId) -> Ended {
         let is_written = io.waiting_bytes(conn) == 0;
         let Some(peer) = self.peer(conn) else { return Ended::Close };
@@ -507,7 +476,8 @@ impl Handler for Worker {
         if let Some(slot) = self.peers.get_mut(conn.slot as usize)
             && let Some(peer) = slot.take_if(|peer| peer.generation == conn.generation)
         {
-            self.leave(peer.listener, peer.origin);
+            self.forget_held(conn, peer.pace.and_then(|pace| pace.held_until()));
+            self.admission.leave(peer.origin.ip(), peer.listener);
         }
         self.apply(io);
         // Connections are buried after the turn's own look at them; nothing would wake the loop again.
@@ -528,8 +498,10 @@ impl Handler for Worker {
             self.engine.handle(now, Input::Tick, &mut self.fx);
             self.apply(io);
         }
+        let held = self.release_held(io);
+        self.engine.shared().set_memory(self.level.headroom(), self.memory.takes_clients());
         self.report(now.mono_ms);
-        let next = self.engine.next_wake_ms();
+        let next = self.engine.next_wake_ms().into_iter().chain(held).min();
         match &mut self.end {
             End::NotYet => next,
             End::WillsPublished(published) => {

@@ -33,6 +33,19 @@ section! {
         /// Most connections from one IP address: 2,500, so that one machine gone mad leaves room for the rest.
         max_connections_per_address: u32 [1..=1_000_000] = 2_500, Now;
 
+        /// Most new connections in a second, of all listeners that have no rate of their own: 0, any number. Those above it
+        /// wait in the kernel until their turn comes; a tenth of them may come at once.
+        connect_rate: u32 [0..=1_000_000] = 0, Now;
+
+        /// Most messages that one client may send in a second: 0, any number. Who sends faster is read more slowly, so
+        /// nothing is lost; what it sends behind a message, acknowledgements and pings too, waits with it, and its keep
+        /// alive meanwhile. A second's worth may come at once.
+        message_rate: u32 [0..=10_000_000] = 0, Now;
+
+        /// Most bytes of messages, as they are on the wire, that one client may send in a second, likewise: 0, any number. A
+        /// message that is larger passes, and the next waits so much longer.
+        byte_rate: Size [0..=1_024 * MIB] = Size::from_bytes(0), Now;
+
         /// Longest topic name or filter, in bytes of UTF-8: 1,024. MQTT itself allows 65,535.
         max_topic_bytes: u16 [1..=65_535] = 1_024, Now;
 

@@ -9,9 +9,12 @@ use serde::ser::{Serialize, Serializer};
 
 use super::address::{Address, Network};
 use super::auth::{Auth, AuthMethod};
+use super::quantity::Size;
 use super::section::{Setting, section, text, words};
 use super::store::Durability;
 use super::tls::TlsName;
+
+const MIB: u64 = 1 << 20;
 
 section! {
     /// One address that clients connect to. Without any, there is one for each protocol on the loopback.
@@ -56,6 +59,15 @@ section! {
 
         /// Most connections through this listener, within `limits.max_connections`: unset.
         max_connections: Option<u32> [1..=1_000_000] = None, Now;
+
+        /// Most new connections in a second, instead of `limits.connect_rate`: unset.
+        connect_rate: Option<u32> [0..=1_000_000] = None, Now;
+
+        /// Most messages that one client may send in a second, instead of `limits.message_rate`: unset.
+        message_rate: Option<u32> [0..=10_000_000] = None, Now;
+
+        /// Most bytes that one client may send in a second, instead of `limits.byte_rate`: unset.
+        byte_rate: Option<Size> [0..=1_024 * MIB] = None, Now;
     }
 }
 

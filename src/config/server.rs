@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::quantity::Period;
+use super::quantity::{Period, Size};
 use super::section::{section, words};
+
+const GIB: u64 = 1 << 30;
 
 section! {
     /// The process as a whole.
@@ -15,6 +17,12 @@ section! {
         /// The directory of the store, where everything lies that survives a restart; relative to the working
         /// directory. It is created if need be, for the broker's own user alone (0700), and serves one broker at a time.
         data_dir: PathBuf = PathBuf::from("data"), Restart;
+
+        /// Memory for messages, sessions, connections and everything else together: 256 MiB; up to a quarter more may be
+        /// needed for it in the end. Near it (seven eighths) clients that lag get no new messages at QoS 0, counted; at it
+        /// those who publish are not read until three quarters suffice, and new clients are refused soon after. If it
+        /// stays so for 5 s, full queues are what it costs: see `delivery.overflow`. 0 for no bound.
+        memory: Size [0..=1_024 * GIB] = Size::from_mib(256), Now;
     }
 }
 

@@ -54,6 +54,13 @@ impl Served {
         Self::with_methods(AuthMethods::default(), change)
     }
 
+    /// The same, and all addresses it listens on, MQTT's first.
+    pub(crate) fn with_addresses(addresses: &mut Vec<SocketAddr>, change: impl FnOnce(&mut Config)) -> Self {
+        let served = Self::with(change);
+        addresses.extend(served.broker.iter().flat_map(Broker::tcp_addresses));
+        served
+    }
+
     /// With ways of enhanced authentication.
     pub(crate) fn with_methods(methods: AuthMethods, change: impl FnOnce(&mut Config)) -> Self {
         counters::install();

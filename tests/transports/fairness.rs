@@ -1,4 +1,5 @@
-//! Handshakes are dear, and many come at once when a network comes back: the others' messages go on between them.
+//! Handshakes are dear, and many come at once when a network comes back: the others' messages go on between them. And
+//! who sends much at once is read in pieces, whatever lies between.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,7 +9,7 @@ use noctule_core::id::Qos;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::kit::{Mqtt, Pki, Served, TLS_VERSIONS, V5, plain, workers};
+use crate::kit::{Got, Mqtt, Pki, Served, TLS_VERSIONS, V5, Wire, plain, workers};
 
 const HANDSHAKES: usize = 300;
 
@@ -85,5 +86,61 @@ fn a_conversation_goes_on_between_three_hundred_handshakes() {
             workers(),
             tls.version
         );
+    }
+}
+
+/// More than one turn takes, and than a rate of as many lets pass at once.
+const BURST: usize = 1_500;
+
+/// Sends a burst and its good-bye in one write; every message of it is answered.
+fn is_answered_wholly(wire: Box<dyn Wire>, client_id: &str) {
+    let mut client = Mqtt::connect(wire, V5, client_id);
+    let mut burst = Vec::new();
+    let ids: Vec<u16> = (0..BURST)
+        .map(|_| {
+            let (bytes, id) = client.publish_bytes(Qos::AtLeastOnce, "burst", b"x");
+            burst.extend_from_slice(&bytes);
+            id
+        })
+        .collect();
+    client.raw(&burst);
+    for id in ids {
+        let got = client.until(|got| match got {
+            Got::PubAck(id, _) => Some(*id),
+            _ => None,
+        });
+        assert_eq!(got, id);
+    }
+    client.ping();
+    client.bye();
+}
+
+#[test]
+fn a_burst_is_taken_in_pieces_and_wholly_through_every_layer() {
+    let pki = Pki::new();
+    for limits in ["", "message_rate = 1000", "byte_rate = \"8KiB\""] {
+        let served = Served::start(&format!(
+            "{}
+            [store]
+            durability = \"never\"
+            [limits]
+            {limits}
+            [[listener]]
+            address = \"127.0.0.1:0\"
+            [[listener]]
+            address = \"127.0.0.1:0\"
+            tls = \"plant\"
+            [[listener]]
+            address = \"127.0.0.1:0\"
+            websocket = \"/mqtt\"",
+            pki.plant("")
+        ));
+        is_answered_wholly(served.plain(0), "plain");
+        for tls in TLS_VERSIONS {
+            let client = pki.connector(tls, None);
+            is_answered_wholly(Box::new(served.tls(1, &client)), &format!("{:?}", tls.version));
+        }
+        is_answered_wholly(Box::new(served.web(2, "/mqtt", "mqtt")), "web");
+        served.stop();
     }
 }

@@ -8,7 +8,7 @@ use noctule_core::id::{ConnId, Now, WorkerId};
 use noctule_core::refusal::{Kind, Refusal};
 use noctule_mqtt::Connect;
 use noctule_mqtt::server::Step;
-use noctule_stomp::server as stomp;
+use noctule_stomp::{Dialect, server as stomp};
 use tracing::warn;
 
 use super::guard::guarded;
@@ -17,7 +17,7 @@ use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
 use crate::auth::{self, Grant};
 use crate::broker::admission::Full;
-use crate::broker::settings::{ListenerSettings, Settings};
+use crate::broker::settings::Settings;
 use crate::broker::{entropy, telemetry};
 use crate::net::{Facts, Spoken};
 use crate::reactor::{Close, Origin};
@@ -289,19 +289,53 @@ impl Worker {
         }
     }
 
-    /// Counts a connection in, or says which limit it would break.
-    pub(super) fn admit(&self, listener: &ListenerSettings, origin: Origin) -> Result<(), Full> {
-        listener.enter()?;
-        self.admission.enter(origin.ip()).inspect_err(|_| listener.leave())
+    /// A machine for what is spoken; none if the system has no random numbers for it.
+    pub(super) fn machine(
+        &mut self,
+        now_ms: u64,
+        origin: Origin,
+        spoken: Spoken,
+        dialect: Dialect,
+    ) -> Option<Machine> {
+        match Machine::new(&self.settings, spoken, dialect) {
+            Ok(machine) => Some(machine),
+            Err(error) => {
+                if let Some(left_out) = self.line("no_entropy", now_ms) {
+                    warn!(peer = %origin, left_out, "connection turned away: no random numbers: {error}");
+                }
+                None
+            }
+        }
     }
 
-    /// Counts a connection out.
-    pub(super) fn leave(&self, listener: u16, origin: Origin) {
-        // Nobody counts those of a listener that is there no more.
-        if let Some(listener) = self.settings.listener(listener) {
-            listener.leave();
+    /// Takes a connection in.
+    pub(super) fn enter(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        machine: Machine,
+        origin: Origin,
+        listener: u16,
+        facts: Option<Box<Facts>>,
+    ) {
+        let place = conn.slot as usize;
+        if self.peers.len() <= place {
+            self.peers.resize_with(place + 1, || None);
         }
-        self.admission.leave(origin.ip());
+        if let Some(slot) = self.peers.get_mut(place) {
+            let generation = conn.generation;
+            *slot = Some(Peer {
+                machine,
+                generation,
+                listener,
+                origin,
+                facts,
+                proof: None,
+                ended: false,
+                pace: None,
+            });
+        }
+        self.engine.handle(io.now(), Input::Opened(conn), &mut self.fx);
     }
 
     pub(super) fn turn_away(&mut self, now_ms: u64, peer: Origin, (limit, value): Full) {
@@ -330,7 +364,7 @@ impl Worker {
                 let moved = Moved { detached, origin, listener, facts };
                 io.post(home, Mail::Adopt(Box::new(moved)));
             }
-            None => self.leave(peer.listener, peer.origin),
+            None => self.admission.leave(peer.origin.ip(), peer.listener),
         }
     }
 }

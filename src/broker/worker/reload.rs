@@ -13,6 +13,7 @@ impl Worker {
         }
         let Reload { settings, listeners } = reload;
         self.settings = settings;
+        self.choose_read_size(io);
         self.engine.handle(io.now(), Input::Policy(self.settings.policy.clone()), &mut self.fx);
         for listener in listeners.unlisten {
             io.unlisten(listener);

@@ -8,16 +8,22 @@ use bytes::BytesMut;
 use noctule_core::effects::{Effects, Input};
 use noctule_core::id::{ConnId, Now};
 use noctule_core::refusal::Refusal;
-use noctule_mqtt::Split;
 use noctule_mqtt::server::{Server, Step, Surroundings};
-use noctule_stomp::server as stomp;
+use noctule_mqtt::{PacketType, Split};
+use noctule_stomp::{Command, server as stomp};
 
 use super::door::Verified;
 use super::guard::bug;
 use super::machine::Machine;
+use super::pace::{Gate, UNTIL_MEMORY};
 use super::{Io, Over, Worker, journal};
+use crate::broker::memory::Level;
 use crate::broker::settings::Settings;
 use crate::reactor::Close;
+
+/// Most packets of one connection that are taken at once: a burst of small ones, of which thousands fit one read, must not
+/// hold up everybody else. Fewer would cost who sends them, since each turn ends in a write.
+const PACKETS_PER_TURN: usize = 512;
 
 impl Worker {
     /// Hands packet after packet to the engine, as long as that is all there is to do.
@@ -33,6 +39,13 @@ impl Worker {
         };
         let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
         let (scratch, origin) = (&mut self.scratch, peer.origin);
+        let gate = Gate {
+            pace: &mut peer.pace,
+            rates: settings.listener(peer.listener).map(|listener| listener.rates).unwrap_or_default(),
+            is_shut: self.level == Level::Full,
+            now_ms: now.mono_ms,
+        };
+        let batch = Batch { conn, bytes, gate };
         let in_engine = Cell::new(false);
         let mut hand_over = |input: Input<'_>, fx: &mut Effects| {
             journal::note_request(origin, &input);
@@ -42,11 +55,9 @@ impl Worker {
         };
         let run = catch_unwind(AssertUnwindSafe(|| match &mut peer.machine {
             Machine::Unknown => Run { used: 0, stop: Stop::Wait },
-            Machine::Mqtt(mqtt) => {
-                packets(mqtt, conn, bytes, settings.surroundings(), words, fx, &mut hand_over)
-            }
+            Machine::Mqtt(mqtt) => packets(mqtt, batch, settings.surroundings(), words, fx, &mut hand_over),
             Machine::Stomp(stomp) => {
-                frames(stomp, conn, bytes, settings.stomp_surroundings(now), scratch, fx, &mut hand_over)
+                frames(stomp, batch, settings.stomp_surroundings(now), scratch, fx, &mut hand_over)
             }
         }));
         match run {
@@ -83,40 +94,53 @@ impl Worker {
     }
 }
 
+/// What was read of a connection, and what decides how much of it may pass.
+struct Batch<'a, 'g> {
+    conn: ConnId,
+    bytes: &'a [u8],
+    gate: Gate<'g>,
+}
+
 /// MQTT's packets.
 fn packets<'a>(
     server: &mut Server,
-    conn: ConnId,
-    bytes: &'a [u8],
+    Batch { conn, bytes, mut gate }: Batch<'a, '_>,
     around: Surroundings<'_>,
     words: &mut BytesMut,
     fx: &mut Effects,
     hand_over: &mut impl FnMut(Input<'_>, &mut Effects),
 ) -> Run<'a> {
-    let mut used = 0;
-    loop {
+    let (mut used, is_watched) = (0, gate.is_watched());
+    for _ in 0..PACKETS_PER_TURN {
         let rest = bytes.get(used..).unwrap_or_default();
         let frame = match server.split(rest) {
             Ok(Split::Frame(frame)) => frame,
             Ok(Split::Incomplete { .. }) => return Run { used, stop: Stop::Wait },
             Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
         };
+        let is_counted = is_watched && frame.packet_type() == Some(PacketType::Publish);
+        if is_counted && gate.is_shut {
+            return Run { used, stop: Stop::Hold(UNTIL_MEMORY) };
+        }
         match server.packet(conn, &frame, around, words, |input| hand_over(input, fx)) {
             Ok(Step::Done) => used += frame.len,
             Ok(step) => return Run { used, stop: Stop::Step(step, frame.len) },
             Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
         }
+        if is_counted && let Some(until) = gate.charge(frame.len) {
+            return Run { used, stop: Stop::Hold(until) };
+        }
         if fx.urgent {
             return Run { used, stop: Stop::Effects };
         }
     }
+    Run { used, stop: Stop::Turn }
 }
 
 /// STOMP's frames.
 fn frames<'a>(
     server: &mut stomp::Server,
-    conn: ConnId,
-    bytes: &'a [u8],
+    Batch { conn, bytes, mut gate }: Batch<'a, '_>,
     around: stomp::Surroundings<'_>,
     scratch: &mut stomp::Scratch,
     fx: &mut Effects,
@@ -124,8 +148,8 @@ fn frames<'a>(
 ) -> Run<'a> {
     // Any byte is a sign of life, also one in the middle of a frame (1.2, "Heart-beating").
     hand_over(Input::Heard(conn), fx);
-    let mut used = 0;
-    loop {
+    let (mut used, is_watched) = (0, gate.is_watched());
+    for _ in 0..PACKETS_PER_TURN {
         let rest = bytes.get(used..).unwrap_or_default();
         let frame = match server.split(rest, around) {
             Ok(noctule_stomp::Split::Frame(frame)) => frame,
@@ -136,6 +160,10 @@ fn frames<'a>(
             Ok(noctule_stomp::Split::Incomplete) => return Run { used, stop: Stop::Wait },
             Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
         };
+        let is_counted = is_watched && frame.command == Command::Send;
+        if is_counted && gate.is_shut {
+            return Run { used, stop: Stop::Hold(UNTIL_MEMORY) };
+        }
         match server.frame(conn, &frame, around, scratch, |input| hand_over(input, fx)) {
             Ok(stomp::Step::Done) => used += frame.len,
             Ok(stomp::Step::Connect(connect)) => {
@@ -143,10 +171,14 @@ fn frames<'a>(
             }
             Err(refusal) => return Run { used, stop: Stop::Refused(refusal) },
         }
+        if is_counted && let Some(until) = gate.charge(frame.len) {
+            return Run { used, stop: Stop::Hold(until) };
+        }
         if fx.urgent {
             return Run { used, stop: Stop::Effects };
         }
     }
+    Run { used, stop: Stop::Turn }
 }
 
 /// How far a run of packets came, and why it stopped there.
@@ -160,6 +192,10 @@ pub(super) enum Stop<'a> {
     Wait,
     /// Something must be carried out before the next packet.
     Effects,
+    /// So much for now: it is the others' turn.
+    Turn,
+    /// Nothing more is to be read until that monotonic millisecond; see `pace`.
+    Hold(u64),
     /// A packet that is not the engine's alone, and its length; it is not among the used.
     Step(Step<'a>, usize),
     /// A CONNECT of STOMP, and its length; it is not among the used.

@@ -139,10 +139,11 @@ fn sizes(lines: &[usize], draft: &mut Draft, ledger: &mut Ledger) {
         ledger.set(at, fate);
     }
     if let Some(at) = ledger.last(lines, "memory_limit")
-        && ledger.number(at, 0..=MAX_BYTES).is_some()
+        && let Some(bytes) = ledger.number(at, 0..=MAX_BYTES)
     {
-        let what = "there is no limit for the whole process; what each client, queue and topic may hold is in [limits]";
-        ledger.set(at, Fate::Lost(what.to_owned()));
+        draft.server.put(ledger.source(at), "memory", size(bytes));
+        let what = "server.memory: near it QoS 0 is dropped, at it those who publish have to wait; nobody is disconnected";
+        ledger.set(at, Fate::Other(what.to_owned()));
     }
 }
 

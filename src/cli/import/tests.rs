@@ -145,7 +145,8 @@ fn certificates_become_a_tls_of_their_own() {
 fn numbers_keep_their_meaning() {
     let config = config(
         "persistence false\nmax_inflight_messages 0\nmax_queued_messages 77\nmax_packet_size 2048\nmax_keepalive 60\n\
-         persistent_client_expiration 2m\nretain_available false\nlog_type error\nlog_type warning\nmax_topic_alias 3\n",
+         persistent_client_expiration 2m\nretain_available false\nlog_type error\nlog_type warning\nmax_topic_alias 3\n\
+         memory_limit 1048576\n",
     );
     assert_eq!(config.store.durability, Durability::Never);
     assert_eq!((config.limits.max_inflight, config.limits.receive_maximum), (65_535, 65_535));
@@ -154,7 +155,7 @@ fn numbers_keep_their_meaning() {
     assert_eq!(config.limits.max_keep_alive.as_secs(), 60);
     assert_eq!(config.limits.max_session_expiry.as_secs(), 60 * 86_400);
     assert_eq!((config.limits.max_retained_messages, config.limits.topic_alias_max), (0, 3));
-    assert_eq!(config.log.level, Level::Warn);
+    assert_eq!((config.log.level, config.server.memory.as_bytes()), (Level::Warn, 1 << 20));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     says(
         "[[listener]]\nport = 1883\n",
         "2:1: listener.port: unknown key; [[listener]] knows protocol, address, tls, websocket, \
-         origins, proxy_from, dialect, anonymous, auth, durability, max_connections",
+         origins, proxy_from, dialect, anonymous, auth, durability, max_connections, connect_rate, message_rate, byte_rate",
     );
     says("[log]\nfile = \"x\"\n", "2:1: log.file: unknown key; [log] knows format, level");
 }

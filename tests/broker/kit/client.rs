@@ -88,7 +88,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, version: Version) -> Self {
+    pub(crate) fn new(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(WAIT)).unwrap();
         stream.set_write_timeout(Some(WAIT)).unwrap();

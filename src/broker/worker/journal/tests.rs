@@ -21,6 +21,7 @@ use tracing::subscriber::{Interest, Subscriber, with_default};
 use super::*;
 use crate::broker::admission::Admission;
 use crate::broker::backing::Backing;
+use crate::broker::memory::Memory;
 use crate::broker::settings::{self, Settings};
 use crate::broker::telemetry::record_metrics;
 use crate::broker::worker::{LOG_LINES_PER_SECOND, REPORT_INTERVAL_MS};
@@ -61,7 +62,8 @@ fn worker() -> Worker {
     let shared = Arc::new(Shared::new(&Seed::new(1), 1, settings::retained_limits(&config)));
     let engine = Engine::new(WorkerId(0), shared, Arc::clone(&settings.policy), Now::default());
     let (store, fx) = (Backing::Memory(MemoryStore::default()), Effects::default());
-    Worker::new(engine, store, fx, settings, Arc::new(Admission::new(1, 1)))
+    let admission = Arc::new(Admission::new((&config.limits).into()));
+    Worker::new(engine, store, fx, settings, admission, Arc::new(Memory::new(0)))
 }
 
 #[test]
