@@ -25,16 +25,16 @@ fn served() -> Served {
     })
 }
 
-fn free() -> Address {
+pub(crate) fn free() -> Address {
     Address::Net(([127, 0, 0, 1], 0).into())
 }
 
-fn encrypted() -> Listener {
+pub(crate) fn encrypted() -> Listener {
     Listener { address: free(), tls: Some("made".into()), ..Listener::default() }
 }
 
 /// Certificates made for a broker, and for the clients that want one.
-fn made(data: &Path) -> Tls {
+pub(crate) fn made(data: &Path) -> Tls {
     let made = Made::in_directory(data);
     let [chain, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| made.path(name));
     Tls {
