@@ -1,5 +1,6 @@
 //! What real clients make of the broker: paho-mqtt, MQTT.js, rumqttc and Mosquitto's command line in MQTT 3.1.1 and 5.0,
-//! stomp.py, @stomp/stompjs and Net::Stomp in STOMP 1.0, 1.1 and 1.2, and some of the one with some of the other; pages in a browser.
+//! stomp.py, @stomp/stompjs and Net::Stomp in STOMP 1.0, 1.1 and 1.2, and some of the one with some of the other; pages in
+//! a browser; OpenSSL, for what is agreed on before any of that.
 //!
 //! Every client of MQTT does the same: connect, every QoS both ways, retained messages, a will, a session with messages
 //! kept for it, and in 5.0 properties, topic aliases and shared subscriptions. Those of STOMP connect, acknowledge in
@@ -19,6 +20,7 @@ mod browser;
 mod data_dir;
 mod encrypted;
 mod mosquitto;
+mod openssl;
 mod rumqttc_parts;
 mod rumqttc_v4;
 mod rumqttc_v5;
