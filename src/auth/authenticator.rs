@@ -66,6 +66,35 @@ impl Settings {
     }
 }
 
+/// Files and settings that were found right, to be put into force by [`Authenticator::reload`].
+#[derive(Debug)]
+pub struct Loaded {
+    methods: Methods,
+    decoy: DecoyKey,
+    backoff: BackoffSettings,
+    /// What should be mended all the same.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads everything that `settings` name.
+    ///
+    /// # Errors
+    /// When a file or setting is wrong.
+    pub fn read(settings: &Settings) -> Result<Self, LoadError> {
+        let users =
+            settings.password_file.as_deref().map(|path| Users::load(path, &settings.decoy)).transpose()?;
+        let jwt = settings.jwt.clone().map(Jwt::load).transpose()?;
+        let http = settings.http.as_ref().map(Callback::load).transpose()?;
+        let mut warnings = Vec::new();
+        warnings.extend(users.iter().flat_map(Users::warnings).cloned());
+        warnings.extend(jwt.iter().flat_map(Jwt::warnings).cloned());
+        warnings.extend(http.iter().flat_map(Callback::warnings).cloned());
+        let (decoy, backoff) = (settings.decoy.clone(), settings.backoff);
+        Ok(Self { methods: Methods { users, jwt, http }, decoy, backoff, warnings })
+    }
+}
+
 /// What becomes of a question.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -132,11 +161,11 @@ impl Authenticator {
                 return Err(LoadError::Setting { name, problem: "0; at least 1".to_owned() });
             }
         }
-        let (methods, warnings) = load(settings)?;
+        let Loaded { methods, decoy, backoff, warnings } = Loaded::read(settings)?;
         let inner = Arc::new(Inner {
             methods: RwLock::new(Arc::new(methods)),
-            decoy: RwLock::new(settings.decoy.clone()),
-            backoff: Mutex::new(Backoff::new(settings.backoff)),
+            decoy: RwLock::new(decoy),
+            backoff: Mutex::new(Backoff::new(backoff)),
             answers,
             hashing: Pool::new(settings.queue),
             asking: Pool::new(settings.queue),
@@ -176,17 +205,12 @@ impl Authenticator {
         Asked::Decided(Verdict::Denied(Denial::busy("too many clients wait to be let in")))
     }
 
-    /// Loads everything anew and puts it into force, all at once. What was remembered of right passwords and answers is
-    /// forgotten; who waits after wrong guesses goes on waiting. Returns what should be mended all the same.
-    ///
-    /// # Errors
-    /// When a file or setting is wrong; then everything stays as it was.
-    pub fn reload(&self, settings: &Settings) -> Result<Vec<String>, LoadError> {
-        let (methods, warnings) = load(settings)?;
-        *self.inner.methods.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(methods);
-        *self.inner.decoy.write().unwrap_or_else(PoisonError::into_inner) = settings.decoy.clone();
-        self.inner.backoff.lock().unwrap_or_else(PoisonError::into_inner).set(settings.backoff);
-        Ok(warnings)
+    /// Puts into force what was read anew. What was remembered of right passwords and answers is forgotten; who waits
+    /// after wrong guesses goes on waiting.
+    pub fn reload(&self, loaded: Loaded) {
+        *self.inner.methods.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded.methods);
+        *self.inner.decoy.write().unwrap_or_else(PoisonError::into_inner) = loaded.decoy;
+        self.inner.backoff.lock().unwrap_or_else(PoisonError::into_inner).set(loaded.backoff);
     }
 
     /// SCRAM-SHA-256 with the users of the password file, whichever is in force; without one nobody has a verifier.
@@ -236,18 +260,6 @@ impl Drop for Authenticator {
             let _ = thread.join();
         }
     }
-}
-
-fn load(settings: &Settings) -> Result<(Methods, Vec<String>), LoadError> {
-    let users =
-        settings.password_file.as_deref().map(|path| Users::load(path, &settings.decoy)).transpose()?;
-    let jwt = settings.jwt.clone().map(Jwt::load).transpose()?;
-    let http = settings.http.as_ref().map(Callback::load).transpose()?;
-    let mut warnings = Vec::new();
-    warnings.extend(users.iter().flat_map(Users::warnings).cloned());
-    warnings.extend(jwt.iter().flat_map(Jwt::warnings).cloned());
-    warnings.extend(http.iter().flat_map(Callback::warnings).cloned());
-    Ok((Methods { users, jwt, http }, warnings))
 }
 
 /// What a thread is for.

@@ -23,7 +23,7 @@ pub mod scram;
 mod scratch;
 mod secret;
 
-pub use authenticator::{Asked, Authenticator, Settings};
+pub use authenticator::{Asked, Authenticator, Loaded, Settings};
 pub use backoff::{Backoff, BackoffSettings};
 pub use decoy::DecoyKey;
 pub use error::LoadError;

@@ -9,7 +9,9 @@ use super::worker::Mail;
 use crate::auth::http::HttpSettings;
 use crate::auth::jwt::JwtSettings;
 use crate::auth::scram::MECHANISM;
-use crate::auth::{Answers, Authenticator, BackoffSettings, DecoyKey, LoadError, Settings, Ticket, Verdict};
+use crate::auth::{
+    Answers, Authenticator, BackoffSettings, DecoyKey, LoadError, Loaded, Settings, Ticket, Verdict,
+};
 use crate::config::{Claim, Config, File};
 use crate::reactor::Mailboxes;
 
@@ -29,34 +31,60 @@ const PER_ADDRESS: u32 = 10;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Authentication(Arc<OnceLock<Arc<Authenticator>>>);
 
+/// What another configuration says of authentication, read and not yet in force.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// Nobody is asked who he is.
+    Nothing,
+    /// It is needed for the first time; with what should be mended all the same.
+    Started(Authenticator, Vec<String>),
+    /// For the one that there is.
+    Loaded(Arc<Authenticator>, Box<Loaded>),
+}
+
 impl Authentication {
-    /// Has it ask as `config` says; it is started if it was not needed before, and stays. What should be mended all the same
-    /// goes to the log.
+    /// Reads what `config` names. Nothing is changed by it: what it gives may be thrown away.
     ///
     /// # Errors
-    /// When a file or a setting is wrong; everything stays as it was then.
-    pub(super) fn configure(
+    /// When a file or a setting is wrong.
+    pub(super) fn prepare(
         &self,
         config: &Config,
         mailboxes: &Mailboxes<Mail>,
-    ) -> Result<Option<Arc<Authenticator>>, LoadError> {
+    ) -> Result<Prepared, LoadError> {
         let known = self.0.get();
         if known.is_none() && !config.is_authenticated() {
-            return Ok(None);
+            return Ok(Prepared::Nothing);
         }
         let settings = settings(config, decoy(config)?);
-        let (authenticator, warnings) = match known {
-            Some(known) => (Arc::clone(known), known.reload(&settings)?),
+        Ok(match known {
+            Some(known) => Prepared::Loaded(Arc::clone(known), Box::new(Loaded::read(&settings)?)),
             None => {
                 let answers = Arc::new(ByMail(mailboxes.clone()));
                 let (started, warnings) = Authenticator::start(&settings, answers)?;
+                Prepared::Started(started, warnings)
+            }
+        })
+    }
+
+    /// Asks by what was prepared from now on, if anybody is asked; once there is an authenticator, it stays. What should be
+    /// mended goes to the log.
+    pub(super) fn change(&self, prepared: Prepared) -> Option<Arc<Authenticator>> {
+        let (authenticator, warnings) = match prepared {
+            Prepared::Nothing => return None,
+            Prepared::Started(started, warnings) => {
                 (Arc::clone(self.0.get_or_init(|| Arc::new(started))), warnings)
+            }
+            Prepared::Loaded(known, mut loaded) => {
+                let warnings = std::mem::take(&mut loaded.warnings);
+                known.reload(*loaded);
+                (known, warnings)
             }
         };
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Some(authenticator))
+        Some(authenticator)
     }
 
     /// SCRAM by its users, of whom there may be none yet.

@@ -1,6 +1,5 @@
 //! The listeners of a running broker: their sockets, certificates and what holds for their connections.
 
-use std::io;
 use std::sync::Arc;
 
 use super::StartError;
@@ -40,10 +39,10 @@ struct Open {
 pub(super) struct Prepared {
     open: Vec<Option<Open>>,
     certificates: Vec<Named>,
-    /// Places of sockets that were not there before.
-    new: Vec<usize>,
-    /// Places where nobody is to listen any more.
-    gone: Vec<usize>,
+    /// What acceptors that there are take over, read from their files.
+    fresh: Vec<(Arc<Acceptor>, Acceptor)>,
+    /// What each worker is to do.
+    changed: Vec<Changed>,
 }
 
 /// What a worker does when the listeners change.
@@ -62,21 +61,22 @@ impl Listeners {
     /// When a certificate or an address can't be used; nothing stays open then.
     pub(super) fn open(config: &Config) -> Result<Self, StartError> {
         let mut listeners = Self { open: Vec::new(), certificates: Vec::new(), inherited: Inherited::take() };
-        let prepared = listeners.prepare(config)?;
+        let prepared = listeners.prepare(config, 0)?;
         listeners.open = prepared.open;
         listeners.certificates = prepared.certificates;
         Ok(listeners)
     }
 
-    /// Opens what `config` names and is not open yet. Nothing is changed by it: what it gives may be thrown away.
+    /// Opens what `config` names and is not open yet, for so many workers. Nothing is changed by it: what it gives may be
+    /// thrown away.
     ///
     /// # Errors
-    /// When a certificate or an address can't be used.
-    pub(super) fn prepare(&mut self, config: &Config) -> Result<Prepared, StartError> {
-        let mut certificates = Vec::new();
+    /// When a certificate or an address can't be used, or descriptors have run out.
+    pub(super) fn prepare(&self, config: &Config, workers: u16) -> Result<Prepared, StartError> {
+        let (mut certificates, mut fresh) = (Vec::new(), Vec::new());
         for tls in &config.tls {
             let (name, settings) = (tls.name.clone(), settings::tls(tls));
-            let acceptor = Arc::new(Acceptor::load(&settings).map_err(|error| refused(tls, error))?);
+            let acceptor = Acceptor::load(&settings).map_err(|error| refused(tls, error))?;
             for warning in acceptor.warnings() {
                 tracing::warn!(tls = name.as_str(), "{warning}");
             }
@@ -84,13 +84,17 @@ impl Listeners {
             let known =
                 self.certificates.iter().find(|known| known.name == name && known.settings == settings);
             let acceptor = match known.map(|known| Arc::clone(&known.acceptor)) {
-                Some(known) => known.reload().map(|_| known).map_err(|error| refused(tls, error))?,
-                None => acceptor,
+                Some(known) => {
+                    fresh.push((Arc::clone(&known), acceptor));
+                    known
+                }
+                None => Arc::new(acceptor),
             };
             let watch = Watch::new(Arc::clone(&acceptor));
             certificates.push(Named { name, settings, acceptor, watch });
         }
-        let mut prepared = Prepared { open: Vec::new(), certificates, new: Vec::new(), gone: Vec::new() };
+        let mut prepared = Prepared { open: Vec::new(), certificates, fresh, changed: Vec::new() };
+        let mut new = Vec::new();
         prepared.open.resize_with(self.open.len(), || None);
         for listener in &config.listener {
             let configured = listener.address.clone();
@@ -103,8 +107,8 @@ impl Listeners {
             let (at, bound) = match kept {
                 Some(kept) => kept,
                 None => {
-                    let bound = Arc::new(net::bind(&configured, &mut self.inherited)?);
-                    prepared.new.push(prepared.open.len());
+                    let bound = net::bind(&configured, &self.inherited)?;
+                    new.push(prepared.open.len());
                     prepared.open.push(None);
                     (prepared.open.len() - 1, bound)
                 }
@@ -121,28 +125,29 @@ impl Listeners {
         }
         let was_open = self.open.iter().map(Option::is_some).enumerate();
         let is_gone = |at: &usize| prepared.open.get(*at).is_some_and(Option::is_none);
-        prepared.gone =
+        let gone: Vec<_> =
             was_open.filter(|(_, was_open)| *was_open).map(|(at, _)| at).filter(is_gone).collect();
-        Ok(prepared)
-    }
-
-    /// Takes over what was prepared; returns what each worker is to do, of so many.
-    ///
-    /// # Errors
-    /// When descriptors have run out; nothing is changed then.
-    pub(super) fn change(&mut self, prepared: Prepared, workers: u16) -> io::Result<Vec<Changed>> {
-        let mut changed = Vec::new();
         for _ in 0..workers {
             let socket = |at: &usize| {
                 let open = prepared.open.get(*at).and_then(Option::as_ref)?;
                 Some(open.bound.socket.try_clone().map(|socket| (*at, socket)))
             };
-            let listen = prepared.new.iter().filter_map(socket).collect::<io::Result<_>>()?;
-            changed.push(Changed { listen, unlisten: prepared.gone.clone() });
+            let listen = new.iter().filter_map(socket).collect::<Result<_, _>>();
+            let listen = listen.map_err(StartError::Descriptors)?;
+            prepared.changed.push(Changed { listen, unlisten: gone.clone() });
+        }
+        Ok(prepared)
+    }
+
+    /// Takes over what was prepared; returns what each worker is to do.
+    pub(super) fn change(&mut self, prepared: Prepared) -> Vec<Changed> {
+        for (known, fresh) in prepared.fresh {
+            // Whether it is anything new is for those who connect next.
+            let _ = known.take_over(fresh);
         }
         self.open = prepared.open;
         self.certificates = prepared.certificates;
-        Ok(changed)
+        prepared.changed
     }
 
     /// Whether there are certificates, whose files may change.
@@ -178,7 +183,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When descriptors have run out.
-    pub(super) fn sockets(&self) -> io::Result<Vec<Socket>> {
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<Socket>> {
         self.open.iter().flatten().map(|open| open.bound.socket.try_clone()).collect()
     }
 

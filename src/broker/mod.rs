@@ -144,7 +144,7 @@ impl Broker {
         let authentication = Authentication::default();
         let mut methods = methods;
         methods.register(authentication.scram());
-        let authenticator = authentication.configure(config, &mailboxes)?;
+        let authenticator = authentication.change(authentication.prepare(config, &mailboxes)?);
         let settings = Settings::new(config, Arc::new(methods), authenticator, listeners.settings());
         let settings = Arc::new(settings);
         let limits = &config.limits;
@@ -245,14 +245,17 @@ impl Broker {
     /// different. Connections go on, but those whose listener is there no more.
     ///
     /// # Errors
-    /// [`StartError`] when a certificate or an address can't be used; everything stays as it was then.
+    /// [`StartError`] when a certificate, an address or what says who may come in can't be used; everything stays as it
+    /// was then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<Change>, StartError> {
         let changes = self.config.changes(config);
         let taken = self.config.reloaded(config);
-        let prepared = self.listeners.prepare(&taken)?;
-        let authenticator = self.authentication.configure(&taken, &self.mailboxes)?;
+        let prepared = self.listeners.prepare(&taken, self.count())?;
+        let authentication = self.authentication.prepare(&taken, &self.mailboxes)?;
+        // From here on nothing can fail.
+        let authenticator = self.authentication.change(authentication);
         let settings = Arc::new(self.settings.changed(&taken, authenticator, prepared.settings()));
-        let changed = self.listeners.change(prepared, self.count()).map_err(StartError::Descriptors)?;
+        let changed = self.listeners.change(prepared);
         self.admission.set_limits((&taken.limits).into());
         self.memory.set_budget(taken.server.memory.as_bytes());
         for (worker, changed) in (0..).map(WorkerId).zip(changed) {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -92,9 +93,10 @@ fn names(given: &[String]) -> String {
     if given.is_empty() { "none at all".to_owned() } else { format!("only {}", given.join(", ")) }
 }
 
-/// The sockets that systemd has opened for this process, by their names; each can be taken once.
+/// The sockets that systemd has opened for this process, by their names. They stay open when no listener uses them: systemd
+/// would not give them again, and a later configuration, or the next try of one that was wrong, may want them.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited(Vec<(String, Option<Socket>)>);
+pub(crate) struct Inherited(Vec<(String, Option<Arc<Bound>>)>);
 
 impl Inherited {
     /// Takes those of this process's environment, where they are found once only.
@@ -109,14 +111,16 @@ impl Inherited {
                 Some(socket) => Some(Socket::Tcp(socket)),
                 None => given.take_unix_listener(at).ok().flatten().map(Socket::Unix),
             };
-            (name, socket)
+            let address = Address::Systemd(name.clone());
+            (name, socket.map(|socket| Arc::new(Bound { socket, address, path: None })))
         });
         Self(sockets.collect())
     }
 
-    fn find(&mut self, name: &str) -> Result<Socket, BindError> {
-        let place = self.0.iter_mut().find(|(given, socket)| given == name && socket.is_some());
-        place.and_then(|(_, socket)| socket.take()).ok_or_else(|| BindError::NotGiven {
+    fn find(&self, name: &str) -> Result<Arc<Bound>, BindError> {
+        let mut named =
+            self.0.iter().filter(|(given, _)| given == name).filter_map(|(_, bound)| bound.as_ref());
+        named.next().map(Arc::clone).ok_or_else(|| BindError::NotGiven {
             name: name.to_owned(),
             given: self.0.iter().map(|(given, _)| given.clone()).collect(),
         })
@@ -127,13 +131,13 @@ impl Inherited {
 ///
 /// # Errors
 /// [`BindError`].
-pub(crate) fn bind(address: &Address, inherited: &mut Inherited) -> Result<Bound, BindError> {
+pub(crate) fn bind(address: &Address, inherited: &Inherited) -> Result<Arc<Bound>, BindError> {
     let refused = |error| BindError::Refused { address: address.clone(), error };
     match address {
         Address::Net(net) => {
             let socket = reactor::listen(*net).map_err(refused)?;
             let address = Address::Net(socket.local_addr().map_err(refused)?);
-            Ok(Bound { socket: Socket::Tcp(socket), address, path: None })
+            Ok(Arc::new(Bound { socket: Socket::Tcp(socket), address, path: None }))
         }
         Address::Unix(path) => {
             clear(path)?;
@@ -141,15 +145,16 @@ pub(crate) fn bind(address: &Address, inherited: &mut Inherited) -> Result<Bound
             let taken = SocketPath(path.clone());
             fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(refused)?;
             socket.set_nonblocking(true).map_err(refused)?;
-            Ok(Bound { socket: Socket::Unix(socket), address: address.clone(), path: Some(taken) })
+            let (socket, address) = (Socket::Unix(socket), address.clone());
+            Ok(Arc::new(Bound { socket, address, path: Some(taken) }))
         }
         Address::Systemd(name) => {
-            let socket = inherited.find(name)?;
-            match &socket {
+            let bound = inherited.find(name)?;
+            match &bound.socket {
                 Socket::Tcp(socket) => socket.set_nonblocking(true).map_err(refused)?,
                 Socket::Unix(socket) => socket.set_nonblocking(true).map_err(refused)?,
             }
-            Ok(Bound { socket, address: address.clone(), path: None })
+            Ok(bound)
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Acceptor {
     current: RwLock<Arc<Loaded>>,
 }
 
-/// What [`Acceptor::reload`] has done.
+/// What [`Acceptor::reload`] or [`Acceptor::take_over`] has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Changed {
@@ -60,13 +60,22 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::load`]; then everything stays as it was.
     pub fn reload(&self) -> Result<Changed, TlsError> {
-        let loaded = Loaded::read(&self.settings)?;
+        Ok(self.replace(Arc::new(Loaded::read(&self.settings)?)))
+    }
+
+    /// As [`Acceptor::reload`], with what `fresh`, an acceptor of the same settings, has just read: so that it can be known
+    /// beforehand that it works.
+    pub fn take_over(&self, fresh: Self) -> Changed {
+        self.replace(fresh.current.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, loaded: Arc<Loaded>) -> Changed {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if loaded.digests == current.digests {
-            return Ok(Changed::Nothing);
+            return Changed::Nothing;
         }
-        *current = Arc::new(loaded);
-        Ok(Changed::Files)
+        *current = loaded;
+        Changed::Files
     }
 
     /// A session for a connection that was just accepted.

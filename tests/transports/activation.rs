@@ -1,7 +1,7 @@
 //! The binary itself: sockets that systemd has opened, and SIGHUP.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use noctule_mqtt::Connect;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::kit::{DataDir, Mqtt, Pki, Stomp, TLS_VERSIONS, V5, V311, plain, tls_over, unix, within};
+use crate::kit::{DataDir, Got, Mqtt, Pki, Stomp, TLS_VERSIONS, V5, V311, plain, tls_over, unix, within};
 
 /// The broker as a process, with what it has said so far.
 struct Process {
@@ -71,6 +72,20 @@ impl Process {
     fn configure(&self, toml: &str) {
         fs::write(self.dir.path().join("noctule.toml"), toml).unwrap();
         self.signal(Signal::HUP);
+    }
+
+    /// Lets it open so many files more; returns what it might before.
+    fn may_open(&self, more: u64) -> Rlimit {
+        let pid = self.child.id();
+        let open: Vec<u64> = fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        let free = |number: &u64| !open.contains(number);
+        let first_beyond = (0..).filter(free).nth(more as usize);
+        let before = rustix::process::getrlimit(Resource::Nofile);
+        let limit = Rlimit { current: first_beyond, maximum: before.maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap()
     }
 
     /// Its exit code and all it has said.
@@ -203,4 +218,98 @@ fn sighup_has_the_configuration_read_again() {
     let (code, said) = process.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(!new.exists());
+}
+
+/// What CONNACK says to a user of the password file.
+#[track_caller]
+fn knock(path: &Path, user: &str) -> u8 {
+    let mut mqtt = Mqtt::new(unix(path), V5);
+    let mut connect = Connect::new(V5, user);
+    (connect.user_name, connect.password) = (Some(user), Some(b"secret".as_slice()));
+    let mut bytes = bytes::BytesMut::new();
+    connect.encode(&mut bytes).unwrap();
+    crate::kit::offer(&mut mqtt.wire, &bytes);
+    match mqtt.next() {
+        Got::ConnAck(welcome) => welcome.reason,
+        other => panic!("{user}: {other:?}"),
+    }
+}
+
+#[test]
+fn users_do_not_change_with_a_configuration_that_descriptors_do_not_suffice_for() {
+    let dir = DataDir::in_memory();
+    fs::create_dir_all(dir.path()).unwrap();
+    let (old, new, users) = (dir.path().join("old"), dir.path().join("new"), dir.path().join("users"));
+    let passwd = |arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_noctule"))
+            .arg("passwd")
+            .arg(&users)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        assert!(child.wait().unwrap().success());
+    };
+    passwd(&["ann", "--password-stdin"]);
+    // A new listener wants a descriptor for itself and one for each worker.
+    let toml = format!(
+        "[server]\nworkers = 2\n[auth]\nchain = [\"password\"]\npassword_file = {users:?}\n{}anonymous = false\n",
+        at(&old, "")
+    );
+    let process = Process::start(&toml, Vec::new(), &[]);
+    within("it listens", || std::os::unix::net::UnixStream::connect(&old).ok());
+    assert_eq!((knock(&old, "ann"), knock(&old, "bob")), (0, 0x86));
+    passwd(&["bob", "--password-stdin"]);
+    passwd(&["ann", "--delete"]);
+    within("the clients have left", || {
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+        let connected = |line: &&str| line.ends_with(old.to_str().unwrap()) && !line.contains(" 00010000 ");
+        (sockets.lines().filter(connected).count() == 0).then_some(())
+    });
+    let before = process.may_open(2);
+    let more = format!("{toml}{}anonymous = false\n", at(&new, ""));
+    process.configure(&more);
+    process.says("can't share a listening socket between workers");
+    process.says("the old one stays in force");
+    prlimit(Some(Pid::from_child(&process.child)), Resource::Nofile, before).unwrap();
+    assert!(!new.exists());
+    assert_eq!((knock(&old, "ann"), knock(&old, "bob")), (0, 0x86), "the users that were there");
+    process.configure(&more);
+    process.says("configuration reloaded");
+    assert_eq!((knock(&new, "ann"), knock(&new, "bob")), (0x86, 0));
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn a_socket_of_systemd_s_is_there_for_the_next_try() {
+    let dir = DataDir::in_memory();
+    fs::create_dir_all(dir.path()).unwrap();
+    let path = dir.path().join("stomp");
+    let mqtt = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stomp = UnixListener::bind(&path).unwrap();
+    let address = mqtt.local_addr().unwrap();
+    let (first, _) = SYSTEMD.split_at(SYSTEMD.find("[[listener]]\nprotocol").unwrap());
+    let names = [("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "mqtt:stomp")];
+    let process = Process::start(first, vec![mqtt.into(), stomp.into()], &names);
+    let mut stays = Mqtt::connect(plain(address), V5, "stays");
+    // Something else is wrong with the first.
+    process.configure(&at(&dir.path().join("no/directory"), SYSTEMD));
+    process.says("make its directory first");
+    for (round, (toml, is_served)) in
+        [(SYSTEMD, true), (first, false), (SYSTEMD, true)].into_iter().enumerate()
+    {
+        process.configure(toml);
+        within("another configuration", || {
+            (process.said().matches("configuration reloaded").count() > round).then_some(())
+        });
+        if is_served {
+            Stomp::connect(unix(&path)).bye();
+        }
+        stays.ping();
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().0, Some(0));
 }

@@ -224,6 +224,26 @@ fn a_mistake_changes_nothing() {
     connected.bye();
 }
 
+#[test]
+fn certificates_do_not_change_with_a_configuration_that_is_refused() {
+    let pki = Pki::new();
+    let plant = pki.plant("");
+    let good = format!("{STORE}{plant}{}", listener("127.0.0.1:0", "tls = \"plant\""));
+    let mut served = Served::start(&good);
+    let client = pki.connector(TLS_VERSIONS[1], None);
+    let old = shown(&mut served.tls(0, &client));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener(&taken.local_addr().unwrap().to_string(), "");
+    let nobody = format!("[auth]\nchain = [\"password\"]\npassword_file = {:?}\n", pki.path("none"));
+    pki.issue("server", "localhost");
+    for mistake in [format!("{good}{port}"), format!("{nobody}{good}")] {
+        served.reload(&mistake).unwrap_err();
+        assert!(shown(&mut served.tls(0, &client)) == old, "{mistake}");
+    }
+    served.reload(&good).unwrap();
+    assert!(shown(&mut served.tls(0, &client)) != old);
+}
+
 /// Listeners and certificates change all the time; whoever is connected loses no message and no connection.
 #[test]
 fn nothing_is_lost_under_load() {

@@ -54,6 +54,11 @@ impl Bench {
         self.auth.as_ref().unwrap()
     }
 
+    /// Puts into force what the settings say now.
+    fn reload(&self) -> Result<(), LoadError> {
+        Loaded::read(&self.settings).map(|loaded| self.auth().reload(loaded))
+    }
+
     /// The verdict, whether it comes at once or later.
     fn decide(&self, question: Question) -> Verdict {
         let ticket = question.ticket;
@@ -215,7 +220,7 @@ fn a_password_that_was_right_is_not_hashed_again() {
     assert!(matches!(again, Asked::Decided(Verdict::Accepted(_))), "at once: {again:?}");
     assert_eq!(bench.work_of(somebody("alice", "wrong")), 64);
     assert_eq!(bench.work_of(somebody("alice", "wrong")), 64, "a wrong one is hashed each time");
-    bench.auth().reload(&bench.settings).unwrap();
+    bench.reload().unwrap();
     assert_eq!(bench.work_of(somebody("alice", "wonderland")), 64, "forgotten by a reload");
 }
 
@@ -241,7 +246,7 @@ fn a_reload_takes_all_or_nothing() {
     // A malformed line, half a line, an empty hash: all of it stays.
     for wrong in [format!("{before}eve\n"), before.replace(":ops\n", ":ops:SCR\n"), "bob:\n".to_owned()] {
         fs::write(&users, wrong).unwrap();
-        let error = bench.auth().reload(&bench.settings).unwrap_err();
+        let error = bench.reload().unwrap_err();
         assert!(error.to_string().contains("users:"), "{error}");
         assert!(bench.user(somebody("bob", "builder")).is_ok());
         assert!(bench.kind(somebody("eve", "")).is_some());
@@ -250,11 +255,11 @@ fn a_reload_takes_all_or_nothing() {
     fs::write(&users, format!("carol:{}\n", hash("c"))).unwrap();
     let good_keys = fs::read(&keys).unwrap();
     fs::write(&keys, "{").unwrap();
-    assert!(bench.auth().reload(&bench.settings).unwrap_err().to_string().contains("keys.json: "));
+    assert!(bench.reload().unwrap_err().to_string().contains("keys.json: "));
     assert!(bench.kind(somebody("carol", "c")).is_some(), "not even the half of it");
     assert!(bench.user(somebody("bob", "builder")).is_ok());
     fs::write(&keys, good_keys).unwrap();
-    bench.auth().reload(&bench.settings).unwrap();
+    bench.reload().unwrap();
     assert_eq!(bench.user(somebody("carol", "c")), Ok("carol".to_owned()));
     assert_eq!(
         bench.kind(somebody("bob", "builder")),
@@ -263,12 +268,12 @@ fn a_reload_takes_all_or_nothing() {
     );
     // An empty file is a file without users.
     fs::write(&users, "").unwrap();
-    bench.auth().reload(&bench.settings).unwrap();
+    bench.reload().unwrap();
     for (user, password) in [("carol", "c"), ("", ""), ("x", "")] {
         assert!(bench.kind(somebody(user, password)).is_some(), "{user}");
     }
     fs::remove_file(&users).unwrap();
-    assert!(bench.auth().reload(&bench.settings).is_err(), "none at all is a mistake");
+    assert!(bench.reload().is_err(), "none at all is a mistake");
 }
 
 #[test]
@@ -412,7 +417,7 @@ fn scram_has_the_files_users_and_plausible_strangers() {
         assert_eq!(first(stranger), first(stranger), "the same each time");
     }
     let eve = first("eve");
-    bench.auth().reload(&bench.settings).unwrap();
+    bench.reload().unwrap();
     assert_eq!(first("eve"), eve, "and after a reload");
     assert_eq!(bench.auth().grant("alice").unwrap().groups, ["ops".into()]);
     assert_eq!(bench.auth().grant("eve"), None);
