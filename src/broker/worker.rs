@@ -356,7 +356,7 @@ impl Handler for Worker {
                 Stop::Step(step, len) => self.step(io, conn, step, rest, len),
                 Stop::Talk(connect, len) => self.connect_stomp(io, conn, &connect, len),
                 Stop::Refused(refusal) => {
-                    self.note_failure(io.now(), conn, &refusal);
+                    let refusal = self.judge_failure(io.now(), conn, refusal);
                     // The answers to the packets before it come first, and may close the connection themselves.
                     self.send_words(io, conn);
                     self.apply(io);

@@ -72,6 +72,38 @@ fn a_failing_scram_user_waits_and_his_neighbours_do_not() {
     assert_eq!(served.knock(&by(V5, "a", "ann", RIGHT)), 0x89, "whichever way she comes");
 }
 
+/// Exchanges that were begun while there was no wait are no way round it.
+#[test]
+fn exchanges_that_are_begun_at_once_are_no_more_guesses() {
+    let served = Served::with(&[BY_PASSWORD, STRICT, FREE, DOORS].concat());
+    let mut begun: Vec<_> = (0..8)
+        .map(|number| {
+            let password = if number < 7 { "wrong" } else { RIGHT };
+            let mut scram = Scram::new("ann", password, "fyko+d2lbbFgONRv9qkxdawL");
+            let (first, client_id) = (scram.first(), format!("ann {number}"));
+            let mut connect = noctule_mqtt::Connect::new(V5, &client_id);
+            connect.auth_method = Some(METHOD);
+            connect.auth_data = Some(first.as_bytes());
+            let (client, answer) = served.ask(&connect);
+            let Got::Auth(0x18, _, challenge) = answer else { panic!("no challenge: {answer:?}") };
+            (client, scram.last(&challenge))
+        })
+        .collect();
+    let reasons = begun.iter_mut().map(|(client, last)| {
+        client.send(&noctule_mqtt::Packet::Auth(noctule_mqtt::Auth::new(
+            noctule_mqtt::Reason::CONTINUE_AUTHENTICATION,
+            METHOD,
+            Some(last.as_bytes()),
+        )));
+        match client.next() {
+            Got::ConnAck(welcome) => welcome.reason,
+            other => panic!("{other:?}"),
+        }
+    });
+    // Two are free, and the third begins the wait, in which a right proof looks like a wrong one.
+    assert_eq!(reasons.collect::<Vec<_>>(), [0x87, 0x87, 0x87, 0x89, 0x89, 0x89, 0x89, 0x89]);
+}
+
 /// 200 logins at once, each of them hashed: all get in, and the workers serve everybody else meanwhile.
 #[test]
 fn a_storm_of_logins_holds_up_nobody() {

@@ -149,6 +149,20 @@ fn who_is_no_longer_a_user_can_not_prove_himself_again() {
 }
 
 #[test]
+fn who_is_taken_out_of_the_file_during_his_exchange_does_not_come_in() {
+    let mut served = Served::start();
+    let mut scram = Scram::new("ann", RIGHT, NONCE);
+    let (mut ann, answer) = begin(&served, "a", &scram.first());
+    let Got::Auth(0x18, _, challenge) = answer else { panic!("no challenge: {answer:?}") };
+    served.files.write("users", &user("bob", &[]));
+    served.reload(&[BY_PASSWORD, FREE, DOORS].concat()).unwrap();
+    let last = scram.last(&challenge);
+    auth(&mut ann, Reason::CONTINUE_AUTHENTICATION, &last);
+    assert!(matches!(ann.next(), Got::ConnAck(welcome) if welcome.reason == 0x87));
+    ann.is_closed();
+}
+
+#[test]
 fn where_passwords_do_not_count_scram_does_not_either() {
     let auth =
         "[auth]\nchain = [\"jwt\"]\npassword_file = \"{dir}/users\"\n[auth_jwt]\nkeys = \"{dir}/keys\"\n";

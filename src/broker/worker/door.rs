@@ -12,7 +12,7 @@ use noctule_stomp::{Dialect, server as stomp};
 use tracing::warn;
 
 use super::guard::guarded;
-use super::identity::{Claim, Identified, Proof, own_rules};
+use super::identity::{Claim, Identified, Proof, own_rules, refused};
 use super::machine::Machine;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
 use crate::auth::{self, Grant};
@@ -195,7 +195,7 @@ impl Worker {
             Ok(Step::Authenticated { user }) => self.authenticated(io, conn, user.as_deref(), len),
             Ok(_) => Ok(len),
             Err(refusal) => {
-                self.note_failure(io.now(), conn, &refusal);
+                let refusal = self.judge_failure(io.now(), conn, refusal);
                 self.refuse(io, conn, &refusal);
                 Err(Over)
             }
@@ -205,27 +205,48 @@ impl Worker {
     /// Enhanced authentication has found out who it is; the rest of what is known of him is in the password file.
     fn proved(&mut self, now: Now, conn: ConnId, user: Option<&str>) -> Identified {
         let Some(user) = user else { return Identified::As(None) };
-        let grant = self.settings.authenticator.as_ref().and_then(|authenticator| authenticator.grant(user));
-        let address = self.peer(conn).and_then(|peer| {
-            peer.proof = None;
-            peer.origin.ip()
-        });
-        if let Some(authenticator) = &self.settings.authenticator {
-            authenticator.settled(address, Some(user), true, now.mono_ms);
+        let authenticator = self.settings.authenticator.clone();
+        let proof = self.peer(conn).map(|peer| (peer.proof.take().is_some(), peer.origin.ip()));
+        let (Some(authenticator), Some((is_scram, address))) = (authenticator, proof) else {
+            return Identified::As(Some(Grant::of(user.into(), Vec::new())));
+        };
+        if is_scram && let Err(denial) = authenticator.admits(address, Some(user), now.mono_ms) {
+            return Identified::Refused(refused(&denial));
         }
-        Identified::As(Some(grant.unwrap_or_else(|| Grant::of(user.into(), Vec::new()))))
+        let grant = match authenticator.grant(user) {
+            Some(grant) => grant,
+            None if is_scram => {
+                let detail = format!("user {user:?} was taken out of the password file meanwhile");
+                return Identified::Refused(Refusal::new(Kind::NotAuthorized, detail));
+            }
+            None => Grant::of(user.into(), Vec::new()),
+        };
+        authenticator.settled(address, Some(user), true, now.mono_ms);
+        Identified::As(Some(grant))
     }
 
-    /// A proof by enhanced authentication that failed makes who gave it wait, as a wrong password does.
-    pub(super) fn note_failure(&mut self, now: Now, conn: ConnId, refusal: &Refusal) {
-        let Some(peer) = self.peer(conn).filter(|_| refusal.kind == Kind::NotAuthorized) else { return };
-        let Machine::Mqtt(mqtt) = &peer.machine else { return };
+    /// A proof by enhanced authentication that failed makes who gave it wait, as a wrong password does. Returns what he is
+    /// told: who has to wait by now, because others have failed since he began, hears the same whatever his proof is worth,
+    /// or as many exchanges as he can begin at once were as many guesses.
+    pub(super) fn judge_failure(&mut self, now: Now, conn: ConnId, refusal: Refusal) -> Refusal {
+        let Some(authenticator) = self.settings.authenticator.clone() else { return refusal };
+        let Some(peer) = self.peer(conn).filter(|_| refusal.kind == Kind::NotAuthorized) else {
+            return refusal;
+        };
+        let Machine::Mqtt(mqtt) = &peer.machine else { return refusal };
         let (is_proof, address) = (mqtt.is_authenticating(), peer.origin.ip());
         let proof = peer.proof.take();
-        let user = proof.as_deref().and_then(Proof::to_prove);
-        if let Some(authenticator) = self.settings.authenticator.as_ref().filter(|_| is_proof) {
-            authenticator.settled(address, user, false, now.mono_ms);
+        if !is_proof {
+            return refusal;
         }
+        let user = proof.as_deref().and_then(Proof::to_prove);
+        if user.is_some()
+            && let Err(denial) = authenticator.admits(address, user, now.mono_ms)
+        {
+            return refused(&denial);
+        }
+        authenticator.settled(address, user, false, now.mono_ms);
+        refusal
     }
 
     /// Has the CONNECT that was just read be read once more, when its connection is.

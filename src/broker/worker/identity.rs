@@ -170,7 +170,7 @@ fn gone() -> Refusal {
     Refusal::new(Kind::AdministrativeAction, "its listener was taken out of the configuration")
 }
 
-fn refused(denial: &Denial) -> Refusal {
+pub(super) fn refused(denial: &Denial) -> Refusal {
     Refusal::new(denial.kind, denial.why.to_string())
 }
 
