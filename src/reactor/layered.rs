@@ -83,9 +83,12 @@ impl<H: Handler> Worker<H> {
     fn open_slice(&mut self, slot: u32, id: ConnId, wire: &mut [u8], mut rest: Vec<u8>) {
         let Some(conn) = find(&mut self.io.conns, id) else { return };
         let Some(layered) = conn.layered.as_mut() else { return };
-        let mut plain = mem::take(&mut self.plain);
-        plain.append(&mut layered.plain);
-        layered.plain = Vec::new();
+        // What is large and comes in pieces is not copied once for each.
+        let mut plain = mem::take(&mut layered.plain);
+        if plain.len() <= SMALL_UNREAD_BYTES {
+            let small = mem::replace(&mut plain, mem::take(&mut self.plain));
+            plain.extend_from_slice(&small);
+        }
         let sealed = layered.sealed.get_or_insert_with(|| self.io.pool.take());
         let before = sealed.len();
         let Opened { consumed, next, news } = layered.layer.open(wire, &mut plain, sealed.put());
@@ -109,7 +112,7 @@ impl<H: Handler> Worker<H> {
         if !plain.is_empty() {
             plain = self.feed(id, plain);
         }
-        if plain.capacity() <= MAX_KEPT_PLAIN_BYTES {
+        if (self.plain.capacity()..=MAX_KEPT_PLAIN_BYTES).contains(&plain.capacity()) {
             self.plain = plain;
         }
         match next {
@@ -124,15 +127,22 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Hands what was opened to the handler, keeps what it leaves, and gives the buffer back empty.
+    /// Hands what was opened to the handler, keeps what it leaves, and gives back a buffer that is empty: another one, if much
+    /// is left.
     fn feed(&mut self, id: ConnId, mut plain: Vec<u8>) -> Vec<u8> {
         let consumed = self.handler.read(&mut self.io, id, &plain);
         if let Some(left) = plain.get(consumed..).filter(|left| !left.is_empty())
             && let Some(conn) = find(&mut self.io.conns, id)
         {
+            let left = if left.len() <= SMALL_UNREAD_BYTES {
+                left.to_vec()
+            } else {
+                plain.drain(..consumed);
+                mem::take(&mut plain)
+            };
             match &mut conn.layered {
-                Some(layered) => layered.plain = left.to_vec(),
-                None => conn.unread = left.to_vec(),
+                Some(layered) => layered.plain = left,
+                None => conn.unread = left,
             }
         }
         plain.clear();

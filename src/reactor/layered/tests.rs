@@ -1,9 +1,9 @@
-//! What layers keep of a peer that does not read.
+//! What layers keep of a peer that does not read, and what it costs to keep a frame until it is whole.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -139,4 +139,79 @@ fn answers_that_are_sealed_and_not_read_stop_the_reading_too() {
         }
     });
     assert!(most <= 2 * BUDGET + ANSWERED * CHUNK, "{most} bytes have waited");
+}
+
+/// Consumes nothing, says a byte to every read, and tells the processor's time of its thread, ns, at each.
+struct Hoard {
+    behind: bool,
+    times: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Handler for Hoard {
+    type Mail = ();
+    type Layer = Glass;
+
+    fn accepted(&mut self, _: &mut Io<Self>, _: ConnId, _: Origin, _: usize) -> Accept<Glass> {
+        if self.behind { Accept::Behind(Glass) } else { Accept::Keep }
+    }
+
+    fn read(&mut self, io: &mut Io<Self>, conn: ConnId, bytes: &[u8]) -> usize {
+        if bytes.len() >= FRAME {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            self.times.lock().unwrap().push(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
+            io.out(conn).unwrap().put().extend_from_slice(&[7]);
+        }
+        0
+    }
+
+    fn mail(&mut self, io: &mut Io<Self>, _: WorkerId, (): ()) {
+        io.stop();
+    }
+
+    fn pull(&mut self, _: &mut Io<Self>, _: ConnId, _: &mut OutBuf) -> Pull {
+        Pull::Done
+    }
+
+    fn closed(&mut self, _: &mut Io<Self>, _: ConnId, _: Closed) {}
+
+    fn turn(&mut self, _: &mut Io<Self>) -> Option<u64> {
+        None
+    }
+
+    fn accept_failed(&mut self, _: &mut Io<Self>, _: usize, _: &std::io::Error) {}
+}
+
+/// What of a frame has come when the rest comes byte by byte.
+const FRAME: usize = 16 << 20;
+
+/// The processor's time for so many more bytes, ns.
+fn cost(behind: bool, bytes: usize) -> u64 {
+    let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mailboxes = Mailboxes::new(1);
+    let times = Arc::default();
+    let (handler, posted) = (Hoard { behind, times: Arc::clone(&times) }, mailboxes.clone());
+    let worker = thread::spawn(move || {
+        run(WorkerId(0), Config::default(), mailboxes, vec![socket.into()], handler).map(drop)
+    });
+    let mut peer = TcpStream::connect(address).unwrap();
+    peer.set_nodelay(true).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    peer.write_all(&vec![1; FRAME]).unwrap();
+    peer.read_exact(&mut [0]).unwrap();
+    for _ in 0..bytes {
+        peer.write_all(&[1]).unwrap();
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    posted.post(WorkerId(0), ());
+    worker.join().unwrap().unwrap();
+    let times: std::sync::MutexGuard<'_, Vec<u64>> = times.lock().unwrap();
+    times.last().unwrap() - times.first().unwrap()
+}
+
+#[test]
+fn what_is_kept_of_a_large_frame_is_not_copied_for_each_byte_that_follows() {
+    let (bare, behind) = (cost(false, 200), cost(true, 200));
+    // Copied, it would be a thousand times as much.
+    assert!(behind < 20 * bare, "{behind} ns behind a layer, {bare} ns without");
 }
