@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 
 use super::{
     Handler,
-    conn::{Closed, Conn},
+    conn::{Closed, Conn, State},
     io::find,
     layer::{Layer, Next, Opened},
     out::{OutBuf, Pool},
@@ -93,8 +93,18 @@ impl<H: Handler> Worker<H> {
         let before = sealed.len();
         let Opened { consumed, next, news } = layered.layer.open(wire, &mut plain, sealed.put());
         layered.answer_bytes += sealed.len() - before;
-        // Now, because it goes along if the connection moves.
-        layered.ended |= matches!(next, Next::Ended);
+        let (mut is_bare, mut is_broken) = (false, false);
+        match next {
+            Next::GoOn => {}
+            // Now, because these two go along if the connection moves. The next look at it sees the end, if its reads are
+            // not paused.
+            Next::Ended => layered.ended = true,
+            Next::Broken(why) => {
+                layered.broken = Some(why);
+                is_broken = true;
+            }
+            Next::Bare => is_bare = true,
+        }
         rest.extend_from_slice(wire.get(consumed..).unwrap_or_default());
         conn.unread = rest;
         if news {
@@ -115,15 +125,24 @@ impl<H: Handler> Worker<H> {
         if (self.plain.capacity()..=MAX_KEPT_PLAIN_BYTES).contains(&plain.capacity()) {
             self.plain = plain;
         }
-        match next {
-            // The next look at it sees the end, if its reads are not paused.
-            Next::GoOn | Next::Ended => {}
-            Next::Bare => self.unwrap(slot, id),
-            Next::Broken(why) => {
-                if find(&mut self.io.conns, id).is_some() {
-                    self.handler.broken(&mut self.io, id, why);
-                }
-            }
+        if is_bare {
+            self.unwrap(slot, id);
+        }
+        if is_broken {
+            self.end_broken(slot, id);
+        }
+    }
+
+    /// Tells the handler that the layer can't go on, unless it has closed the connection anyway.
+    fn end_broken(&mut self, slot: u32, id: ConnId) {
+        let Some(conn) = self.io.conns.get_mut(slot as usize).filter(|conn| conn.generation == id.generation)
+        else {
+            return;
+        };
+        let is_open = conn.state == State::Open;
+        let why = conn.layered.as_mut().and_then(|layered| layered.broken.take());
+        if let Some(why) = why.filter(|_| is_open) {
+            self.handler.broken(&mut self.io, id, why);
         }
     }
 

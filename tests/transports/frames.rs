@@ -102,6 +102,23 @@ fn is_closed(socket: &mut TcpStream, code: u16) {
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?} behind the Close frame");
 }
 
+/// What is wrong behind a CONNECT is wrong at the worker, too, that the connection moves to with it.
+#[test]
+fn what_is_forbidden_behind_a_connect_ends_the_connection_wherever_it_is_by_then() {
+    let served = serve("");
+    for number in 0..16 {
+        let mut socket = upgraded(&served, MQTT);
+        let mut frames = masked(0x82, &connect_bytes(V5, &format!("client-{number}")));
+        frames.extend(masked(0x83, b""));
+        socket.write_all(&frames).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        let mut said = Vec::new();
+        // A reset is an end as well.
+        let ended = socket.read_to_end(&mut said).map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{number}: {ended:?}");
+    }
+}
+
 #[test]
 fn what_the_rfc_forbids_is_answered_with_its_code() {
     let served = serve("");
