@@ -11,6 +11,8 @@ use noctule::config::{Config, ConfigError};
 use noctule::logging::LevelHandle;
 use noctule::{banner, descriptors, logging};
 use noctule_core::effects::DropReason;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Between two looks at files that may have changed.
 const TENDING: Duration = Duration::from_secs(5);
@@ -66,6 +68,9 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     };
     let level = logging::start(&config.log)?;
     check_descriptors(&config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    // Before the start, which it would end: whoever has changed something does not know how far the broker is.
+    let mut hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let mut broker = Broker::start(&config)?;
     // The block is for a person; a log that machines read gets none.
     if config.log.format == noctule::config::LogFormat::Human {
@@ -77,7 +82,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
             tracing::info!(version, protocol, %address, anonymous, workers = config.server.workers, "listening");
         }
     }
-    if !serve(&mut broker, arguments, &level)? {
+    if !serve(&runtime, &mut hangup, &mut broker, arguments, &level)? {
         // The panic or the error has been printed by whoever met it; what its worker held is lost.
         broker.stop()?;
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
@@ -123,14 +128,17 @@ fn check_descriptors(config: &Config) {
 
 /// Serves until SIGTERM or SIGINT (true) or the failure of a worker (false). SIGHUP has the configuration read again; without
 /// a file it means that the terminal was closed, which is as good a reason to end in order as any.
-fn serve(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) -> io::Result<bool> {
+fn serve(
+    runtime: &Runtime,
+    hangup: &mut Signal,
+    broker: &mut Broker,
+    arguments: &RunArgs,
+    level: &LevelHandle,
+) -> io::Result<bool> {
     use std::task::Poll;
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         loop {
             let what = {
                 let mut failed = std::pin::pin!(broker.worker_ended());

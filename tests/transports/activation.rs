@@ -186,6 +186,26 @@ fn at(path: &Path, more: &str) -> String {
 }
 
 #[test]
+fn sighup_does_not_end_a_broker_that_is_still_starting() {
+    let dir = DataDir::in_memory();
+    fs::create_dir_all(dir.path()).unwrap();
+    for round in 0..10 {
+        let path = dir.path().join(round.to_string());
+        let process = Process::start(&at(&path, ""), Vec::new(), &[]);
+        // Its sockets come first.
+        let begun = std::time::Instant::now();
+        while !path.exists() {
+            assert!(begun.elapsed().as_secs() < 8, "{}", process.said());
+            thread::yield_now();
+        }
+        process.signal(Signal::HUP);
+        process.says("configuration reloaded");
+        process.signal(Signal::TERM);
+        assert_eq!(process.end().0, Some(0), "round {round}");
+    }
+}
+
+#[test]
 fn sighup_has_the_configuration_read_again() {
     let dir = DataDir::in_memory();
     fs::create_dir_all(dir.path()).unwrap();
