@@ -30,8 +30,6 @@ pub(crate) struct Facts {
     pub(crate) source: Option<SocketAddr>,
     /// What is spoken, where the listener leaves it open and something said it.
     pub(crate) spoken: Option<Spoken>,
-    /// Whether TLS is spoken.
-    pub(crate) is_encrypted: bool,
     /// Whom the client's certificate names.
     pub(crate) identity: Option<Arc<str>>,
     /// Why the client's certificate names nobody.
@@ -166,10 +164,7 @@ impl Layers {
         }
         let spoken = self.wiring.tls.as_ref().filter(|_| !is_open || sniff::begins(wire) == Begins::Tls);
         self.tls = match spoken {
-            Some(acceptor) => {
-                self.facts.is_encrypted = true;
-                Tls::Spoken(Box::new(acceptor.session().map_err(|end| ended(&end))?))
-            }
+            Some(acceptor) => Tls::Spoken(Box::new(acceptor.session().map_err(|end| ended(&end))?)),
             None => Tls::None,
         };
         Ok(true)

@@ -305,7 +305,7 @@ impl Worker {
             Some(machine) => peer.machine = machine,
             None => return io.close(conn, Close::Now),
         }
-        if facts.is_encrypted || facts.identity.is_some() {
+        if facts.identity.is_some() || facts.nameless.is_some() {
             peer.facts = Some(Box::new(facts));
         }
     }
