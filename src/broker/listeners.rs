@@ -1,11 +1,12 @@
 //! The listeners of a running broker: their sockets, certificates and what holds for their connections.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::StartError;
 use super::settings::{self, ListenerSettings};
 use crate::config::{Address, Config, Tls, TlsName};
-use crate::net::{self, Bound, Inherited};
+use crate::net::{self, BindError, Bound, Inherited};
 use crate::reactor::Socket;
 use crate::tls::{self, Acceptor, Watch};
 
@@ -107,7 +108,7 @@ impl Listeners {
             let (at, bound) = match kept {
                 Some(kept) => kept,
                 None => {
-                    let bound = net::bind(&configured, &self.inherited)?;
+                    let bound = net::bind(&configured, &self.inherited).map_err(|error| self.own(error))?;
                     new.push(prepared.open.len());
                     prepared.open.push(None);
                     (prepared.open.len() - 1, bound)
@@ -137,6 +138,20 @@ impl Listeners {
             prepared.changed.push(Changed { listen, unlisten: gone.clone() });
         }
         Ok(prepared)
+    }
+
+    /// Names ourselves where it is our own socket that an address can't be had for.
+    fn own(&self, error: BindError) -> BindError {
+        match error {
+            BindError::Refused { address, error } if error.kind() == ErrorKind::AddrInUse => {
+                let mut open = self.open.iter().flatten().map(|open| &open.bound.address);
+                match open.find(|open| open.collides_with(&address)).cloned() {
+                    Some(open) => BindError::Own { address, open },
+                    None => BindError::Refused { address, error },
+                }
+            }
+            other => other,
+        }
     }
 
     /// Takes over what was prepared; returns what each worker is to do.

@@ -49,6 +49,18 @@ pub enum BindError {
         /// What the system says.
         error: io::Error,
     },
+    /// The address takes in one that this broker has, or the other way round: that can't be let go of before the new one is
+    /// there.
+    #[error(
+        "can't listen on {address}: this broker itself listens on {open}; restart it to have the one in place of the other, \
+         or choose another port"
+    )]
+    Own {
+        /// The address as configured.
+        address: Address,
+        /// The one in its way.
+        open: Address,
+    },
     /// Somebody listens on that path.
     #[error("can't listen on unix:{}: another program (perhaps another broker) listens there; stop that or choose another path", path.display())]
     Taken {

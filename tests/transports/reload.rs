@@ -225,6 +225,18 @@ fn a_mistake_changes_nothing() {
 }
 
 #[test]
+fn an_address_that_the_broker_itself_is_in_the_way_of_is_said_to_be() {
+    let all = "anonymous = true";
+    let mut served = Served::start(&format!("{STORE}{}", listener("0.0.0.0:0", all)));
+    let port = served.address(0).port();
+    let error =
+        served.reload(&format!("{STORE}{}", listener(&format!("127.0.0.1:{port}"), all))).unwrap_err();
+    let words = format!("can't listen on 127.0.0.1:{port}: this broker itself listens on 0.0.0.0:{port}");
+    assert!(error.contains(&words) && error.contains("restart"), "{error}");
+    Mqtt::connect(served.plain(0), V5, "as before").bye();
+}
+
+#[test]
 fn certificates_do_not_change_with_a_configuration_that_is_refused() {
     let pki = Pki::new();
     let plant = pki.plant("");
