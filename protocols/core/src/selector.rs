@@ -63,6 +63,10 @@ impl Selector {
     pub const MAX_TERMS: usize = 256;
     /// Longest pattern of a LIKE, in bytes.
     pub const MAX_PATTERN_BYTES: usize = 256;
+    /// Most bytes of a message, and characters beside a pattern, that one evaluation looks at, however often; a message
+    /// that needs more is not selected. Else a document of the largest size beside the worst selector would keep a worker
+    /// for seconds.
+    pub const MAX_STEPS: usize = 4 * 1024 * 1024;
 
     /// Compiles a selector. An empty or blank one selects every message, as section 3.8.1 asks.
     ///

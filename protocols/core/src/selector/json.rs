@@ -63,13 +63,23 @@ impl Path {
         Ok(Self(steps.into()))
     }
 
-    /// The value, or [`Value::Null`] where the path leads to none.
-    pub(super) fn find<'a>(&self, payload: &'a [u8]) -> Value<'a> {
-        self.scan(payload).unwrap_or(Value::Unknown)
+    /// The value, or [`Value::Null`] where the path leads to none; each byte that is looked at is taken off `steps`.
+    /// With none left the value is not to be believed.
+    pub(super) fn find<'a>(&self, payload: &'a [u8], steps: &mut usize) -> Value<'a> {
+        let reach = payload.get(..*steps).unwrap_or(payload);
+        let mut scan = Scan { rest: reach };
+        let value = self.scan(&mut scan).unwrap_or(Value::Unknown);
+        // A scan that fails may have read on from there to the end, unless it did not even begin.
+        let may_begin = |byte: &u8| b"{[\"-0123456789 \t\n\r".contains(byte);
+        let read = match value {
+            Value::Unknown if reach.first().is_some_and(may_begin) => reach.len(),
+            _ => reach.len().saturating_sub(scan.rest.len()),
+        };
+        *steps = steps.saturating_sub(read);
+        value
     }
 
-    fn scan<'a>(&self, payload: &'a [u8]) -> Option<Value<'a>> {
-        let mut scan = Scan { rest: payload };
+    fn scan<'a>(&self, scan: &mut Scan<'a>) -> Option<Value<'a>> {
         for (depth, step) in self.0.iter().enumerate() {
             scan.space();
             let found = match (step, scan.rest.first()?) {

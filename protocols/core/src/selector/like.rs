@@ -36,33 +36,35 @@ impl Pattern {
     }
 
     /// At most as many steps as the text has characters times the pattern has: on a mismatch only the last `%` takes
-    /// one character more, since an earlier one could win nothing by it.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    /// one character more, since an earlier one could win nothing by it. Each is taken off `steps`; `None` if there are
+    /// too few of them.
+    pub(super) fn matches(&self, text: &str, steps: &mut usize) -> Option<bool> {
         let mut elements = self.0.iter();
         let mut chars = text.chars();
         let mut retry = None;
         loop {
+            *steps = steps.checked_sub(1)?;
             let here = chars.clone();
             match elements.next() {
                 Some(Element::Run) => {
                     if elements.len() == 0 {
-                        return true;
+                        return Some(true);
                     }
                     retry = Some((elements.clone(), here));
                     continue;
                 }
                 Some(element) => match (chars.next(), element) {
-                    (None, _) => return false,
+                    (None, _) => return Some(false),
                     (Some(_), Element::One) => continue,
                     (Some(char), Element::Exactly(wanted)) if char == *wanted => continue,
                     _ => {}
                 },
-                None if chars.as_str().is_empty() => return true,
+                None if chars.as_str().is_empty() => return Some(true),
                 None => {}
             }
-            let Some((behind, from)) = &mut retry else { return false };
+            let Some((behind, from)) = &mut retry else { return Some(false) };
             if from.next().is_none() {
-                return false;
+                return Some(false);
             }
             elements = behind.clone();
             chars = from.clone();

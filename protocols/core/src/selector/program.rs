@@ -110,6 +110,8 @@ struct Frame<'a, const N: usize> {
     correlation: Option<&'a [u8]>,
     values: Stack<Value<'a>, N>,
     truths: Stack<Truth, N>,
+    /// Bytes and characters that may still be looked at.
+    steps: usize,
 }
 
 struct Stack<T, const N: usize> {
@@ -158,11 +160,15 @@ impl Program {
             correlation: None,
             values: Stack::new(),
             truths: Stack::new(),
+            steps: super::Selector::MAX_STEPS,
         };
         self.resolve(&mut frame, fields);
         let mut at = 0;
         while let Some(op) = self.ops.get(at) {
             at = self.step(*op, &mut frame).map_or(at + 1, usize::from);
+            if frame.steps == 0 {
+                return false;
+            }
         }
         frame.truths.pop() == Truth::True
     }
@@ -205,7 +211,7 @@ impl Program {
     fn value<'a, const N: usize>(&'a self, operand: Operand, frame: &mut Frame<'a, N>) -> Value<'a> {
         let header = |text: Option<&'a str>| text.map_or(Value::Null, Value::Header);
         let property = |place: u16| frame.properties.get(usize::from(place)).copied().flatten();
-        match operand {
+        let value = match operand {
             Operand::Computed => frame.values.pop(),
             Operand::Int(whole) => Value::Int(whole),
             Operand::Real(real) => Value::Real(real),
@@ -216,7 +222,7 @@ impl Program {
             Operand::Json(place) => self
                 .paths
                 .get(usize::from(place))
-                .map_or(Value::Unknown, |path| path.find(frame.parts.payload)),
+                .map_or(Value::Unknown, |path| path.find(frame.parts.payload, &mut frame.steps)),
             Operand::Topic => Value::Header(frame.parts.topic),
             Operand::ContentType => header(frame.content_type),
             Operand::ReplyTo => header(frame.reply_to),
@@ -228,7 +234,11 @@ impl Program {
             }
             Operand::Property(place) => header(property(place)),
             Operand::Priority(place) => property(place).map_or(Value::Int(4), Value::Header),
+        };
+        if let Value::Header(text) = value {
+            frame.steps = frame.steps.saturating_sub(text.len());
         }
+        value
     }
 
     /// Does one operation and says where to go on, if not at the next.
@@ -263,7 +273,8 @@ impl Program {
             Op::Like(value, pattern) => {
                 let value = self.value(value, frame);
                 match self.patterns.get(usize::from(pattern)) {
-                    Some(pattern) => value.like(|text| pattern.matches(text)),
+                    // Out of steps, the whole evaluation is over.
+                    Some(pattern) => value.like(|text| pattern.matches(text, &mut frame.steps) == Some(true)),
                     None => Truth::Unknown,
                 }
             }

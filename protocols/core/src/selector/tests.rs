@@ -114,3 +114,24 @@ fn the_delivery_mode_is_the_messages_quality_of_service() {
     let other = Selector::parse("JMSDeliveryMode = 'NON_PERSISTENT'").unwrap();
     assert!(other.matches_parts("t", &Fields::default(), b""));
 }
+
+/// The defence against selectors that are bombs: what one evaluation may look at is bounded.
+#[test]
+fn an_evaluation_looks_at_so_much_of_a_message_and_no_more() {
+    let most = Selector::MAX_STEPS;
+    let all_of = |term: &str, count: usize| vec![term; count].join(" AND ");
+    // A document, read to its end once for each term.
+    let document = format!("{{\"a\":\"{}\"}}", "a".repeat(most / 4));
+    let absent = "JSON('$.z') IS NULL";
+    assert_eq!(outcome(&all_of(absent, 3), b"", document.as_bytes()), Truth::True);
+    assert_eq!(outcome(&all_of(absent, 4), b"", document.as_bytes()), Truth::Unknown);
+    // A header likewise.
+    let header = "h".repeat(64_000);
+    let fields = encoded([("h", header.as_str())]);
+    assert_eq!(outcome(&all_of("h<>'x'", most / 64_000), &fields, b""), Truth::True);
+    assert_eq!(outcome(&all_of("h<>'x'", most / 64_000 + 1), &fields, b""), Truth::Unknown);
+    // A pattern takes its length for each character of the text.
+    let pattern = format!("h NOT LIKE '%{}x'", "h".repeat(250));
+    assert_eq!(outcome(&pattern, &encoded([("h", &header[..1_000])]), b""), Truth::True);
+    assert_eq!(outcome(&pattern, &fields, b""), Truth::Unknown);
+}

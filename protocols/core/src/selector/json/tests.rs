@@ -4,7 +4,11 @@ use super::*;
 
 #[track_caller]
 fn find<'a>(path: &str, payload: &'a str) -> Value<'a> {
-    Path::new(path).unwrap().find(payload.as_bytes())
+    find_bytes(path, payload.as_bytes())
+}
+
+fn find_bytes<'a>(path: &str, payload: &'a [u8]) -> Value<'a> {
+    Path::new(path).unwrap().find(payload, &mut usize::MAX.clone())
 }
 
 #[test]
@@ -153,8 +157,8 @@ fn half_a_surrogate_pair_is_no_text() {
 
 #[test]
 fn bytes_that_are_no_text_are_unknown() {
-    assert_eq!(Path::new("$").unwrap().find(b"\"\xff\""), Value::Unknown);
-    assert_eq!(Path::new("$.a").unwrap().find(b"{\"\xff\":\"\xff\",\"a\":1}"), Value::Int(1));
+    assert_eq!(find_bytes("$", b"\"\xff\""), Value::Unknown);
+    assert_eq!(find_bytes("$.a", b"{\"\xff\":\"\xff\",\"a\":1}"), Value::Int(1));
 }
 
 #[test]
@@ -220,4 +224,20 @@ fn nesting_has_a_bound_and_takes_no_stack() {
     assert_eq!(find("$[1]", &mixed), Value::Unknown);
     let mixed = format!("[{}1{},2]", "[{\"a\":".repeat(60), "}]".repeat(60));
     assert_eq!(find("$[1]", &mixed), Value::Int(2));
+}
+
+#[test]
+fn what_is_read_is_taken_off_and_nothing_beyond_is() {
+    let taken = |path: &str, payload: &[u8], most: usize| {
+        let mut steps = most;
+        Path::new(path).unwrap().find(payload, &mut steps);
+        most - steps
+    };
+    let payload = br#"{"a":1,"b":"long","c":3}"#;
+    assert_eq!(taken("$.a", payload, 1_000), 6, "up to the value, and it");
+    assert_eq!(taken("$.z", payload, 1_000), payload.len());
+    assert_eq!(taken("$.z", payload, 10), 10, "and no further than there are steps");
+    // What never ends counts as a whole, and what is no JSON as far as it was read.
+    assert_eq!(taken("$.a", br#"{"a":"unclosed"#, 1_000), 14);
+    assert_eq!(taken("$.a", b"binary, and more", 1_000), 6);
 }
