@@ -18,6 +18,7 @@ mod badinput;
 mod connect;
 mod conversation;
 mod exactly_once;
+mod extremes;
 mod farewell;
 mod limits;
 mod memory;

@@ -1,10 +1,15 @@
-//! Names and client ids that mean something in topics, and topics that begin with `$` (CVE-2017-7650).
+//! Names and client ids that mean something in topics, topics that begin with `$` (CVE-2017-7650), and patterns that are
+//! bombs.
 
-use noctule_mqtt::Subscription;
+use bytes::BytesMut;
+use noctule_mqtt::{Packet, Subscribe, Subscription, Subscriptions, UserProperties};
 use noctule_stomp::Command;
+use serde_json::json;
 
 use crate::kit::service::Service;
-use crate::kit::{DOORS, QOS_1, RIGHT, Served, V5, by};
+use crate::kit::token::{in_s, keys, signed};
+use crate::kit::{DOORS, FREE, Files, QOS_0, QOS_1, RIGHT, Served, V5, VERSIONS, by};
+use crate::mqtt::{Got, Out};
 
 const ACL: &str = r##"
 [[acl]]
@@ -120,4 +125,101 @@ topics = ["#", "$app/#", "$SYS/#"]
     ann.subscribe(QOS_1, "$app/#");
     bob.say(QOS_1, "$app/x", "by name");
     assert_eq!(ann.take().text(), "by name");
+}
+
+/// Whoever reads a text in C reads it up to its NUL; so it is in no name, wherever that comes from.
+#[test]
+fn a_nul_is_in_no_name() {
+    let files = Files::new();
+    files.write("keys", &keys());
+    let auth = "[auth]\nchain = [\"password\", \"jwt\"]\npassword_file = \"{dir}/users\"\nmax_failures = 1000\n\
+                [auth_jwt]\nkeys = \"{dir}/keys\"\n";
+    let served = Served::among(files, &[auth, FREE, DOORS].concat());
+    // `~` stands for it: our own encoder would refuse to write it.
+    let with_nul = |mut bytes: Vec<u8>| {
+        bytes.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0);
+        bytes
+    };
+    for version in VERSIONS {
+        for (client_id, user) in [("press~", "ann"), ("~", "ann"), ("press", "ann~"), ("press", "~ann")] {
+            let mut out = BytesMut::new();
+            by(version, client_id, user, RIGHT).encode(&mut out).unwrap();
+            assert!(out.contains(&b'~'));
+            let mut client = served.raw(version);
+            client.raw(&with_nul(out.to_vec()));
+            match client.next() {
+                Got::Closed => continue,
+                Got::ConnAck(welcome) => assert_eq!(welcome.reason, 0x81, "{client_id:?} {user:?}"),
+                other => panic!("{client_id:?} {user:?}: {other:?}"),
+            }
+            client.is_closed();
+        }
+        let mut ann = served.client(version, "press", "ann");
+        let publish = ann.encoded(&Packet::Publish(noctule_mqtt::Publish::new("a~b", b"x")));
+        ann.raw(&with_nul(publish));
+        if version.is_v5() {
+            assert_eq!(ann.next(), Got::Bye(0x81));
+        }
+        ann.is_closed();
+    }
+    let token = |user: &str| signed(&json!({"sub": user, "exp": in_s(60)}));
+    let knock = |user: &str| {
+        let token = token(user);
+        let mut connect = noctule_mqtt::Connect::new(V5, "bearer");
+        connect.password = Some(token.as_bytes());
+        served.knock(&connect)
+    };
+    assert_eq!(knock("ann"), 0);
+    for user in ["", "ann\0", "\0", "ann\0admin", "+", "#", "ann/#", "a+b", "\u{202e}nna", " ann"] {
+        assert_ne!(knock(user), 0, "{user:?}");
+    }
+}
+
+/// There are no regular expressions; what comes nearest, LIKE, is the worst that it can be, over the largest document. One
+/// message would keep a worker for minutes.
+#[test]
+fn a_selector_that_is_a_bomb_keeps_nobody_waiting() {
+    let served = Served::start();
+    let term = format!("JSON('$.a') NOT LIKE '%{}b'", "a".repeat(240));
+    let bomb = vec![term; 14].join(" AND ");
+    let mut hostile = served.client(V5, "hostile", "eve");
+    hostile.send(&Packet::Subscribe(Subscribe {
+        packet_id: std::num::NonZeroU16::MIN,
+        subscription_id: None,
+        user_properties: UserProperties::Given(&[("selector", &bomb)]),
+        subscriptions: Subscriptions::Given(&[Subscription::new("bomb", QOS_0)]),
+    }));
+    assert_eq!(hostile.next(), Got::SubAck(1, vec![0]), "it is a selector");
+    let small = "{\"a\":\"aaa\"}";
+    hostile.say(QOS_1, "bomb", small);
+    assert_eq!(hostile.take().text(), small, "and it works");
+    let document = format!("{{\"a\":\"{}\"}}", "a".repeat(1_000_000));
+    let mut bystander = served.client(V5, "bystander", "ann");
+    for _ in 0..5 {
+        hostile.put(&Out::new(QOS_1, "bomb", &document));
+        bystander.ping();
+    }
+    hostile.ping();
+}
+
+/// A name of as many levels as there may be, against rules of as many wildcards: each level is compared once.
+#[test]
+fn rules_of_nothing_but_wildcards_are_no_bomb() {
+    let wild = vec!["+"; 63].join("/");
+    let rules: String = (0..100)
+        .map(|number| format!("[[acl]]\nallow = [\"publish\", \"subscribe\"]\ntopics = [\"{wild}/x{number}\", \"%c/{wild}\"]\n"))
+        .collect();
+    let served = Served::ruled(&rules);
+    let mut ann = served.client(V5, "ann", "ann");
+    let mut bystander = served.client(V5, "bystander", "bob");
+    for number in 0..100 {
+        let name = format!("{}/y{number}", vec!["a"; 63].join("/"));
+        assert_eq!(ann.say(QOS_1, &name, ""), 0x87, "{name}");
+        let filter = format!("{}/y{number}", vec!["+"; 63].join("/"));
+        // What the client id stands in front of is not denied.
+        assert_eq!(ann.subscribe_to(None, &[Subscription::new(&filter, QOS_1)]), [1]);
+        bystander.ping();
+    }
+    let last = format!("{}/x99", vec!["a"; 63].join("/"));
+    assert_eq!(ann.say(QOS_1, &last, ""), 0x10);
 }

@@ -40,6 +40,7 @@ mod activation;
 mod certificates;
 mod endings;
 mod fairness;
+mod floods;
 mod frames;
 mod proxy;
 mod records;
