@@ -11,6 +11,8 @@ mod prose;
 mod pure;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/threats.rs"]
+mod threats;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,6 +87,14 @@ fn protocol_manifests_depend_on_nothing_that_does() {
         |path| path.starts_with("protocols/") && path.ends_with("/Cargo.toml"),
         |_, manifest| pure::manifest(manifest, &lock),
     );
+}
+
+#[test]
+fn every_attack_has_the_tests_that_are_named_for_it() {
+    let files = files();
+    let read = |path: &str| files.iter().find(|(other, _)| other == path).map(|(_, text)| text.as_str());
+    check(|path| path == "docs/threats.md", |_, text| threats::check(text, read));
+    assert!(read("docs/threats.md").is_some(), "docs/threats.md is missing");
 }
 
 #[test]
