@@ -351,7 +351,7 @@ fn hints_follow_what_was_said() {
 #[test]
 fn a_peer_that_speaks_something_else_is_found_out() {
     for (words, expected) in [
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", " sent what is no STOMP: command line \"HTTP/1.1 400\""),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", " sent what is no STOMP: a line is longer than any command"),
         ("", " closed the connection without an answer; does it speak STOMP on this port?"),
     ] {
         let peer = Peer::listen();
@@ -362,7 +362,6 @@ fn a_peer_that_speaks_something_else_is_found_out() {
         drop(talk);
         let ended = client.end();
         assert_eq!(ended.code, 1);
-        let expected = expected.split('"').next().unwrap();
         assert!(ended.err.contains(expected), "{}", ended.err);
         assert!(ended.err.contains("does it speak STOMP on this port?"), "{}", ended.err);
     }

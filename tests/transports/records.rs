@@ -299,7 +299,7 @@ fn tls_on_a_plain_port_is_refused() {
     let mut wire = tls_over(served.plain(2), &client);
     let peer = wire.local();
     assert_ne!(alert(&mut wire), "close_notify");
-    told(peer, "connection refused");
+    told(peer, "if it is TLS, connect to a port with TLS");
 }
 
 #[test]

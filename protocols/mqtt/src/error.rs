@@ -34,7 +34,7 @@ pub enum DecodeError {
     #[error("packet type {0} is reserved")]
     ReservedType(u8),
     /// Wrong flags in the first byte.
-    #[error("first byte 0x{0:02X} has flags that are not this packet's")]
+    #[error("first byte 0x{0:02X} has flags that are not this packet's{hint}", hint = tls_hint(*.0))]
     Flags(u8),
     /// PUBLISH with both QoS bits set.
     #[error("PUBLISH has QoS 3; use 0, 1 or 2")]
@@ -46,7 +46,7 @@ pub enum DecodeError {
     #[error("{0} must not be sent in this direction")]
     WrongDirection(&'static str),
     /// The first packet is something else.
-    #[error("first byte 0x{0:02X} is not CONNECT's 0x10; CONNECT must be the first packet")]
+    #[error("first byte 0x{0:02X} is not CONNECT's 0x10; CONNECT must be the first packet{hint}", hint = hint(*.0))]
     ConnectExpected(u8),
     /// CONNECT twice.
     #[error("CONNECT was sent a second time; open a new connection instead")]
@@ -184,6 +184,23 @@ pub enum DecodeError {
     /// CONNACK that refuses and yet speaks of a session.
     #[error("CONNACK refuses with 0x{0:02X} and yet says that a session is present")]
     SessionPresentOnRefusal(u8),
+}
+
+/// What a connection that begins with this byte is, if it is TLS.
+fn tls_hint(first: u8) -> &'static str {
+    // A handshake record (RFC 8446 section 5.1).
+    if first == 0x16 { "; if it is TLS, connect to a port with TLS, or have the client use none" } else { "" }
+}
+
+/// What a connection that begins with this byte may be instead.
+fn hint(first: u8) -> &'static str {
+    match first {
+        b'C' | b'S' => "; if it is STOMP, connect to a port for STOMP",
+        b'G' | b'H' | b'O' => "; if it is HTTP or WebSocket, connect to a listener with websocket",
+        // The text of version 1, and what version 2 begins with.
+        b'P' | b'\r' => "; if it is a PROXY header, put the proxy's address into proxy_from of the listener",
+        _ => tls_hint(first),
+    }
 }
 
 impl DecodeError {
@@ -326,4 +343,28 @@ pub enum EncodeError {
     /// Something that only a later version can say.
     #[error("{0} needs MQTT 5.0")]
     NeedsV5(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_come_to_the_wrong_port_is_told_what_to_do() {
+        for (error, words) in [
+            (DecodeError::Flags(0x16), "if it is TLS"),
+            (DecodeError::ConnectExpected(b'C'), "if it is STOMP"),
+            (DecodeError::ConnectExpected(b'S'), "if it is STOMP"),
+            (DecodeError::ConnectExpected(b'G'), "if it is HTTP"),
+            (DecodeError::ConnectExpected(b'P'), "proxy_from"),
+            (DecodeError::ConnectExpected(b'\r'), "proxy_from"),
+        ] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        // Bytes that packets of ours may have are not guessed about.
+        for error in [DecodeError::Flags(b'C'), DecodeError::Flags(0x31), DecodeError::ConnectExpected(0x30)]
+        {
+            assert!(!error.to_string().contains(" if it is "), "{error}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub struct Place {
     pub command: Command,
     /// Which header, counted from 1.
     pub number: usize,
-    /// Its name, or the whole line where that has no colon.
+    /// Its name, or the first word where there is no colon: what follows may be a value.
     pub name: Excerpt,
 }
 
@@ -59,11 +59,20 @@ pub enum FrameFault {
     #[error("command {0} is unknown; send one of the commands of STOMP 1.2, in capitals, alone on its line")]
     UnknownCommand(Excerpt),
     /// A first line that goes on after the longest command.
+    /// It is not shown: after a wrong `content-length` it is a piece of a body.
     #[error(
-        "command line {0} is longer than any command; begin a frame with its command alone on the line, \
-         and check the content-length and the NUL of the frame before"
+        "a line is longer than any command; begin a frame with its command alone on the line, and check the \
+         content-length and the NUL of the frame before"
     )]
-    LineTooLong(Excerpt),
+    LineTooLong,
+    /// A connection that begins as another protocol does. What comes with it is not shown: an MQTT CONNECT has a password.
+    #[error("this is {what}, and STOMP is spoken here; {mend}")]
+    OtherProtocol {
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        mend: &'static str,
+    },
     /// A command that only the other side may send.
     #[error("{command} is sent by a {} only; it must not come from the other side", sender(*.command))]
     WrongDirection {
@@ -166,7 +175,8 @@ impl FrameFault {
     pub fn kind(&self) -> Kind {
         match self {
             Self::UnknownCommand(_)
-            | Self::LineTooLong(_)
+            | Self::LineTooLong
+            | Self::OtherProtocol { .. }
             | Self::HeaderWithoutColon(_)
             | Self::HeaderWithoutName(_)
             | Self::BadEscape { .. }

@@ -12,7 +12,7 @@
 //! - A colon in a value is accepted though it should have been escaped. A CR inside a line of 1.2 is not.
 //! - A NUL in a head is refused: it is where a forgotten empty line shows.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr3};
 
 use crate::command::Command;
 use crate::error::{Excerpt, FrameError, FrameFault, Place};
@@ -185,11 +185,16 @@ impl Framer {
     fn read_command(&mut self, bytes: &[u8], reading: Reading) -> Result<Option<Command>, FrameFault> {
         // With CR and LF. So short that to look again at all of it is cheaper than to keep a place.
         let front = bytes.get(..Command::LONGEST + 2).unwrap_or(bytes);
+        if reading.version.is_none()
+            && let Some((what, mend)) = other_protocol(front)
+        {
+            return Err(FrameFault::OtherProtocol { what, mend });
+        }
         let Some(end) = front.iter().position(|byte| *byte == b'\n') else {
             return if front.len() < Command::LONGEST + 2 && !front.contains(&0) {
                 Ok(None)
             } else {
-                Err(FrameFault::LineTooLong(Excerpt::of(bytes)))
+                Err(FrameFault::LineTooLong)
             };
         };
         let line = front.get(..end).unwrap_or_default();
@@ -396,7 +401,8 @@ impl Framer {
     #[cold]
     fn place(&self, bytes: &[u8], end: usize, rules: &Rules<'_>) -> Place {
         let line = bytes.get(self.start..end).unwrap_or_default();
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let end = memchr(b':', line).or_else(|| memchr3(b' ', b'=', b'\t', line));
+        let name = line.get(..end.unwrap_or(line.len())).unwrap_or_default();
         Place { command: rules.command, number: usize::from(self.headers) + 1, name: Excerpt::of(name) }
     }
 
@@ -430,6 +436,24 @@ fn within_connect(
         Ok(Split::Frame(frame)) if frame.len > limit => Err(FrameFault::ConnectTooLarge { limit }),
         Ok(Split::Incomplete) if seen >= limit => Err(FrameFault::ConnectTooLarge { limit }),
         other => other,
+    }
+}
+
+/// Which protocol that is not ours a connection begins with, and what to do about it.
+fn other_protocol(front: &[u8]) -> Option<(&'static str, &'static str)> {
+    const HTTP: [&[u8]; 5] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS "];
+    match front {
+        // A handshake record (RFC 8446 section 5.1).
+        [0x16, ..] => Some(("TLS", "connect to a port with TLS, or have the client use none")),
+        // CONNECT (MQTT 5.0 section 3.1.1).
+        [0x10, ..] => Some(("MQTT", "connect to a port for MQTT")),
+        [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => {
+            Some(("a PROXY header", "put the proxy's address into proxy_from of the listener"))
+        }
+        _ if HTTP.iter().any(|method| front.starts_with(method)) => {
+            Some(("HTTP", "connect to a listener with websocket"))
+        }
+        _ => None,
     }
 }
 

@@ -85,12 +85,46 @@ fn an_unknown_command_is_named() {
 /// What is no STOMP at all is seen before its line ends.
 #[test]
 fn a_first_line_longer_than_any_command_is_refused_at_once() {
-    refused(to_server(None), b"GET / HTTP/1.1", Kind::MalformedPacket, &["\"GET / HTTP/1.1\"", "longer"]);
-    refused(to_server(V12), b"\x16\x03\x01\x00", Kind::MalformedPacket, &["\\u{16}\\u{3}"]);
-    let long = format!("SEND{}", "x".repeat(100));
-    refused(to_server(V12), long.as_bytes(), Kind::MalformedPacket, &["SENDxxxx", "…"]);
+    for wire in ["\x16\x03\x01\x00".to_owned(), format!("SEND{}", "x".repeat(100))] {
+        refused(to_server(V12), wire.as_bytes(), Kind::MalformedPacket, &["longer than any command"]);
+    }
     assert!(incomplete(to_server(V12), b"UNSUBSCRIBE\r"));
     assert!(incomplete(to_server(V12), b"UNSUBSCRIBExx"[..12].as_ref()));
+}
+
+/// Who has come to the wrong port is told so.
+#[test]
+fn another_protocol_is_named() {
+    for (wire, named) in [
+        (&b"\x10\x1f\0\x04MQTT\x04\xc2\0\x1e\0\x02ph\0\x02ad\0\x06secret"[..], "this is MQTT"),
+        (b"\x10\x0a\0\x04MQTT\x04", "this is MQTT"),
+        (b"\x16\x03\x01\x00", "this is TLS"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.8 5000 61613\r\n", "this is a PROXY header"),
+        (b"GET /secret HTTP/1.1\r\nAuthorization: Basic secret", "this is HTTP"),
+    ] {
+        refused(to_server(None), wire, Kind::MalformedPacket, &[named, "STOMP is spoken here"]);
+    }
+}
+
+/// What is told ends up in a log, where passwords and bodies must not be.
+#[test]
+fn passwords_and_bodies_are_not_shown() {
+    for (reading, wire) in [
+        (to_server(None), &b"\x10\x1f\0\x04MQTT\x04\xc2\0\x1e\0\x02ph\0\x02ad\0\x06secret"[..]),
+        (to_server(None), b"GET / HTTP/1.1\r\nAuthorization: Basic secret\r\n\r\n"),
+        (to_server(None), b"CONNECT\npasscode secret\n\n\0"),
+        (to_server(None), b"CONNECT\npasscode=secret\n\n\0"),
+        (to_server(V12), b"a secret behind a content-length that was too small"),
+    ] {
+        let text = fault(reading, wire).to_string();
+        assert!(!text.contains("secret"), "{text}");
+    }
+    refused(
+        to_server(None),
+        b"CONNECT\npasscode=secret\n\n\0",
+        Kind::MalformedPacket,
+        &["\"passcode\"", "no colon"],
+    );
 }
 
 /// 1.2, "Augmented BNF": EOL is [CR] LF in 1.2, where CR LF ends a line as LF does.
