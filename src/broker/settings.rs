@@ -320,7 +320,7 @@ pub(crate) fn tls(configured: &config::Tls) -> tls::Settings {
             config::TlsVersion::V12 => tls::MinVersion::Tls12,
             config::TlsVersion::V13 => tls::MinVersion::Tls13,
         },
-        alpn: Vec::new(),
+        alpn: configured.alpn.iter().map(|name| name.as_str().into()).collect(),
         tickets: tls::Tickets::Issued,
     }
 }

@@ -41,7 +41,9 @@ pub use section::{Key, Reload};
 pub use server::{Delivery, Level, Log, LogFormat, Overflow, Server, ShareStrategy};
 pub use stomp::Stomp;
 pub use store::{Durability, DurabilityRule, Filter, Store};
-pub use tls::{Certificate, CertificateName, ClientCertificates, File, Tls, TlsName, TlsVersion};
+pub use tls::{
+    ApplicationProtocol, Certificate, CertificateName, ClientCertificates, File, Tls, TlsName, TlsVersion,
+};
 
 /// Largest configuration file read, bytes; a file beyond it is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;

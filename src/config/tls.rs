@@ -33,6 +33,11 @@ section! {
 
         /// Oldest version spoken: `"1.2"`, because older ones are broken.
         min_version: TlsVersion = TlsVersion::V12, Now;
+
+        /// Application protocols that are agreed on with clients (ALPN, RFC 7301), the best first: none, what clients
+        /// offer is passed over. With any, a client that offers only others is refused; one that offers nothing is not.
+        /// Browsers offer `"http/1.1"` for WebSocket.
+        alpn: Vec<ApplicationProtocol> = Vec::new(), Now;
     }
 }
 
@@ -77,6 +82,11 @@ words! {
 text! {
     /// The name of a `[[tls]]`.
     pub struct TlsName = "a name such as \"plant\"";
+}
+
+text! {
+    /// The name of what is spoken through TLS, 1 to 255 bytes.
+    pub struct ApplicationProtocol = "a name such as \"mqtt\" or \"http/1.1\"";
 }
 
 text! {

@@ -26,7 +26,9 @@ pub enum TlsEnd {
     #[error("client and server have no {0} in common; update the client's TLS library")]
     NothingInCommon(&'static str),
     /// It offered application protocols and none of ours.
-    #[error("client offered none of the application protocols (ALPN) spoken here")]
+    #[error(
+        "client offered application protocols (ALPN), and none that is in alpn; add its own, or take alpn out"
+    )]
     Alpn,
     /// A certificate is required and none came.
     #[error(

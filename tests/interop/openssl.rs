@@ -192,6 +192,25 @@ fn the_certificate_of_the_name_that_is_asked_for() {
 }
 
 #[test]
+fn an_application_protocol_that_both_know() {
+    if !installed() {
+        return;
+    }
+    let (silent, choosy) =
+        (served(|_, _| {}), served(|tls, _| tls.alpn = vec!["mqtt".into(), "http/1.1".into()]));
+    for version in ["-tls1_2", "-tls1_3"] {
+        for offered in ["mqtt", "http/1.1,mqtt", "x"] {
+            connect(&silent, &[version, "-alpn", offered]).is_welcome("No ALPN negotiated");
+        }
+        connect(&choosy, &[version]).is_welcome("No ALPN negotiated");
+        for offered in ["mqtt", "http/1.1,mqtt", "x,mqtt"] {
+            connect(&choosy, &[version, "-alpn", offered]).is_welcome("ALPN protocol: mqtt");
+        }
+        connect(&choosy, &[version, "-alpn", "x"]).is_refused("alert no application protocol");
+    }
+}
+
+#[test]
 fn a_certificate_where_one_is_required() {
     if !installed() {
         return;
