@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Exit;
+use super::run::environment;
 use crate::banner;
 use crate::config::{Config, ConfigError, Dialect};
 
@@ -49,12 +50,12 @@ impl CheckArgs {
         self.file.as_ref().or(self.config.as_ref()).map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Checks the file: the summary goes to `out`, warnings and mistakes to `err`.
+    /// Checks the file, with what the environment says above it as for `run`: the summary goes to `out`, warnings and mistakes to `err`.
     ///
     /// # Errors
     /// Only if writing fails.
     pub fn run(&self, out: &mut impl Write, err: &mut impl Write) -> io::Result<Exit> {
-        match Config::load(self.file()) {
+        match Config::load(self.file()).and_then(|config| config.with_environment(environment())) {
             Ok(config) => {
                 let findings = self.look(&config);
                 for mistake in &findings.wrong {

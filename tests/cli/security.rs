@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::process::data_dir::DataDir;
-use crate::process::{Running, file, noctule};
+use crate::process::{Running, file, noctule, script};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -266,6 +266,11 @@ fn check_finds_what_would_keep_the_broker_from_starting() {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{part}");
         assert!(ended.err.contains(part), "{part}: {}", ended.err);
     }
+    // What stands above the file for the broker does so here.
+    fs::write(&config, text).unwrap();
+    let ended = script("NOCTULE__LOG__LEVEL=loud exec \"$0\" \"$@\"", &["check", &config]).end();
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert!(ended.err.contains("NOCTULE__LOG__LEVEL: log.level: \"loud\" is not"), "{}", ended.err);
     // Nothing was made on the way.
     assert!(!fs::exists(made.path("data")).unwrap());
 }
