@@ -130,7 +130,9 @@ fn hash(users: &Users, question: &Question, work: &mut Work) -> Verdict {
     };
     match users.check(user, password.expose(), work) {
         Proof::Right(grant) => Verdict::Accepted(grant),
-        Proof::Wrong => Verdict::Denied(Denial::credentials("a wrong password")),
+        Proof::Wrong => {
+            Verdict::Denied(Denial::credentials(format!("a wrong password of the user {user:?}")))
+        }
         Proof::Stranger => {
             users.spend(user, password.expose(), work);
             Verdict::Denied(Denial::credentials("a user that nobody knows"))

@@ -131,6 +131,14 @@ impl InitArgs {
         writeln!(out, "  CA file   {}", ca.display())?;
         writeln!(out, "  user      {}", self.user)?;
         writeln!(out, "  password  as above\n")?;
+        if self.host.is_empty() {
+            writeln!(
+                out,
+                "That host is what this machine calls itself. If others know it by another name or address:\n\n  \
+                 noctule certs --dir {} --force --name NAME\n",
+                shown(&home.certs())
+            )?;
+        }
         writeln!(
             out,
             "The next user: noctule passwd {} NAME, then a rule for NAME in {}, and kill -HUP of the broker.",

@@ -28,6 +28,9 @@ impl Made {
     fn new() -> Self {
         let home = DataDir::in_memory();
         let printed = noctule(&["init", "--dir", home.path().to_str().unwrap()]).end().succeeds();
+        // The name was not given, so it may be wrong; how to mend that is said with the directory that is meant.
+        let mend = format!("  noctule certs --dir {}/certs --force --name NAME\n", home.path().display());
+        assert!(printed.contains(&mend), "{printed}");
         let password = printed.lines().find_map(|line| line.strip_prefix("  ")).unwrap().to_owned();
         let mut text = fs::read_to_string(home.path().join("noctule.toml")).unwrap();
         let ports = ["0.0.0.0:8883", "0.0.0.0:61614", "127.0.0.1:1883", "127.0.0.1:61613"].map(|address| {

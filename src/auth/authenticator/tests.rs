@@ -190,7 +190,7 @@ fn the_first_method_that_is_about_somebody_decides() {
     assert_eq!(grant, Grant::of("alice".into(), vec!["ops".into()]));
     assert_eq!(
         bench.user(somebody("alice", "wrong")).unwrap_err(),
-        "a wrong password",
+        "a wrong password of the user \"alice\"",
         "though http says yes"
     );
     assert_eq!(bench.user(somebody("zoe", &token("zoe"))), Ok("zoe".to_owned()));
