@@ -339,7 +339,7 @@ impl Handler for Worker {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
-            let run = self.run(io.now(), conn, rest, &settings);
+            let run = self.run(io, conn, rest, &settings);
             used += run.used;
             let rest = rest.get(run.used..).unwrap_or_default();
             let went_on = match run.stop {

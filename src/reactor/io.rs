@@ -114,6 +114,22 @@ impl<H: Handler> Io<H> {
         Some(open.out.get_or_insert_with(|| self.pool.take()))
     }
 
+    /// Where a message for `conn` may be put at once, to be flushed at the end of this turn; [`OutBuf::mark_pulled`] is to
+    /// follow. `None` if it has to wait in its queue, because `conn` is not open, its socket takes nothing for now, or as
+    /// much waits for it as one [pull](super::Handler::pull) may bring.
+    #[inline]
+    pub fn out_at_once(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
+        let open = find(&mut self.conns, conn)?;
+        if open.state != State::Open || open.blocked || open.out_len() >= self.config.budget_bytes {
+            return None;
+        }
+        if !open.dirty {
+            open.dirty = true;
+            self.dirty.push(conn.slot);
+        }
+        Some(open.out.get_or_insert_with(|| self.pool.take()))
+    }
+
     /// Bytes that wait to be written to `conn`.
     #[must_use]
     pub fn waiting_bytes(&self, conn: ConnId) -> usize {

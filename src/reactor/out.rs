@@ -84,7 +84,7 @@ impl OutBuf {
     }
 
     /// Everything so far counts as pulled.
-    pub(super) fn mark_pulled(&mut self) {
+    pub fn mark_pulled(&mut self) {
         self.pulled_bytes = self.len();
     }
 

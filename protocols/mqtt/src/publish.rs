@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::{BufMut, BytesMut};
 use noctule_core::id::Qos;
-use noctule_core::message::{Fields, Message};
+use noctule_core::message::{self, Fields, Message};
 
 use crate::carrier::Carrier;
 use crate::cursor::Cursor;
@@ -357,6 +357,36 @@ pub fn encode_publish_head(
     if version.is_v5() {
         out.put_slice(message.wire_fields());
     }
+    Ok(())
+}
+
+/// Writes a message that has come as a PUBLISH at QoS 0 with nothing else of this hop's own, payload included.
+///
+/// # Errors
+/// When the packet would be too long; nothing is written then.
+#[inline]
+pub(crate) fn encode_passed_on(
+    version: Version,
+    publish: &message::Publish<'_>,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let topic = publish.topic.as_str().as_bytes();
+    let hop = HopProperties { alias: None, expiry_s: publish.expiry_s, ids: &[], deliveries: 0 };
+    let (fields, payload) = (publish.fields, publish.payload);
+    let sizes = Sizes::new(version, Qos::AtMostOnce, None, 2 + topic.len(), &hop, fields.len(), payload.len())?;
+    out.reserve(sizes.total());
+    out.put_u8(first_byte(Qos::AtMostOnce, false, false));
+    write_varint(sizes.remaining, out);
+    // A TopicName is at most 65,535 bytes.
+    out.put_u16(topic.len() as u16);
+    out.put_slice(topic);
+    sizes.write_middle(version, None, &hop, out);
+    if version.is_v5() {
+        for part in fields.parts() {
+            out.put_slice(part);
+        }
+    }
+    out.put_slice(payload);
     Ok(())
 }
 

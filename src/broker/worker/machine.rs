@@ -8,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use noctule_core::consumer::ConsumerId;
 use noctule_core::effects::{Delivery, Reply, Sent};
 use noctule_core::id::Now;
+use noctule_core::message::Publish;
 use noctule_core::refusal::Refusal;
 use noctule_mqtt::server::Server as Mqtt;
 use noctule_stomp::server::{Scratch, Server as Stomp, Then};
@@ -16,7 +17,7 @@ use noctule_stomp::{Dialect, Token};
 use crate::broker::entropy;
 use crate::broker::settings::Settings;
 use crate::net::Spoken;
-use crate::reactor::OutBuf;
+use crate::reactor::{BY_REFERENCE_BYTES, OutBuf};
 
 /// What a connection's bytes go through.
 #[derive(Debug)]
@@ -109,6 +110,16 @@ impl Machine {
                 }
                 sent
             }
+        }
+    }
+
+    /// Writes a message as it has come, at QoS 0; false, and nothing is written, if it takes more than that.
+    #[inline]
+    pub(super) fn pass_on(&self, publish: &Publish<'_>, out: &mut OutBuf) -> bool {
+        match self {
+            // A large one is better written by reference.
+            Self::Mqtt(mqtt) if publish.payload.len() < BY_REFERENCE_BYTES => mqtt.pass_on(publish, out.put()),
+            Self::Unknown | Self::Mqtt(_) | Self::Stomp(_) => false,
         }
     }
 

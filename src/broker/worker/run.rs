@@ -6,17 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bytes::BytesMut;
 use noctule_core::effects::{Effects, Input};
-use noctule_core::id::{ConnId, Now};
+use noctule_core::id::ConnId;
+use noctule_core::message::Publish;
 use noctule_core::refusal::Refusal;
 use noctule_mqtt::server::{Server, Step, Surroundings};
 use noctule_mqtt::{PacketType, Split};
 use noctule_stomp::{Command, server as stomp};
 
 use super::door::Verified;
-use super::guard::bug;
+use super::guard::{bug, guarded};
 use super::machine::Machine;
 use super::pace::{Gate, UNTIL_MEMORY};
-use super::{Io, Over, Worker, journal};
+use super::{Io, Over, Peer, Worker, journal};
 use crate::broker::memory::Level;
 use crate::broker::settings::Settings;
 use crate::reactor::Close;
@@ -29,7 +30,7 @@ impl Worker {
     /// Hands packet after packet to the engine, as long as that is all there is to do.
     pub(super) fn run<'a>(
         &mut self,
-        now: Now,
+        io: &mut Io,
         conn: ConnId,
         bytes: &'a [u8],
         settings: &Settings,
@@ -38,28 +39,44 @@ impl Worker {
             return Run { used: bytes.len(), stop: Stop::Wait };
         };
         let (engine, fx, words) = (&mut self.engine, &mut self.fx, &mut self.words);
-        let (scratch, origin) = (&mut self.scratch, peer.origin);
+        let (scratch, origin, now) = (&mut self.scratch, peer.origin, io.now());
+        // Its own, while others are written to.
+        let mut machine = std::mem::replace(&mut peer.machine, Machine::Unknown);
+        let mut pace = peer.pace.take();
         let gate = Gate {
-            pace: &mut peer.pace,
+            pace: &mut pace,
             rates: settings.listener(peer.listener).map(|listener| listener.rates).unwrap_or_default(),
             is_shut: self.level == Level::Full,
             now_ms: now.mono_ms,
         };
         let batch = Batch { conn, bytes, gate };
         let in_engine = Cell::new(false);
+        let peers = &self.peers;
         let mut hand_over = |input: Input<'_>, fx: &mut Effects| {
             journal::note_request(origin, &input);
             in_engine.set(true);
+            if let Input::Publish(_, publish) = &input
+                && let Some(to) = engine.straight(now, conn, publish)
+            {
+                in_engine.set(false);
+                if pass_on(io, peers, to, publish) {
+                    return engine.went_straight(publish.payload.len());
+                }
+                in_engine.set(true);
+            }
             engine.handle(now, input, fx);
             in_engine.set(false);
         };
-        let run = catch_unwind(AssertUnwindSafe(|| match &mut peer.machine {
+        let run = catch_unwind(AssertUnwindSafe(|| match &mut machine {
             Machine::Unknown => Run { used: 0, stop: Stop::Wait },
             Machine::Mqtt(mqtt) => packets(mqtt, batch, settings.surroundings(), words, fx, &mut hand_over),
             Machine::Stomp(stomp) => {
                 frames(stomp, batch, settings.stomp_surroundings(now), scratch, fx, &mut hand_over)
             }
         }));
+        if let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) {
+            (peer.machine, peer.pace) = (machine, pace);
+        }
         match run {
             Ok(run) => run,
             // A bug in the engine may have left its tables half-changed: nothing but a new start is safe.
@@ -90,6 +107,29 @@ impl Worker {
                 io.close(conn, Close::AfterFlush);
                 Err(Over)
             }
+        }
+    }
+}
+
+/// Writes a message to the client that it is for, without a stay in a queue; false if that is not possible just now.
+#[inline]
+fn pass_on(io: &mut Io, peers: &[Option<Peer>], to: ConnId, publish: &Publish<'_>) -> bool {
+    let Some(Some(peer)) = peers.get(to.slot as usize) else { return false };
+    if peer.generation != to.generation || peer.ended {
+        return false;
+    }
+    let Some(out) = io.out_at_once(to) else { return false };
+    let start = out.put().len();
+    match guarded(|| peer.machine.pass_on(publish, out)) {
+        Ok(true) => {
+            out.mark_pulled();
+            true
+        }
+        Ok(false) => false,
+        // The same awaits it on the long way, which ends that connection for it.
+        Err(_) => {
+            out.put().truncate(start);
+            false
         }
     }
 }

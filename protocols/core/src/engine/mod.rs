@@ -6,7 +6,7 @@
 //! This file holds the tables and the dispatch; the rooms beside it hold the work.
 //!
 //! - Connections and sessions: `connect` (they come and go), `wills`, `deadlines` (what falls due).
-//! - Messages in: `publish`, `origin` (whose they are), `intake` (what a queue makes of their properties), `parked` (what
+//! - Messages in: `straight` (the short way of most of them), `publish`, `origin` (whose they are), `intake` (what a queue makes of their properties), `parked` (what
 //!   waits for another worker), `answers` (acknowledgements and receipts in order, and what waits for the store).
 //! - Messages out: `outbound`, `select` (who wants which), `acknowledge` (what clients have received), `subscribe`.
 //! - STOMP: `talk` (what a connection asks for), `consume` (its consumers), `settle` (what becomes of deliveries),
@@ -14,6 +14,7 @@
 //! - Groups at their home: `share`, `queues` (what only queues have), `letters` (what dies there), `throttle` (who waits
 //!   for them).
 //! - Who may do what: `rights`.
+//! - What an input leads to beyond itself: `follow_up`.
 //! - The store and the rest: `recover` (what a restart finds), `resubmit` (what a store is told anew), `stats`.
 
 mod acknowledge;
@@ -22,6 +23,7 @@ mod commit;
 mod connect;
 mod consume;
 mod deadlines;
+mod follow_up;
 mod forget;
 mod intake;
 mod letters;
@@ -37,6 +39,7 @@ mod select;
 mod settle;
 mod share;
 mod stats;
+mod straight;
 mod subscribe;
 mod talk;
 mod throttle;
@@ -74,9 +77,6 @@ use throttle::Throttled;
 
 /// Idle [`Traffic`] kept for reuse.
 const SPARE_TRAFFIC: usize = 256;
-
-/// Room for wills that is kept from one turn to the next.
-const SPARE_WILLS: usize = 64;
 
 /// No session; see [`ConnState::session`].
 const NO_SESSION: u32 = u32::MAX;
@@ -397,29 +397,6 @@ impl Engine {
             self.revise_some(now, fx);
         }
         self.work_off(now, fx);
-    }
-
-    /// Does what the input has led to beyond itself: groups that may hand something out, messages that there is room
-    /// for again, wills that are due. All lead to more of the like, thousands in a row if every will ends another slow
-    /// consumer, so they take their turn here and are never worked off from within one another.
-    fn work_off(&mut self, now: Now, fx: &mut Effects) {
-        loop {
-            while self.end_next_revoked(now, fx) {}
-            while let Some(session) = self.evicted.pop() {
-                self.evict(now, session, fx);
-            }
-            self.drain_groups(now, fx);
-            while let Some(conn) = self.to_resume.pop() {
-                self.resume_reads(now, conn, fx);
-            }
-            if self.publish_next_letter(now, fx) || self.take_in_next_throttled(now, fx) {
-                continue;
-            }
-            let Some(will) = self.wills.pop_front() else { break };
-            let publisher = will.publisher();
-            self.publish_own(now, will, publisher, fx);
-        }
-        self.wills.shrink_to(SPARE_WILLS);
     }
 
     /// Notes a sign of life; false if the connection has no session (any more), so that its input is for nobody.

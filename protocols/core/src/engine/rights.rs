@@ -333,6 +333,11 @@ impl Engine {
         }
     }
 
+    /// Whether there are consumers that may not consume any more.
+    pub(super) fn has_revoked(&self) -> bool {
+        !self.judge.revoked.is_empty()
+    }
+
     /// Ends the connections of consumers that may not consume any more; false if there is none.
     pub(super) fn end_next_revoked(&mut self, now: Now, fx: &mut Effects) -> bool {
         let Some((session, filter)) = self.judge.revoked.pop() else { return false };

@@ -15,6 +15,7 @@ mod resubmitted;
 mod rights;
 mod routing;
 mod stored;
+mod straight;
 mod throttle;
 
 use std::num::{NonZeroU16, NonZeroU32};
@@ -195,10 +196,22 @@ impl Kit {
         Self { engine, store, submitted, loads, paused, manual, retained_last, now, largest, seen, told }
     }
 
+    /// Whatever a test publishes takes the long way, and what could have gone straight has to come to the same.
     fn give(&mut self, input: Input<'_>) {
+        let straight = match &input {
+            Input::Publish(from, publish) if publish.payload.len() <= self.largest => {
+                self.engine.straight(self.now, *from, publish).map(|to| (to.slot, straight::seen(publish)))
+            }
+            _ => None,
+        };
+        let (seen_before, stats_before) = (self.seen.len(), self.engine.stats());
         let mut fx = Effects::default();
         self.engine.handle(self.now, input, &mut fx);
         self.carry_out(fx);
+        if let Some(straight) = straight {
+            assert_eq!(self.seen.get(seen_before..), Some(&[straight][..]), "the two ways differ");
+            assert_eq!(self.engine.stats().dropped, stats_before.dropped);
+        }
     }
 
     fn carry_out(&mut self, fx: Effects) {

@@ -60,6 +60,11 @@ impl Throttled {
         }
     }
 
+    /// Whether there is room for some that wait.
+    pub(super) fn has_room(&self) -> bool {
+        !self.roomy.is_empty()
+    }
+
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         self.by_conn.len()

@@ -181,10 +181,15 @@ impl KeptGroups {
         Some(kept)
     }
 
+    /// Whether anything has changed since `known` changes were known.
+    pub(crate) fn has_news(&self, known: u64) -> bool {
+        self.changes.load(Ordering::Acquire) != known
+    }
+
     /// What has changed since `known` changes were known to `worker`, and takes note that it knows now. Costs one load
     /// when nothing has.
     pub(crate) fn news(&self, worker: WorkerId, known: &mut u64) -> Vec<News> {
-        if self.changes.load(Ordering::Acquire) == *known {
+        if !self.has_news(*known) {
             return Vec::new();
         }
         let mut table = self.table();

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use noctule_core::delivery::AckKind;
 use noctule_core::effects::{self, Delivery, Reply, Sent};
 use noctule_core::id::Qos;
+use noctule_core::message;
 use noctule_core::refusal::{Kind, Refusal};
 
 use super::{Phase, Server, Surroundings};
@@ -15,7 +16,7 @@ use crate::connack::ConnAck;
 use crate::error::EncodeError;
 use crate::farewell::Disconnect;
 use crate::packet::encode_pingresp;
-use crate::publish::{PublishHead, encode_publish_head, publish_len};
+use crate::publish::{PublishHead, encode_passed_on, encode_publish_head, publish_len};
 use crate::reason::Reason;
 use crate::subscribe::SubAck;
 use crate::version::{Direction, PacketType, Version};
@@ -238,6 +239,13 @@ impl Server {
             aliases.sent(planned, topic.as_str());
         }
         Sent::Written(bytes)
+    }
+
+    /// Writes a whole PUBLISH at QoS 0 out of the one that has come, to be sent on at once; false, and nothing is written,
+    /// if it takes more than that: for a client with aliases or a Maximum Packet Size, or if there is no encoding.
+    #[inline]
+    pub fn pass_on(&self, publish: &message::Publish<'_>, out: &mut BytesMut) -> bool {
+        self.cold.is_none() && encode_passed_on(self.version, publish, out).is_ok()
     }
 
     /// Writes a PUBREL.
