@@ -373,7 +373,8 @@ pub(crate) fn encode_passed_on(
     let topic = publish.topic.as_str().as_bytes();
     let hop = HopProperties { alias: None, expiry_s: publish.expiry_s, ids: &[], deliveries: 0 };
     let (fields, payload) = (publish.fields, publish.payload);
-    let sizes = Sizes::new(version, Qos::AtMostOnce, None, 2 + topic.len(), &hop, fields.len(), payload.len())?;
+    let sizes =
+        Sizes::new(version, Qos::AtMostOnce, None, 2 + topic.len(), &hop, fields.len(), payload.len())?;
     out.reserve(sizes.total());
     out.put_u8(first_byte(Qos::AtMostOnce, false, false));
     write_varint(sizes.remaining, out);

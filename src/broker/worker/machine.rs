@@ -118,7 +118,9 @@ impl Machine {
     pub(super) fn pass_on(&self, publish: &Publish<'_>, out: &mut OutBuf) -> bool {
         match self {
             // A large one is better written by reference.
-            Self::Mqtt(mqtt) if publish.payload.len() < BY_REFERENCE_BYTES => mqtt.pass_on(publish, out.put()),
+            Self::Mqtt(mqtt) if publish.payload.len() < BY_REFERENCE_BYTES => {
+                mqtt.pass_on(publish, out.put())
+            }
             Self::Unknown | Self::Mqtt(_) | Self::Stomp(_) => false,
         }
     }

@@ -43,7 +43,8 @@ impl Engine {
         }
         let topic = publish.topic.as_str();
         let action = Action::Publish { topic, qos: publish.qos, retain: false };
-        let is_allowed = self.ask(from, action).is_allowed() && (!self.judge.asks || self.may_receive(to, topic));
+        let is_allowed =
+            self.ask(from, action).is_allowed() && (!self.judge.asks || self.may_receive(to, topic));
         is_allowed.then_some(receiver)
     }
 
