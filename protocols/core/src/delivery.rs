@@ -162,6 +162,37 @@ impl Window {
         Ok(packet_id)
     }
 
+    /// The packet id of an exchange that may begin at once, if fewer than `most` are under way and no older one is in
+    /// its way; for [`Window::begin_sent`].
+    #[must_use]
+    pub fn free_id(&self, most: usize) -> Option<NonZeroU16> {
+        if self.live >= most || !self.stragglers.is_empty() {
+            return None;
+        }
+        let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
+        let is_free = self.flights.front().is_none_or(|oldest| oldest.packet_id != next);
+        is_free.then_some(next)
+    }
+
+    /// Starts an exchange, of which the store knows nothing, whose PUBLISH has just been written under the
+    /// [free id](Window::free_id).
+    pub fn begin_sent(&mut self, packet_id: NonZeroU16, entry: Entry) {
+        self.last_id = packet_id.get();
+        self.live += 1;
+        self.on_wire += 1;
+        self.flights.push_back(Flight {
+            packet_id,
+            stage: Stage::Publishing,
+            on_wire: true,
+            sent_before: true,
+            asked: true,
+            unstored: false,
+            record: 0,
+            owner: SessionNumber::default(),
+            entry: Some(entry),
+        });
+    }
+
     /// The next packet id around the ring that is free; the caller has made sure that there is one.
     fn next_id(&mut self) -> NonZeroU16 {
         loop {

@@ -25,6 +25,13 @@ pub struct Ack<'a> {
     pub user_properties: UserProperties<'a>,
 }
 
+/// What is written when there is nothing to say but that.
+#[inline]
+fn success(kind: PacketType, packet_id: NonZeroU16) -> [u8; 4] {
+    let [high, low] = packet_id.get().to_be_bytes();
+    [kind.first_byte(), 2, high, low]
+}
+
 impl<'a> Ack<'a> {
     /// An acknowledgement without properties.
     #[must_use]
@@ -62,6 +69,13 @@ impl<'a> Ack<'a> {
         Ok(())
     }
 
+    /// The whole PUBACK that says that all is well, which is the same in every version.
+    #[must_use]
+    #[inline]
+    pub fn puback(packet_id: NonZeroU16) -> [u8; 4] {
+        success(PacketType::PubAck, packet_id)
+    }
+
     /// Writes it as `kind`, one of the four. 3.x cannot say a reason, there the identifier alone is written.
     ///
     /// # Errors
@@ -74,8 +88,7 @@ impl<'a> Ack<'a> {
         }
         let bare = self.reason_string.is_none() && self.user_properties.is_empty();
         if !version.is_v5() || self.reason == Reason::SUCCESS && bare {
-            let [high, low] = self.packet_id.get().to_be_bytes();
-            out.put_slice(&[kind.first_byte(), 2, high, low]);
+            out.put_slice(&success(kind, self.packet_id));
             return Ok(());
         }
         self.encode_reason(kind, bare, out)

@@ -360,7 +360,8 @@ pub fn encode_publish_head(
     Ok(())
 }
 
-/// Writes a message that has come as a PUBLISH at QoS 0 with nothing else of this hop's own, payload included.
+/// Writes a message that has come as a PUBLISH at QoS 1 under `packet_id`, or at QoS 0, with nothing else of this hop's own,
+/// payload included.
 ///
 /// # Errors
 /// When the packet would be too long; nothing is written then.
@@ -368,20 +369,21 @@ pub fn encode_publish_head(
 pub(crate) fn encode_passed_on(
     version: Version,
     publish: &message::Publish<'_>,
+    packet_id: Option<NonZeroU16>,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
+    let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
     let topic = publish.topic.as_str().as_bytes();
     let hop = HopProperties { alias: None, expiry_s: publish.expiry_s, ids: &[], deliveries: 0 };
     let (fields, payload) = (publish.fields, publish.payload);
-    let sizes =
-        Sizes::new(version, Qos::AtMostOnce, None, 2 + topic.len(), &hop, fields.len(), payload.len())?;
+    let sizes = Sizes::new(version, qos, packet_id, 2 + topic.len(), &hop, fields.len(), payload.len())?;
     out.reserve(sizes.total());
-    out.put_u8(first_byte(Qos::AtMostOnce, false, false));
+    out.put_u8(first_byte(qos, false, false));
     write_varint(sizes.remaining, out);
     // A TopicName is at most 65,535 bytes.
     out.put_u16(topic.len() as u16);
     out.put_slice(topic);
-    sizes.write_middle(version, None, &hop, out);
+    sizes.write_middle(version, packet_id, &hop, out);
     if version.is_v5() {
         for part in fields.parts() {
             out.put_slice(part);

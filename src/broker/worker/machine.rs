@@ -113,13 +113,19 @@ impl Machine {
         }
     }
 
-    /// Writes a message as it has come, at QoS 0; false, and nothing is written, if it takes more than that.
+    /// Writes a message as it has come, at QoS 1 with a packet id, else 0; false, and nothing is written, if it takes more
+    /// than that.
     #[inline]
-    pub(super) fn pass_on(&self, publish: &Publish<'_>, out: &mut OutBuf) -> bool {
+    pub(super) fn pass_on(
+        &self,
+        publish: &Publish<'_>,
+        packet_id: Option<NonZeroU16>,
+        out: &mut OutBuf,
+    ) -> bool {
         match self {
             // A large one is better written by reference.
             Self::Mqtt(mqtt) if publish.payload.len() < BY_REFERENCE_BYTES => {
-                mqtt.pass_on(publish, out.put())
+                mqtt.pass_on(publish, packet_id, out.put())
             }
             Self::Unknown | Self::Mqtt(_) | Self::Stomp(_) => false,
         }

@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bytes::BytesMut;
 use noctule_core::effects::{Effects, Input};
+use noctule_core::engine::Straight;
 use noctule_core::id::ConnId;
 use noctule_core::message::Publish;
 use noctule_core::refusal::Refusal;
 use noctule_mqtt::server::{Server, Step, Surroundings};
-use noctule_mqtt::{PacketType, Split};
+use noctule_mqtt::{Ack, PacketType, Split};
 use noctule_stomp::{Command, server as stomp};
 
 use super::door::Verified;
@@ -56,13 +57,18 @@ impl Worker {
             journal::note_request(origin, &input);
             in_engine.set(true);
             if let Input::Publish(_, publish) = &input
-                && let Some(to) = engine.straight(now, conn, publish)
+                && let Some(way) = engine.straight(now, conn, publish)
             {
                 in_engine.set(false);
-                if pass_on(io, peers, to, publish) {
-                    return engine.went_straight(publish.payload.len());
-                }
+                let has_gone = pass_on(io, peers, way, publish);
                 in_engine.set(true);
+                if has_gone {
+                    let acknowledged = engine.went_straight(now, conn, publish, way, fx);
+                    if let (Some(packet_id), Some(out)) = (acknowledged, io.out(conn)) {
+                        out.put().extend_from_slice(&Ack::puback(packet_id));
+                    }
+                    return in_engine.set(false);
+                }
             }
             engine.handle(now, input, fx);
             in_engine.set(false);
@@ -113,14 +119,15 @@ impl Worker {
 
 /// Writes a message to the client that it is for, without a stay in a queue; false if that is not possible just now.
 #[inline]
-fn pass_on(io: &mut Io, peers: &[Option<Peer>], to: ConnId, publish: &Publish<'_>) -> bool {
+fn pass_on(io: &mut Io, peers: &[Option<Peer>], way: Straight, publish: &Publish<'_>) -> bool {
+    let to = way.to;
     let Some(Some(peer)) = peers.get(to.slot as usize) else { return false };
     if peer.generation != to.generation || peer.ended {
         return false;
     }
     let Some(out) = io.out_at_once(to) else { return false };
     let start = out.put().len();
-    match guarded(|| peer.machine.pass_on(publish, out)) {
+    match guarded(|| peer.machine.pass_on(publish, way.packet_id, out)) {
         Ok(true) => {
             out.mark_pulled();
             true

@@ -73,6 +73,7 @@ pub use recover::recover;
 use rights::Judge;
 use share::{Ended, HomeGroup};
 pub use stats::Stats;
+pub use straight::Straight;
 use throttle::Throttled;
 
 /// Idle [`Traffic`] kept for reuse.

@@ -575,7 +575,7 @@ fn entry(message: Arc<Message>, set: &MatchSet, target: &Target) -> Entry {
 }
 
 /// The first answer to a PUBLISH of that QoS.
-fn ack(qos: Qos, packet_id: NonZeroU16, reason: Reason) -> Reply {
+pub(super) fn ack(qos: Qos, packet_id: NonZeroU16, reason: Reason) -> Reply {
     let kind = if qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
     Reply::Ack { kind, packet_id, reason }
 }

@@ -200,7 +200,8 @@ impl Kit {
     fn give(&mut self, input: Input<'_>) {
         let straight = match &input {
             Input::Publish(from, publish) if publish.payload.len() <= self.largest => {
-                self.engine.straight(self.now, *from, publish).map(|to| (to.slot, straight::seen(publish)))
+                let way = self.engine.straight(self.now, *from, publish);
+                way.map(|way| straight::seen(*from, publish, way))
             }
             _ => None,
         };
@@ -209,7 +210,7 @@ impl Kit {
         self.engine.handle(self.now, input, &mut fx);
         self.carry_out(fx);
         if let Some(straight) = straight {
-            assert_eq!(self.seen.get(seen_before..), Some(&[straight][..]), "the two ways differ");
+            assert_eq!(self.seen.get(seen_before..), Some(&*straight), "the two ways differ");
             assert_eq!(self.engine.stats().dropped, stats_before.dropped);
         }
     }

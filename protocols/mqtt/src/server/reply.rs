@@ -241,11 +241,17 @@ impl Server {
         Sent::Written(bytes)
     }
 
-    /// Writes a whole PUBLISH at QoS 0 out of the one that has come, to be sent on at once; false, and nothing is written,
-    /// if it takes more than that: for a client with aliases or a Maximum Packet Size, or if there is no encoding.
+    /// Writes a whole PUBLISH, at QoS 1 with a packet id, else 0, out of the one that has come, to be sent on at once;
+    /// false, and nothing is written, if it takes more than that: for a client with aliases or a Maximum Packet Size, or if
+    /// there is no encoding.
     #[inline]
-    pub fn pass_on(&self, publish: &message::Publish<'_>, out: &mut BytesMut) -> bool {
-        self.cold.is_none() && encode_passed_on(self.version, publish, out).is_ok()
+    pub fn pass_on(
+        &self,
+        publish: &message::Publish<'_>,
+        packet_id: Option<NonZeroU16>,
+        out: &mut BytesMut,
+    ) -> bool {
+        self.cold.is_none() && encode_passed_on(self.version, publish, packet_id, out).is_ok()
     }
 
     /// Writes a PUBREL.

@@ -7,16 +7,31 @@ use crate::selector::Selector;
 use crate::shared::Headroom;
 use Qos::{AtLeastOnce, AtMostOnce};
 
-/// What the receiver of a message that goes straight sees.
-pub(super) fn seen(publish: &Publish<'_>) -> Seen {
-    Seen::Message {
+/// What the publisher of a message that goes straight is sent, and its receiver.
+pub(super) fn seen(from: ConnId, publish: &Publish<'_>, way: Straight) -> Vec<(u32, Seen)> {
+    let answer = publish.packet_id.map(|id| (from.slot, acked(AckKind::PubAck, id.get(), Reason::Success)));
+    let message = Seen::Message {
         body: String::from_utf8(publish.payload.to_vec()).unwrap(),
-        qos: AtMostOnce,
+        qos: if way.packet_id.is_some() { AtLeastOnce } else { AtMostOnce },
         dup: false,
         retain: false,
-        pid: None,
+        pid: way.packet_id.map(NonZeroU16::get),
         ids: Vec::new(),
         expiry: publish.expiry_s,
+    };
+    answer.into_iter().chain([(way.to.slot, message)]).collect()
+}
+
+impl Kit {
+    /// Sends a message of the publisher straight; the packet id under which it goes.
+    fn send_straight(&mut self, publish: &Publish<'_>) -> Option<u16> {
+        let way = self.engine.straight(self.now, conn(1), publish).unwrap();
+        let mut fx = Effects::default();
+        if let Some(packet_id) = self.engine.went_straight(self.now, conn(1), publish, way, &mut fx) {
+            self.seen.push((1, acked(AckKind::PubAck, packet_id.get(), Reason::Success)));
+        }
+        self.carry_out(fx);
+        way.packet_id.map(NonZeroU16::get)
     }
 }
 
@@ -35,7 +50,7 @@ fn plain() -> Publish<'static> {
 
 /// The connection, if any, that this message of the publisher may be written to.
 fn way(kit: &mut Kit, publish: &Publish<'_>) -> Option<u32> {
-    kit.engine.straight(kit.now, conn(1), publish).map(|to| to.slot)
+    kit.engine.straight(kit.now, conn(1), publish).map(|way| way.to.slot)
 }
 
 #[test]
@@ -45,7 +60,7 @@ fn a_message_to_one_client_that_is_there_goes_straight_and_is_counted() {
     assert_eq!(way(&mut kit, &Publish { expiry_s: Some(5), ..plain() }), Some(2));
     let before = kit.engine.stats();
     assert_eq!(before.messages_in[0], 0, "before it is written nothing is counted");
-    kit.engine.went_straight(4);
+    assert_eq!(kit.send_straight(&plain()), None);
     let after = kit.engine.stats();
     assert_eq!((after.messages_in[0], after.messages_out[0]), (1, 1));
     assert_eq!((after.payload_bytes_in, after.payload_bytes_out), (4, 4));
@@ -56,10 +71,59 @@ fn a_message_to_one_client_that_is_there_goes_straight_and_is_counted() {
 }
 
 #[test]
+fn at_qos_1_it_is_kept_until_it_is_acknowledged() {
+    let mut kit = Kit::new();
+    kit.connect(1, client("publisher"));
+    kit.connect(2, keeper("subscriber"));
+    kit.subscribe(2, &[filter("t", AtMostOnce)]);
+    let confirmed = publish("t", "body", AtLeastOnce);
+    assert_eq!(kit.send_straight(&confirmed), None, "granted QoS 0");
+    assert_eq!(kit.take(1), [acked(AckKind::PubAck, 1, Reason::Success)]);
+    let mut kit = pair();
+    assert_eq!(kit.send_straight(&confirmed), Some(1));
+    assert_eq!(kit.take(1), [acked(AckKind::PubAck, 1, Reason::Success)]);
+    assert_eq!(kit.send_straight(&confirmed), Some(2));
+    assert_eq!(kit.engine.stats().in_flight, 2);
+    assert_eq!(kit.engine.stats().messages_out, [0, 2, 0]);
+    kit.ack(2, AckKind::PubAck, 1);
+    kit.ack(2, AckKind::PubAck, 2);
+    assert_eq!(kit.engine.stats().in_flight, 0);
+    assert_eq!(kit.engine.stats().stray_acks, 0);
+    // What the store has to know of goes there first.
+    kit.close(2);
+    kit.connect(2, keeper("keeps"));
+    kit.subscribe(2, &[filter("t", AtLeastOnce)]);
+    assert_eq!(way(&mut kit, &confirmed), None);
+    assert_eq!(way(&mut kit, &plain()), Some(2));
+}
+
+#[test]
+fn a_window_that_is_full_or_has_gone_round_takes_the_long_way() {
+    let mut kit = Kit::new();
+    kit.connect(1, client("publisher"));
+    kit.connect(2, Connect { receive_maximum: NonZeroU16::new(2).unwrap(), ..client("subscriber") });
+    kit.subscribe(2, &[filter("t", AtLeastOnce)]);
+    let confirmed = publish("t", "body", AtLeastOnce);
+    assert_eq!((kit.send_straight(&confirmed), kit.send_straight(&confirmed)), (Some(1), Some(2)));
+    assert_eq!(way(&mut kit, &confirmed), None);
+    kit.ack(2, AckKind::PubAck, 2);
+    // 1 stays under way while the others go round to it.
+    for id in 3..=65_535 {
+        assert_eq!(kit.send_straight(&confirmed), Some(id));
+        kit.ack(2, AckKind::PubAck, id);
+        kit.take(1);
+    }
+    assert_eq!(way(&mut kit, &confirmed), None);
+    kit.publish(1, confirmed);
+    assert_eq!(kit.bodies(2), ["body"]);
+    assert_eq!(kit.engine.stats().in_flight, 2);
+}
+
+#[test]
 fn what_is_kept_or_answered_or_has_expired_takes_the_long_way() {
     let mut kit = pair();
     for publish in [
-        publish("t", "", AtLeastOnce),
+        publish("t", "", Qos::ExactlyOnce),
         Publish { retain: true, ..plain() },
         Publish { expiry_s: Some(0), ..plain() },
         publish("$queue/t", "", AtMostOnce),
