@@ -17,9 +17,9 @@ use cap::Cap;
 use noctule_core::shared::Headroom;
 use tracing::{info, warn};
 
-/// Counts, and bounds nothing: who is refused memory by its allocator can only die.
+/// What the whole process allocates from. It counts, and bounds nothing: who is refused memory by its allocator can only die.
 #[global_allocator]
-static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+pub static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
 /// How long publishers wait at the budget before queues give way to them. Clients ask whether we are still there, and
 /// get no answer behind a message that waits.

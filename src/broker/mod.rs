@@ -39,6 +39,7 @@ use authentication::Authentication;
 pub(crate) use authentication::settings as auth_settings;
 use backing::{Backing, StoreMail};
 use listeners::Listeners;
+pub use memory::HEAP;
 use memory::Memory;
 use settings::Settings;
 pub(crate) use settings::tls as tls_settings;

@@ -7,11 +7,15 @@
 //! protocols read them with [`Fields::iter`]. What differs per recipient (packet id, DUP, identifiers, the expiry
 //! that counts down) is written by the codec at the moment of sending.
 
+mod pool;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::id::{Qos, SessionId};
 use crate::topic::TopicName;
+
+pub use pool::{Depot, MessagePool};
 
 /// Property identifiers of MQTT 5 (section 2.2.2.2) in which fields are stored.
 pub mod field {
@@ -355,42 +359,6 @@ impl Message {
             return self;
         }
         Arc::new(Self { buf: self.buf.as_slice().into(), ..*self })
-    }
-}
-
-/// Spare messages of one worker, so that the steady state allocates nothing.
-///
-/// Bounded in count and in the size of each spare: a burst or one large payload does not stay behind as memory.
-#[derive(Debug, Default)]
-pub struct MessagePool {
-    spare: Vec<Arc<Message>>,
-}
-
-impl MessagePool {
-    /// Most spares kept; beyond it a burst is given back to the allocator.
-    pub const MAX_SPARES: usize = 1024;
-    /// Largest buffer a spare may keep, in bytes.
-    pub const MAX_SPARE_BYTES: usize = 512;
-
-    /// Copies a message out of the read buffer, into a spare one if there is any.
-    pub fn take(&mut self, publish: &Publish<'_>, publisher: SessionId, mono_ms: u64) -> Arc<Message> {
-        if let Some(mut spare) = self.spare.pop()
-            && let Some(message) = Arc::get_mut(&mut spare)
-        {
-            message.fill(publish, publisher, mono_ms);
-            return spare;
-        }
-        Message::new(publish, publisher, mono_ms)
-    }
-
-    /// Takes a message back if nobody else holds it.
-    pub fn give_back(&mut self, mut message: Arc<Message>) {
-        if self.spare.len() < Self::MAX_SPARES
-            && let Some(inner) = Arc::get_mut(&mut message)
-            && inner.buf.capacity() <= Self::MAX_SPARE_BYTES
-        {
-            self.spare.push(message);
-        }
     }
 }
 

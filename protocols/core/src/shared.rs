@@ -6,11 +6,12 @@
 mod kept;
 mod lines;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::hash::{Seed, Set};
 use crate::id::{SessionId, WorkerId};
+use crate::message::{Depot, MessagePool};
 use crate::policy::Durability;
 use crate::retained::{Retained, RetainedLimits};
 use crate::store::SessionNumber;
@@ -50,6 +51,8 @@ pub struct Shared {
     closed_to_new: AtomicBool,
     congested_count: AtomicUsize,
     congested: Mutex<Set<SessionId>>,
+    /// Spare messages that some have too many of.
+    messages: Arc<Depot>,
     /// The groups that are full, and who waits for them.
     pub(crate) lines: Lines,
     /// The groups that are kept without a member.
@@ -91,6 +94,7 @@ impl Shared {
             closed_to_new: AtomicBool::new(false),
             congested_count: AtomicUsize::new(0),
             congested: Mutex::new(Set::with_hasher(seed.derive(3))),
+            messages: Arc::default(),
             lines: Lines::new(seed.derive(4)),
             kept_groups: KeptGroups::new(seed.derive(5), workers.max(1)),
         }
@@ -100,6 +104,11 @@ impl Shared {
     #[must_use]
     pub fn seed(&self) -> &Seed {
         &self.seed
+    }
+
+    /// An engine's pool of messages. One alone has nobody to share with.
+    pub(crate) fn message_pool(&self) -> MessagePool {
+        if self.workers > 1 { MessagePool::with(Arc::clone(&self.messages)) } else { MessagePool::default() }
     }
 
     /// How many engines there are.

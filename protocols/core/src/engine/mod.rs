@@ -269,7 +269,7 @@ impl Engine {
             holds: Map::with_hasher(seed.derive(2)),
             inbound: Map::with_hasher(seed.derive(3)),
             cache: MatchCache::new(CacheLimits::default()),
-            pool: MessagePool::default(),
+            pool: shared.message_pool(),
             spare_traffic: Vec::new(),
             wheel,
             credit: vec![i64::from(shared.peer_window()); workers],
