@@ -3,7 +3,7 @@
 //! What each of them says is decided in its own place; here they lie one upon the other.
 
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -34,14 +34,23 @@ pub(crate) struct Facts {
     pub(crate) identity: Option<Arc<str>>,
     /// Why the client's certificate names nobody.
     pub(crate) nameless: Option<Arc<str>>,
+    /// A proxy connects, and does not say for whom.
+    pub(crate) is_for_nobody: bool,
+}
+
+impl Facts {
+    /// Whether the client has shown a certificate, and TLS found it good.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.identity.is_some() || self.nameless.is_some()
+    }
 }
 
 /// What lies between the socket and the protocol.
 #[derive(Debug)]
 pub(crate) struct Layers {
     wiring: Arc<Wiring>,
-    /// A proxy's header is still to come.
-    proxy: bool,
+    /// The proxy whose header is still to come.
+    proxy: Option<IpAddr>,
     tls: Tls,
     web: Web,
     /// Decrypted bytes that are not a whole head or frame yet; without a buffer between them.
@@ -87,9 +96,9 @@ impl Taken {
 impl Layers {
     /// For a connection to a listener; `None` if nothing lies between.
     pub(crate) fn new(wiring: &Arc<Wiring>, origin: Origin) -> Option<Self> {
-        let proxy = origin.ip().is_some_and(|address| wiring.is_proxy(address));
+        let proxy = origin.ip().filter(|address| wiring.is_proxy(*address));
         let is_open = wiring.spoken.is_none();
-        if !proxy && !is_open && wiring.tls.is_none() && wiring.websocket.is_none() {
+        if proxy.is_none() && !is_open && wiring.tls.is_none() && wiring.websocket.is_none() {
             return None;
         }
         Some(Self {
@@ -125,12 +134,15 @@ impl Layers {
         plain: &mut Vec<u8>,
         sealed: &mut BytesMut,
     ) -> Result<Next, Refusal> {
-        if self.proxy {
+        if let Some(proxy) = self.proxy {
             match proxy::header(wire).map_err(|error| Refusal::new(Kind::Transport, error))? {
                 Header::Incomplete => return Ok(Next::GoOn),
                 Header::Whole(len, source) => {
-                    self.proxy = false;
-                    self.facts.source = source;
+                    self.proxy = None;
+                    // A loopback is the proxy's own: on another machine it is not this one's, and the proxy stands for it.
+                    self.facts.source = source
+                        .filter(|source| !source.ip().is_loopback() || proxy.to_canonical().is_loopback());
+                    self.facts.is_for_nobody = source.is_none();
                     *consumed = len;
                 }
             }
@@ -409,3 +421,6 @@ fn rejected(rejection: &Rejection, out: &mut BytesMut) -> Refusal {
     rejection.write(out);
     Refusal::new(Kind::Transport, format!("no WebSocket: {rejection}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,11 @@ impl Wiring {
         self.proxy_from.iter().any(|network| network.contains(address))
     }
 
+    /// Whether clients have to show a certificate, whichever way they come in.
+    pub(crate) fn requires_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|acceptor| acceptor.requires_certificates())
+    }
+
     /// The subprotocol that a request for WebSocket is answered with, if the client offers one, and what is spoken then;
     /// unknown where the listener speaks both and the client says neither.
     pub(super) fn admit(&self, request: &Request<'_>) -> Result<(Option<&str>, Option<Spoken>), Rejection> {

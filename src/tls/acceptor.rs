@@ -16,7 +16,7 @@ use super::names::ByName;
 use super::own;
 use super::pem::PemFile;
 use super::session::Session;
-use super::settings::{MinVersion, Settings, Tickets};
+use super::settings::{ClientCertificates, MinVersion, Settings, Tickets};
 
 /// Opens sessions for one TLS listener.
 #[derive(Debug)]
@@ -85,6 +85,12 @@ impl Acceptor {
     pub fn session(&self) -> Result<Session, TlsEnd> {
         let config = Arc::clone(&self.current().config);
         Session::new(config, self.settings.identity, self.settings.min_version == MinVersion::Tls13)
+    }
+
+    /// Whether a client has to show a certificate.
+    #[must_use]
+    pub fn requires_certificates(&self) -> bool {
+        self.settings.client_certificates == ClientCertificates::Required
     }
 
     /// What was read and deserves a look: certificates out of date, keys that others can read, and the like.

@@ -4,7 +4,8 @@ use noctule_core::id::Qos;
 use rustls::SupportedProtocolVersion;
 
 use crate::kit::{
-    Mqtt, Named, Pki, Served, TLS_VERSIONS, TRANSPORT, TlsWire, V5, Wire, counted, more_than, told,
+    Mqtt, Named, Pki, Served, Stomp, TLS_VERSIONS, TRANSPORT, TlsWire, V5, VERSIONS, Wire, counted,
+    more_than, offer, rest, told, web_over,
 };
 
 fn serve(pki: &Pki, asked: &str, anonymous: &str) -> Served {
@@ -60,6 +61,50 @@ fn without_a_required_certificate_nobody_comes_in() {
     let served = serve(&pki, "required", "true");
     for tls in TLS_VERSIONS {
         is_refused(wire(&served, &pki, tls, None), "CertificateRequired", "TLS: no certificate given");
+    }
+}
+
+/// A port where TLS need not be spoken is no way round what TLS requires there.
+#[test]
+fn without_tls_nobody_has_a_required_certificate() {
+    let pki = Pki::new();
+    let ca = pki.client_ca();
+    let served = Served::start(&format!(
+        "{}
+        [[listener]]
+        protocol = \"auto\"
+        address = \"127.0.0.1:0\"
+        tls = \"plant\"
+        websocket = \"/\"
+        auth = [\"certificate\"]
+        anonymous = true",
+        pki.plant(&format!("{ca}\nclient_certificates = \"required\""))
+    ));
+    let plain = || served.plain(0);
+    let web = || Box::new(web_over(served.plain(0), "/", &[]).unwrap()) as Box<dyn Wire>;
+    for wire in [&plain as &dyn Fn() -> Box<dyn Wire>, &web] {
+        for version in VERSIONS {
+            let mut mqtt = Mqtt::new(wire(), version);
+            let peer = mqtt.wire.local();
+            let mut connect = noctule_mqtt::Connect::new(version, "bare");
+            // Whatever it says of itself is not looked at.
+            connect.auth_method = Some("SCRAM-SHA-256").filter(|_| version.is_v5());
+            let welcome = mqtt.ask(&connect);
+            assert_eq!(welcome.reason, 0x87, "{version:?}");
+            mqtt.is_closed();
+            told(peer, "requires a client certificate, and the client speaks without TLS");
+        }
+        let mut wire = wire();
+        let connect = [("accept-version", "1.2"), ("host", "/")];
+        offer(&mut *wire, &Stomp::<Box<dyn Wire>>::encoded(noctule_stomp::Command::Connect, &connect, b""));
+        let told_so = rest(&mut *wire);
+        assert!(told_so.windows(6).any(|bytes| bytes == b"ERROR\n"), "{told_so:?}");
+        told(wire.local(), "requires a client certificate");
+    }
+    for tls in TLS_VERSIONS {
+        is_refused(wire(&served, &pki, tls, None), "CertificateRequired", "TLS: no certificate given");
+        Mqtt::connect(wire(&served, &pki, tls, Some(pki.client("press-7"))), V5, "press").bye();
+        Stomp::connect(wire(&served, &pki, tls, Some(pki.client("press-7")))).bye();
     }
 }
 

@@ -130,8 +130,16 @@ fn anonymous_loopback_is_not_for_those_behind_a_proxy_of_this_machine() {
         assert_eq!(mqtt.ask(&Connect::new(V5, "outside")).reason, 0x87);
         mqtt.is_closed();
     }
-    // The proxy itself is of this machine, and so is who it says is.
-    Mqtt::connect(through(&served, LOOPBACK, &HEALTH_CHECK), V5, "inside").bye();
+    // Nor for those of whom it says nothing: its own address is not where they are.
+    let unknown = b"PROXY UNKNOWN\r\n".to_vec();
+    let unspecified = [&b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0"[..]].concat();
+    for header in [unknown, unspecified, HEALTH_CHECK.to_vec()] {
+        let mut mqtt = Mqtt::new(through(&served, LOOPBACK, &header), V5);
+        assert_eq!(mqtt.ask(&Connect::new(V5, "somebody")).reason, 0x87, "{header:?}");
+        mqtt.is_closed();
+        Mqtt::connect(through(&served, OPEN, &header), V5, "somebody").bye();
+    }
+    // Who it says is of this machine is.
     Mqtt::connect(through(&served, LOOPBACK, &version_1("127.0.0.9:5")), V5, "inside").bye();
     // Without the proxy as well.
     Mqtt::connect(served.plain(LOOPBACK), V5, "inside").bye();

@@ -43,6 +43,10 @@ impl Worker {
         unread: &[u8],
         len: usize,
     ) -> Result<usize, Over> {
+        if let Err(refusal) = self.check_certificate(conn) {
+            self.refuse(io, conn, &refusal);
+            return Err(Over);
+        }
         let assigned;
         let client_id = if connect.client_id.is_empty() {
             assigned = match self.assign_client_id() {
@@ -115,6 +119,10 @@ impl Worker {
         connect: &'c stomp::Connect<'_>,
         len: usize,
     ) -> Result<usize, Over> {
+        if let Err(refusal) = self.check_certificate(conn) {
+            self.refuse(io, conn, &refusal);
+            return Err(Over);
+        }
         let claim = |credentials: &'c stomp::Credentials<'_>| Claim {
             spoken: Spoken::Stomp,
             user: credentials.login.as_deref(),
@@ -305,7 +313,7 @@ impl Worker {
             Some(machine) => peer.machine = machine,
             None => return io.close(conn, Close::Now),
         }
-        if facts.identity.is_some() || facts.nameless.is_some() {
+        if facts.has_certificate() || facts.is_for_nobody {
             peer.facts = Some(Box::new(facts));
         }
     }

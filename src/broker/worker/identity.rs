@@ -6,8 +6,10 @@ use noctule_core::acl::{self, Rules};
 use noctule_core::id::ConnId;
 use noctule_core::refusal::{Kind, Refusal};
 
-use super::{Io, Worker};
+use super::{Io, Peer, Worker};
 use crate::auth::{self, Asked, Denial, Grant, Question, Secret, Ticket, Verdict, rule};
+use crate::broker::settings::ListenerSettings;
+use crate::config::Anonymous;
 use crate::net::Spoken;
 
 /// What a CONNECT says of who it is from.
@@ -58,7 +60,42 @@ impl Proof {
     }
 }
 
+impl Peer {
+    /// Whether it may be here without credentials.
+    pub(super) fn is_admitted_unasked(&self, listener: &ListenerSettings) -> bool {
+        // The address is the proxy's then, and says nothing about where the client is.
+        let is_hidden = self.facts.as_ref().is_some_and(|facts| facts.is_for_nobody);
+        match listener.anonymous {
+            Anonymous::Loopback if is_hidden => false,
+            anonymous => anonymous.admits(self.origin.ip()),
+        }
+    }
+
+    /// Whether it has what TLS requires of the listener's clients. On a port where TLS need not be spoken, who speaks
+    /// none has shown nothing.
+    pub(super) fn has_required_certificate(&self, listener: &ListenerSettings) -> bool {
+        !listener.wiring.requires_certificates()
+            || self.facts.as_ref().is_some_and(|facts| facts.has_certificate())
+    }
+}
+
 impl Worker {
+    /// Refuses whoever has not shown the certificate that its listener requires. Asked before anything that its CONNECT
+    /// says is looked at.
+    pub(super) fn check_certificate(&mut self, conn: ConnId) -> Result<(), Refusal> {
+        let settings = Arc::clone(&self.settings);
+        let Some(peer) = self.peer(conn) else { return Err(gone()) };
+        match settings.listener(peer.listener) {
+            Some(listener) if peer.has_required_certificate(listener) => Ok(()),
+            Some(_) => Err(Refusal::new(
+                Kind::NotAuthorized,
+                "this listener requires a client certificate, and the client speaks without TLS; connect with TLS and a \
+                 certificate",
+            )),
+            None => Err(gone()),
+        }
+    }
+
     /// Who `claim` is from. `otherwise` is what it may have meant as well, to be tried if the first reading is nobody's.
     pub(super) fn identify(
         &mut self,
@@ -87,7 +124,7 @@ impl Worker {
             (certificate.is_some() && listener.asks(auth::Method::Certificate)) || system_user.is_some();
         let is_asked = !listener.methods.is_empty() && (claim.has_credentials() || proves_itself);
         if !is_asked {
-            if listener.anonymous.admits(peer.origin.ip()) {
+            if peer.is_admitted_unasked(listener) {
                 return Identified::As(None);
             }
             return Identified::Refused(unknown(

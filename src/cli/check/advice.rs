@@ -41,7 +41,10 @@ fn listener_is_meant(config: &Config, listener: &Listener, findings: &mut Findin
             "passwords can be read on the way, because it is missing; name a [[tls]], or listen on 127.0.0.1",
         );
     }
-    if !is_plain && listener.protocol == Protocol::Auto && !address.is_local() {
+    let requires = |tls: &Tls| tls.client_certificates == ClientCertificates::Required;
+    // Who begins without TLS has no certificate to show then, and is refused.
+    let takes_plain = listener.protocol == Protocol::Auto && !tls_of(config, listener).is_some_and(requires);
+    if !is_plain && takes_plain && !address.is_local() {
         warn(
             "protocol",
             "\"auto\" speaks without TLS too, with whoever begins so; write \"mqtt\" or \"stomp\" for TLS only",
