@@ -5,7 +5,12 @@
 //! tolerance. Sockets, threads and the store are not part of it. Each scenario runs twice in a process of its own, with
 //! more messages the second time: the difference is what messages cost, the clients' acknowledgements above QoS 0 included.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the numbers are its output")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure ends the benchmark, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure ends the benchmark, as it should"
+)]
 
 use std::num::NonZeroU16;
 use std::process::{Command, ExitCode};
