@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Pub(arguments) => noctule::client::publish(&arguments),
         Command::Sub(arguments) => noctule::client::subscribe(&arguments),
         Command::Stomp(arguments) => noctule::client::stomp(&arguments),
+        Command::Bench(arguments) => noctule::client::bench(&arguments),
     };
     match done {
         Ok(exit) => exit.into(),

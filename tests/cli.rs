@@ -13,6 +13,8 @@
 
 #[path = "cli/acl.rs"]
 mod acl;
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/certs.rs"]
 mod certs;
 #[path = "cli/import.rs"]

@@ -114,7 +114,7 @@ impl BrokerUrl {
     }
 }
 
-fn host_and_port(place: &str, protocol: Scheme, tls: bool) -> Result<(String, u16), String> {
+pub(super) fn host_and_port(place: &str, protocol: Scheme, tls: bool) -> Result<(String, u16), String> {
     let (host, port) = if let Some(bracketed) = place.strip_prefix('[') {
         let (host, after) =
             bracketed.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;

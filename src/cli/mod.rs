@@ -5,6 +5,7 @@
 
 mod acl;
 mod address;
+mod bench;
 mod certs;
 mod check;
 mod client;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 pub use acl::{AclArgs, AclCommand, ExplainArgs};
 pub use address::{BrokerUrl, Scheme};
+pub use bench::{Against, BenchArgs, MAX_CONNECTIONS, MIN_SIZE, Rate, Scenario};
 pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
@@ -70,6 +72,7 @@ Examples:
   noctule pub -t sensors/attic -m 21.5      publish one message
   noctule stomp send /queue/jobs -m 17      send one message over STOMP
   noctule stomp subscribe /queue/jobs -n 1  take one
+  noctule bench one-to-one                  measure the broker on this machine
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe); what they mean for
 acl explain and import is in their help.";
@@ -113,6 +116,8 @@ pub enum Command {
     Sub(Box<SubArgs>),
     /// Send and receive over STOMP, with this broker or another
     Stomp(StompArgs),
+    /// Measure a broker, this one or another
+    Bench(Box<BenchArgs>),
 }
 
 impl Cli {
@@ -131,6 +136,7 @@ impl Cli {
             Some(Command::Pub(publish)) => publish.check()?,
             Some(Command::Sub(subscribe)) => subscribe.check()?,
             Some(Command::Stomp(stomp)) => stomp.check()?,
+            Some(Command::Bench(bench)) => bench.check()?,
             Some(
                 Command::Acl(_)
                 | Command::Certs(_)

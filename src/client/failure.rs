@@ -127,6 +127,9 @@ pub(super) enum Failure {
     Input(io::Error),
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
+    /// A run of `bench` that cannot be carried out.
+    #[error("{0}")]
+    Bench(String),
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
 }

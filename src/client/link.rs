@@ -265,6 +265,11 @@ impl<'a, M: Machine> Link<'a, M> {
         timeout(CLOSE_TIMEOUT, closing).await
     }
 
+    /// The connection, with what has been read and not been taken yet, for whoever speaks on in another way.
+    pub(super) fn into_stream(self) -> (Stream, BytesMut) {
+        (self.stream, self.unread)
+    }
+
     /// The machine, with what it has not taken yet.
     pub(super) fn client_and_unread(&mut self) -> (&mut M, &[u8]) {
         (self.client, &self.unread)

@@ -1,8 +1,9 @@
-//! `noctule pub`, `noctule sub` and `noctule stomp`: the commands that talk to a broker, ours or another.
+//! `noctule pub`, `noctule sub`, `noctule stomp` and `noctule bench`: the commands that talk to a broker, ours or another.
 //!
 //! The protocols are `noctule_mqtt::client`'s and `noctule_stomp::client`'s; here are the socket, standard input and
 //! output, signals, and the words.
 
+mod bench;
 mod failure;
 mod input;
 mod link;
@@ -20,7 +21,7 @@ mod words;
 use std::future::Future;
 use std::io::Write;
 
-use crate::cli::{Exit, PubArgs, StompArgs, StompCommand, SubArgs};
+use crate::cli::{BenchArgs, Exit, PubArgs, StompArgs, StompCommand, SubArgs};
 use failure::Failure;
 
 /// Runs `noctule pub`.
@@ -48,6 +49,14 @@ pub fn stomp(arguments: &StompArgs) -> anyhow::Result<Exit> {
         StompCommand::Send(arguments) => run(stomp::send::run(arguments)),
         StompCommand::Subscribe(arguments) => run(stomp::subscribe::run(arguments)),
     }
+}
+
+/// Runs `noctule bench`.
+///
+/// # Errors
+/// When a broker can't be reached or refuses, or the results can't be written.
+pub fn bench(arguments: &BenchArgs) -> anyhow::Result<Exit> {
+    run(bench::run(arguments))
 }
 
 fn run(command: impl Future<Output = Result<Exit, Failure>>) -> anyhow::Result<Exit> {
