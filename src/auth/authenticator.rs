@@ -22,7 +22,7 @@ use super::error::LoadError;
 use super::http::{Callback, HttpSettings};
 use super::jwt::{Jwt, JwtSettings};
 use super::password::{Users, Work};
-use super::question::{Answers, Denial, Grant, Question, Verdict};
+use super::question::{Accepted, Answers, Denial, Grant, Question, Verdict};
 use super::scram::{Accounts, Decided, Scram, Verifier};
 
 /// Everything about authentication that is configured.
@@ -224,6 +224,16 @@ impl Authenticator {
     #[must_use]
     pub fn grant(&self, user: &str) -> Option<Grant> {
         self.inner.methods().grant(user)
+    }
+
+    /// What is to be thought of a user now who was let in before by that proof: the groups that he is in by the password
+    /// file, or `None` where it does not say (they are those of his token, or of the service). Tokens and the service's
+    /// words are not asked about again; tokens end by themselves.
+    ///
+    /// # Errors
+    /// When the password file does not know him any more, or has another password for him.
+    pub fn review(&self, user: &str, proof: Accepted) -> Result<Option<Vec<Arc<str>>>, Denial> {
+        self.inner.methods().review(user, proof)
     }
 
     /// Whether somebody has to wait, for proofs that are not questions (SCRAM): the text is for the log.

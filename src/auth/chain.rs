@@ -18,7 +18,7 @@ use super::http::Callback;
 use super::jwt::Jwt;
 use super::name;
 use super::password::{Proof, Users, Work};
-use super::question::{Denial, Grant, Method, Question, Verdict};
+use super::question::{Accepted, Denial, Grant, Method, Question, Verdict};
 
 /// What is in force; a reload makes another.
 #[derive(Debug, Default)]
@@ -53,12 +53,12 @@ impl Methods {
             match method {
                 Method::Certificate => {
                     if let Some(name) = &question.certificate {
-                        return Next::Decided(self.named(name, "the certificate's"));
+                        return Next::Decided(self.named(name, *method, "the certificate's"));
                     }
                 }
                 Method::Peer => {
                     if let Some(name) = &question.peer {
-                        return Next::Decided(self.named(name, "the peer's"));
+                        return Next::Decided(self.named(name, *method, "the peer's"));
                     }
                 }
                 Method::Password => {
@@ -99,11 +99,32 @@ impl Methods {
     }
 
     /// Somebody whose name was proved before the question came.
-    fn named(&self, name: &Arc<str>, whose: &str) -> Verdict {
+    fn named(&self, name: &Arc<str>, method: Method, whose: &str) -> Verdict {
         if let Err(error) = name::check(name) {
             return Verdict::Denied(Denial::credentials(format!("{whose} name {name:?}: {error}")));
         }
-        Verdict::Accepted(self.grant(name).unwrap_or_else(|| Grant::of(Arc::clone(name), Vec::new())))
+        let grant = self.grant(name).unwrap_or_else(|| Grant::of(Arc::clone(name), Vec::new()));
+        Verdict::Accepted(Grant { proof: Some(Accepted::by(method)), ..grant })
+    }
+
+    /// What is to be thought of a user now who was let in before: his groups, if they are the password file's; see
+    /// [`Authenticator::review`](super::Authenticator::review).
+    pub(super) fn review(&self, user: &str, proof: Accepted) -> Result<Option<Vec<Arc<str>>>, Denial> {
+        let denied = |why| Err(Denial { kind: Kind::NotAuthorized, why });
+        let known = self.grant(user);
+        match proof.method {
+            Method::Jwt | Method::Http => Ok(None),
+            Method::Certificate | Method::Peer => {
+                Ok(Some(known.map(|grant| grant.groups).unwrap_or_default()))
+            }
+            Method::Password => match known {
+                None => denied(format!("user {user:?} was taken out of the password file").into()),
+                Some(grant) if grant.proof != Some(proof) => {
+                    denied(format!("the password of user {user:?} was changed").into())
+                }
+                Some(grant) => Ok(Some(grant.groups)),
+            },
+        }
     }
 
     /// What the password file says of a user who proved himself in another way.
@@ -116,12 +137,19 @@ impl Methods {
         match (next, &self.users, &self.jwt, &self.http) {
             (Next::Decided(verdict), ..) => verdict.clone(),
             (Next::Hash, Some(users), ..) => hash(users, question, work),
-            (Next::Token, _, Some(jwt), _) => token(jwt, question),
-            (Next::Ask, .., Some(callback)) => callback.decide(question),
+            (Next::Token, _, Some(jwt), _) => proved(Method::Jwt, token(jwt, question)),
+            (Next::Ask, .., Some(callback)) => proved(Method::Http, callback.decide(question)),
             // A reload has taken the method away between the two.
             _ => Verdict::Denied(Denial::credentials("credentials that no configured method takes")),
         }
     }
+}
+
+fn proved(method: Method, mut verdict: Verdict) -> Verdict {
+    if let Verdict::Accepted(grant) = &mut verdict {
+        grant.proof = Some(Accepted::by(method));
+    }
+    verdict
 }
 
 fn hash(users: &Users, question: &Question, work: &mut Work) -> Verdict {

@@ -27,5 +27,5 @@ pub use authenticator::{Asked, Authenticator, Loaded, Settings};
 pub use backoff::{Backoff, BackoffSettings};
 pub use decoy::DecoyKey;
 pub use error::LoadError;
-pub use question::{Answers, Denial, Grant, Method, Question, Ticket, Verdict};
+pub use question::{Accepted, Answers, Denial, Grant, Method, Question, Ticket, Verdict};
 pub use secret::Secret;

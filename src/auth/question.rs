@@ -35,6 +35,20 @@ pub enum Method {
     Http,
 }
 
+impl Method {
+    /// Its word in `auth.chain`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Peer => "peer",
+            Self::Password => "password",
+            Self::Jwt => "jwt",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// Who says to be whom, with which proof.
 #[derive(Debug)]
 pub struct Question {
@@ -81,13 +95,31 @@ pub struct Grant {
     pub rules: Option<Arc<[Rule]>>,
     /// When the connection ends, ms since the Unix epoch.
     pub expires: Option<u64>,
+    /// By what he proved it, to be asked about again after a reload; `None` where nothing can be asked.
+    pub proof: Option<Accepted>,
+}
+
+/// What was accepted as a proof of who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The way.
+    pub method: Method,
+    /// Tells whether the password file has the same password for him as then. 0 for the other ways.
+    pub stamp: u64,
+}
+
+impl Accepted {
+    /// By a way whose proof is not compared later.
+    pub(super) const fn by(method: Method) -> Self {
+        Self { method, stamp: 0 }
+    }
 }
 
 impl Grant {
     /// Somebody with nothing but a name and groups.
     #[must_use]
     pub fn of(user: Arc<str>, groups: Vec<Arc<str>>) -> Self {
-        Self { user, groups, rules: None, expires: None }
+        Self { user, groups, rules: None, expires: None, proof: None }
     }
 }
 

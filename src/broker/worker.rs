@@ -9,6 +9,7 @@ mod journal;
 mod machine;
 mod mail;
 mod pace;
+mod pass;
 mod reload;
 mod run;
 mod wire;
@@ -40,6 +41,7 @@ use mail::Moved;
 pub(super) use mail::{Mail, Reload};
 pub(super) use pace::Rates;
 use pace::{Held, Pace};
+use pass::Pass;
 use run::Stop;
 use wire::Wire;
 
@@ -62,6 +64,8 @@ struct Peer {
     facts: Option<Box<Facts>>,
     /// Who it is, while that is being found out.
     proof: Option<Box<Proof>>,
+    /// What let it in.
+    pass: Pass,
     /// The client has ended its side and waits for what it is owed.
     ended: bool,
     /// For a publisher that was paced.

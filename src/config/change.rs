@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(
             said("", "[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\nanonymous = true\n"),
             [
-                "listener[127.0.0.1:1883].anonymous: \"loopback\" -> true, for new connections",
+                "listener[127.0.0.1:1883].anonymous: \"loopback\" -> true",
                 "listener[127.0.0.1:61613]: there -> none",
                 "listener[127.0.0.1:1]: none -> there",
             ]

@@ -48,10 +48,10 @@ section! {
 
         /// Who may connect without credentials: `"loopback"`, programs on this machine. An address that others can
         /// reach wants `true`, said in so many words, or authentication.
-        anonymous: Anonymous = Anonymous::Loopback, Connections;
+        anonymous: Anonymous = Anonymous::Loopback, Now;
 
         /// How clients prove who they are, instead of `auth.chain`: unset. `[]` is no way at all.
-        auth: Option<Vec<AuthMethod>> = None, Connections;
+        auth: Option<Vec<AuthMethod>> = None, Now;
 
         /// What holds for messages that come in here, instead of `store.durability`: unset. A `[[durability]]` that
         /// matches the topic stands above it.

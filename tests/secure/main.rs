@@ -17,6 +17,7 @@
 //! | `patterns` | names and client ids that mean something in topics, `$`-topics | 8, 9 |
 //! | `wills` | wills as a way round the rules | 9, 10 |
 //! | `theft` | somebody else's client id | 10, 20 |
+//! | `leaving` | who is in when his user, his password or his way in is taken away | 11, 12 |
 //! | `reload` | rights that are taken away, files that broke, reloads under load | 11, 12 |
 //!
 //! How rules relate is tested beside them in the core, each method beside its code in `src/auth`, the layers below the
@@ -58,6 +59,7 @@ mod mqtt {
 mod stomp;
 
 mod callback;
+mod leaving;
 mod neighbours;
 mod passwords;
 mod patterns;

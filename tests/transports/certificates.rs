@@ -109,6 +109,33 @@ fn without_tls_nobody_has_a_required_certificate() {
 }
 
 #[test]
+fn who_has_no_certificate_goes_when_one_is_required() {
+    let pki = Pki::new();
+    let ca = pki.client_ca();
+    let text = |asked: &str, address: &str| {
+        format!(
+            "{}
+            [[listener]]
+            protocol = \"auto\"
+            address = \"{address}\"
+            tls = \"plant\"
+            auth = [\"certificate\"]
+            anonymous = true",
+            pki.plant(&format!("{ca}\nclient_certificates = \"{asked}\""))
+        )
+    };
+    let mut served = Served::start(&text("optional", "127.0.0.1:0"));
+    let mut plain = Mqtt::connect(served.plain(0), V5, "plain");
+    let mut bare = Mqtt::connect(wire(&served, &pki, TLS_VERSIONS[1], None), V5, "bare");
+    let press = wire(&served, &pki, TLS_VERSIONS[1], Some(pki.client("press-7")));
+    let mut press = Mqtt::connect(press, V5, "press");
+    served.reload(&text("required", "127.0.0.1:0")).unwrap();
+    plain.is_refused(0x87);
+    bare.is_refused(0x87);
+    press.ping();
+}
+
+#[test]
 fn without_an_optional_certificate_a_client_is_anonymous() {
     let pki = Pki::new();
     for tls in TLS_VERSIONS {

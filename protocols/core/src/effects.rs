@@ -169,6 +169,9 @@ pub enum Input<'a> {
     Store(StoreEvent),
     /// Time has passed: timers may be due.
     Tick,
+    /// The user of a connection is in these groups from now on. Comes before the [`Input::Policy`] with which what follows
+    /// from it is found.
+    Groups(ConnId, &'a [Arc<str>]),
     /// Limits and rights have changed.
     Policy(Arc<Policy>),
     /// The broker stops: wills are published now, connections are closed by the shell afterwards.

@@ -187,7 +187,8 @@ fn the_first_method_that_is_about_somebody_decides() {
         settings.http = Some(HttpSettings::new(backend(204, Duration::ZERO).0));
     });
     let Verdict::Accepted(grant) = bench.decide(somebody("alice", "wonderland")) else { panic!() };
-    assert_eq!(grant, Grant::of("alice".into(), vec!["ops".into()]));
+    assert_eq!((&*grant.user, &*grant.groups), ("alice", &["ops".into()][..]));
+    assert_eq!(grant.proof.unwrap().method, Method::Password);
     assert_eq!(
         bench.user(somebody("alice", "wrong")).unwrap_err(),
         "a wrong password of the user \"alice\"",

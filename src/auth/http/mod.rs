@@ -250,6 +250,7 @@ fn understood(reply: &Reply, question: &Question) -> Result<Verdict, String> {
         return Err("it allows until a time that has passed; are both clocks right?".to_owned());
     }
     Ok(Verdict::Accepted(Grant {
+        proof: None,
         user: user.into(),
         groups: groups.into_iter().map(Arc::from).collect(),
         rules: answered.acl.map(|Rules(rules)| Arc::<[Rule]>::from(rules)),

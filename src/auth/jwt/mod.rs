@@ -156,7 +156,7 @@ impl Jwt {
                 Some(Arc::<[Rule]>::from(rules))
             }
         };
-        Ok(Grant { user: subject.into(), groups: self.groups(&claims)?, rules, expires })
+        Ok(Grant { user: subject.into(), groups: self.groups(&claims)?, rules, expires, proof: None })
     }
 
     /// The claims of a token whose signature is right.

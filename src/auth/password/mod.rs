@@ -15,6 +15,7 @@ mod hash;
 mod remembered;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use remembered::Remembered;
 use super::decoy::DecoyKey;
 use super::error::LoadError;
 use super::file::{self, Purpose};
-use super::question::Grant;
+use super::question::{Accepted, Grant, Method};
 use super::scram::{DEFAULT_ITERATIONS, Verifier};
 
 /// Largest password file, bytes: a hundred thousand users with all that can be said of them.
@@ -54,6 +55,22 @@ struct User {
     hash: Hash,
     groups: Box<[Arc<str>]>,
     scram: Option<Verifier>,
+    /// Of both, to tell whether they are others.
+    stamp: u64,
+}
+
+impl User {
+    fn new(hash: Hash, groups: Box<[Arc<str>]>, scram: Option<Verifier>) -> Self {
+        let mut stamp = DefaultHasher::new();
+        hash.to_string().hash(&mut stamp);
+        scram.as_ref().map(ToString::to_string).hash(&mut stamp);
+        Self { hash, groups, scram, stamp: stamp.finish() }
+    }
+
+    fn grant(&self, name: &Arc<str>) -> Grant {
+        let proof = Some(Accepted { method: Method::Password, stamp: self.stamp });
+        Grant { proof, ..Grant::of(Arc::clone(name), self.groups.to_vec()) }
+    }
 }
 
 /// The users of a password file, as it was when it was loaded.
@@ -136,7 +153,7 @@ impl Users {
                 Arc::clone(group_names.entry(group).or_insert_with_key(|g| g.as_str().into()))
             };
             let groups = entry.groups.into_iter().map(name).collect();
-            loaded.users.insert(user, User { hash: entry.hash, groups, scram: entry.scram });
+            loaded.users.insert(user, User::new(entry.hash, groups, entry.scram));
         }
         // What most users have is what a stranger is told, so that he is one of many.
         if let Some((most, _)) = iterations.into_iter().max_by_key(|(number, users)| (*users, *number)) {
@@ -193,7 +210,7 @@ impl Users {
             return Proof::Wrong;
         }
         self.remembered.learn(name, password);
-        Proof::Right(Grant::of(Arc::clone(name), entry.groups.to_vec()))
+        Proof::Right(entry.grant(name))
     }
 
     /// Does for a name that the file does not have the work that it would do for one that it has, so that the time does
@@ -216,7 +233,7 @@ impl Users {
     #[must_use]
     pub fn grant(&self, user: &str) -> Option<Grant> {
         let (name, entry) = self.users.get_key_value(user)?;
-        Some(Grant::of(Arc::clone(name), entry.groups.to_vec()))
+        Some(entry.grant(name))
     }
 
     /// What SCRAM needs of `user`.

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::guard::guarded;
 use super::identity::{Claim, Identified, Proof, own_rules, refused};
 use super::machine::Machine;
+use super::pass::Pass;
 use super::{Io, Mail, Moved, Over, Peer, Worker};
 use crate::auth::{self, Grant};
 use crate::broker::admission::Full;
@@ -100,6 +101,7 @@ impl Worker {
             Ok(mut request) => {
                 request.durability = listener;
                 request.access = access(grant.as_ref(), rules, peer.origin);
+                peer.pass = Pass::of(grant.as_ref());
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
                 Ok(len)
             }
@@ -161,6 +163,7 @@ impl Worker {
             Ok(mut request) => {
                 request.durability = listener;
                 request.access = access(grant.as_ref(), rules, peer.origin);
+                peer.pass = Pass::of(grant.as_ref());
                 self.engine.handle(io.now(), Input::Connect(conn, request), &mut self.fx);
                 Ok(len)
             }
@@ -222,7 +225,8 @@ impl Worker {
             return Identified::Refused(refused(&denial));
         }
         let grant = match authenticator.grant(user) {
-            Some(grant) => grant,
+            Some(grant) if is_scram => grant,
+            Some(grant) => Grant { proof: None, ..grant },
             None if is_scram => {
                 let detail = format!("user {user:?} was taken out of the password file meanwhile");
                 return Identified::Refused(Refusal::new(Kind::NotAuthorized, detail));
@@ -360,6 +364,7 @@ impl Worker {
                 origin,
                 facts,
                 proof: None,
+                pass: Pass::None,
                 ended: false,
                 pace: None,
             });

@@ -109,7 +109,14 @@ impl Worker {
         let Some(peer) = self.peer(conn) else { return Identified::Refused(gone()) };
         let Some(listener) = settings.listener(peer.listener) else { return Identified::Refused(gone()) };
         let (claim, asked) = match peer.proof.take().map(|proof| (proof.verdict, proof.asked)) {
-            Some((Some(Verdict::Accepted(grant)), _)) => return Identified::As(Some(grant)),
+            Some((Some(Verdict::Accepted(grant)), _)) => {
+                // Another configuration may have come before the verdict did.
+                let review = |proof| peer.review_proof(&settings, listener, &grant.user, proof);
+                return match grant.proof.map(review).transpose() {
+                    Ok(_) => Identified::As(Some(grant)),
+                    Err(refusal) => Identified::Refused(refusal),
+                };
+            }
             Some((Some(Verdict::Denied(denial)), asked)) => match otherwise {
                 Some(otherwise) if asked == 1 && denial.kind == Kind::BadCredentials => (otherwise, asked),
                 _ => return Identified::Refused(refused(&denial)),

@@ -1,7 +1,10 @@
 //! Another configuration, taken over between two turns.
 
+use std::sync::Arc;
+
 use noctule_core::effects::Input;
-use noctule_core::refusal::{Kind, Refusal};
+use noctule_core::id::ConnId;
+use noctule_core::refusal::Refusal;
 use tracing::warn;
 
 use super::{Io, Reload, Worker};
@@ -14,6 +17,7 @@ impl Worker {
         let Reload { settings, listeners } = reload;
         self.settings = settings;
         self.choose_read_size(io);
+        let gone = self.review_all(io);
         self.engine.handle(io.now(), Input::Policy(self.settings.policy.clone()), &mut self.fx);
         for listener in listeners.unlisten {
             io.unlisten(listener);
@@ -23,16 +27,26 @@ impl Worker {
                 warn!(listener, "worker {} can't watch a listening socket: {error}", io.worker().0);
             }
         }
+        for (conn, refusal) in gone {
+            self.refuse(io, conn, &refusal);
+        }
+    }
+
+    /// Asks of every client that is in whether it would be let in now, and tells the engine the groups of those who stay.
+    /// Returns the others.
+    fn review_all(&mut self, io: &Io) -> Vec<(ConnId, Refusal)> {
         let open: Vec<_> = io.open().collect();
+        let settings = Arc::clone(&self.settings);
+        let mut gone = Vec::new();
         for conn in open {
-            let listener = self.peer(conn).map(|peer| peer.listener);
-            if listener.is_some_and(|listener| self.settings.listener(listener).is_none()) {
-                let refusal = Refusal::new(
-                    Kind::AdministrativeAction,
-                    "its listener was taken out of the configuration",
-                );
-                self.refuse(io, conn, &refusal);
+            match self.peer(conn).map(|peer| peer.review(&settings)) {
+                Some(Ok(Some(groups))) => {
+                    self.engine.handle(io.now(), Input::Groups(conn, &groups), &mut self.fx);
+                }
+                Some(Ok(None)) | None => {}
+                Some(Err(refusal)) => gone.push((conn, refusal)),
             }
         }
+        gone
     }
 }

@@ -391,6 +391,7 @@ impl Engine {
             Input::Blocked(conn) => self.note_blocked(conn),
             Input::Closed(conn) => self.closed(now, conn, fx),
             Input::Tick => self.tick(now, fx),
+            Input::Groups(conn, groups) => self.groups_changed(conn, groups),
             Input::Policy(policy) => self.policy_changed(now, policy),
             Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
         }

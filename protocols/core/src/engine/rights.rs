@@ -298,6 +298,27 @@ impl Engine {
         self.sweep_replays(slot);
     }
 
+    /// A connection's user is in other groups; what follows is found when the policy changes, which it does next.
+    pub(super) fn groups_changed(&mut self, conn: ConnId, groups: &[Arc<str>]) {
+        let consumers = self.conn(conn).and_then(|state| state.talk.as_ref());
+        let consumers: Vec<_> =
+            consumers.iter().flat_map(|talk| &talk.consumers).map(|(_, slot)| *slot).collect();
+        let mut shared = None;
+        for slot in self.session_slot(conn).into_iter().chain(consumers) {
+            let Some(session) = self.session(slot) else { continue };
+            let grant = &mut session.standing.grant;
+            let (known, rules) = match grant.as_deref() {
+                Some(grant) => (&grant.groups[..], grant.rules.clone()),
+                None => (&[][..], None),
+            };
+            if known != groups {
+                let changed = || Arc::new(Grant { groups: groups.into(), rules });
+                *grant = Some(Arc::clone(shared.get_or_insert_with(changed)));
+                session.standing.as_of = 0;
+            }
+        }
+    }
+
     /// Other limits and rights hold from now on.
     pub(super) fn policy_changed(&mut self, now: Now, policy: Arc<Policy>) {
         self.policy = policy;
