@@ -41,6 +41,8 @@ fn a_client_id_with_a_wildcard_widens_nothing() {
             assert_eq!(ann.say(QOS_1, topic, ""), 0x87, "{client_id:?} to {topic}");
         }
         assert!(ann.say(QOS_1, "users/ann/x", "") < 0x80, "the other rule holds");
+        // Her `#` must not match what is published next, on whichever worker.
+        ann.bye();
     }
     let mut plain = served.client(V5, "plain", "ann");
     assert_eq!(plain.say(QOS_1, "dev/plain/x", ""), 0x10);
