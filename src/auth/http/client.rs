@@ -210,7 +210,54 @@ impl Write for Stream {
 
 /// A connection on which another request may be sent.
 #[derive(Debug)]
-pub(super) struct Connection(Stream);
+pub(super) struct Connection {
+    stream: Stream,
+    /// Something of the answer to the present request has come.
+    heard: bool,
+    /// The other end has closed it.
+    closed: bool,
+}
+
+impl Connection {
+    fn new(stream: Stream) -> Self {
+        Self { stream, heard: false, closed: false }
+    }
+
+    fn note(&mut self, result: &io::Result<usize>) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        if let Err(error) = result {
+            let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof];
+            self.closed |= gone.contains(&error.kind());
+        }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(bytes);
+        self.note(&read);
+        match read {
+            Ok(0) => self.closed = true,
+            Ok(_) => self.heard = true,
+            Err(_) => {}
+        }
+        read
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes);
+        self.note(&written);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.stream.flush();
+        self.note(&flushed.as_ref().map(|()| 0).map_err(|error| error.kind().into()));
+        flushed
+    }
+}
 
 /// Where requests go, and how.
 #[derive(Debug)]
@@ -231,14 +278,18 @@ impl Client {
     /// bounded by the timeout. `kept` is a connection of an earlier request, and holds the one for the next afterwards.
     pub(super) fn post(&self, kept: &mut Option<Connection>, body: &[u8]) -> io::Result<Reply> {
         let deadline = Instant::now().checked_add(self.timeout).ok_or(io::ErrorKind::InvalidInput)?;
-        if let Some(connection) = kept.take() {
-            // The other end may have closed it in the meantime; then nothing is lost by asking again on a new one.
-            match self.exchange(connection, deadline, body, kept) {
-                Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
-                done => return done,
+        if let Some(mut connection) = kept.take() {
+            // The other end may have closed it in the meantime; then nothing is lost by asking again on a new one. Of
+            // anything else the service has heard: it may count what it is asked, and its answer, even a broken one, is
+            // the answer.
+            match self.exchange(&mut connection, deadline, body) {
+                Err(_) if connection.closed && !connection.heard => {}
+                done => return keep(connection, done, kept),
             }
         }
-        self.exchange(self.connect(deadline)?, deadline, body, kept)
+        let mut connection = self.connect(deadline)?;
+        let done = self.exchange(&mut connection, deadline, body);
+        keep(connection, done, kept)
     }
 
     fn connect(&self, deadline: Instant) -> io::Result<Connection> {
@@ -248,10 +299,12 @@ impl Client {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     let timed = Timed { socket, deadline };
-                    let Some((config, name)) = &self.tls else { return Ok(Connection(Stream::Plain(timed))) };
+                    let Some((config, name)) = &self.tls else {
+                        return Ok(Connection::new(Stream::Plain(timed)));
+                    };
                     let session =
                         ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other)?;
-                    return Ok(Connection(Stream::Tls(Box::new(StreamOwned::new(session, timed)))));
+                    return Ok(Connection::new(Stream::Tls(Box::new(StreamOwned::new(session, timed)))));
                 }
                 Err(error) => last = error,
             }
@@ -259,14 +312,9 @@ impl Client {
         Err(last)
     }
 
-    fn exchange(
-        &self,
-        mut connection: Connection,
-        deadline: Instant,
-        body: &[u8],
-        kept: &mut Option<Connection>,
-    ) -> io::Result<Reply> {
-        connection.0.set_deadline(deadline);
+    fn exchange(&self, connection: &mut Connection, deadline: Instant, body: &[u8]) -> io::Result<Reply> {
+        connection.stream.set_deadline(deadline);
+        connection.heard = false;
         let Url { target, authorization, .. } = &self.url;
         let authorization =
             authorization.as_ref().map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
@@ -277,15 +325,20 @@ impl Client {
             env!("CARGO_PKG_VERSION"),
             body.len()
         );
-        connection.0.write_all(head.as_bytes())?;
-        connection.0.write_all(body)?;
-        connection.0.flush()?;
-        let reply = reply::read(&mut connection.0)?;
-        if reply.keep {
-            *kept = Some(connection);
-        }
-        Ok(reply)
+        connection.write_all(head.as_bytes())?;
+        connection.write_all(body)?;
+        connection.flush()?;
+        reply::read(connection)
     }
+}
+
+/// Keeps a connection for the next request, if its last answer allows.
+fn keep(connection: Connection, done: io::Result<Reply>, kept: &mut Option<Connection>) -> io::Result<Reply> {
+    let reply = done?;
+    if reply.keep {
+        *kept = Some(connection);
+    }
+    Ok(reply)
 }
 
 fn tls(host: &str, ca: Option<&Path>) -> Result<(Arc<ClientConfig>, ServerName<'static>), LoadError> {

@@ -216,6 +216,21 @@ fn a_backend_that_is_not_there_or_slow_denies_in_time() {
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
 }
 
+/// A service may count what it is asked (one-time passwords): only what it can't have answered is asked twice.
+#[test]
+fn a_broken_answer_on_a_kept_connection_is_an_answer() {
+    let torn = "HTTP/1.1 200 X\r\nContent-Length: 99\r\nX: close\r\n\r\n{".to_owned();
+    for broken in [torn, "close? this is no HTTP\r\n\r\n".to_owned()] {
+        let (url, asked) = backend(vec![answer(204, ""), broken.clone(), answer(204, "")]);
+        let callback = load(&url, |settings| settings.ttl_ms = 0);
+        assert_eq!(kind(&callback.decide(&question())), None);
+        assert_eq!(kind(&callback.decide(&question())), Some(Kind::ServerUnavailable), "{broken:?}");
+        assert_eq!(asked.try_iter().count(), 2, "{broken:?}");
+        // The next one begins anew.
+        assert_eq!(kind(&callback.decide(&question())), None);
+    }
+}
+
 #[test]
 fn connections_are_kept_and_replaced_when_they_have_gone() {
     let close = "HTTP/1.1 204 X\r\nConnection: close\r\n\r\n".to_owned();
