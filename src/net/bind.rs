@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use socket2::{Domain, SockAddr, Type};
 use thiserror::Error;
 
 use crate::config::Address;
@@ -14,6 +14,9 @@ use crate::reactor::{self, Socket};
 
 /// Who may connect to a Unix socket: its owner and its group. Who may reach it at all its directory says.
 const SOCKET_MODE: u32 = 0o660;
+
+/// Connections to a Unix socket that the kernel keeps for us between two turns.
+const BACKLOG: i32 = 1_024;
 
 /// An open listening socket. Dropping it takes the path of a Unix socket away.
 #[derive(Debug)]
@@ -28,13 +31,29 @@ pub(crate) struct Bound {
 
 /// A path that is taken away when nobody listens there any more.
 #[derive(Debug)]
-struct SocketPath(PathBuf);
+struct SocketPath {
+    path: PathBuf,
+    /// Device and inode of what was put there.
+    own: (u64, u64),
+}
+
+impl SocketPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), own: inode(path)? })
+    }
+}
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        // Somebody else may have put another one there, or nobody may be left to tell.
-        let _ = fs::remove_file(&self.0);
+        // Another broker may have put its own there since. Nobody is left to tell of a failure.
+        if inode(&self.path).is_ok_and(|found| found == self.own) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|about| (about.dev(), about.ino()))
 }
 
 /// Why there is no socket.
@@ -153,11 +172,9 @@ pub(crate) fn bind(address: &Address, inherited: &Inherited) -> Result<Arc<Bound
         }
         Address::Unix(path) => {
             clear(path)?;
-            let socket = UnixListener::bind(path).map_err(refused)?;
-            let taken = SocketPath(path.clone());
-            fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(refused)?;
-            socket.set_nonblocking(true).map_err(refused)?;
-            let (socket, address) = (Socket::Unix(socket), address.clone());
+            let (socket, taken) = place(path).map_err(refused)?;
+            socket.listen(BACKLOG).map_err(refused)?;
+            let (socket, address) = (Socket::Unix(socket.into()), address.clone());
             Ok(Arc::new(Bound { socket, address, path: Some(taken) }))
         }
         Address::Systemd(name) => {
@@ -171,17 +188,47 @@ pub(crate) fn bind(address: &Address, inherited: &Inherited) -> Result<Arc<Bound
     }
 }
 
+/// Puts a socket at the path that nobody can connect to yet: it is listened to when its mode is right, whatever the umask.
+fn place(path: &Path) -> io::Result<(socket2::Socket, SocketPath)> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let taken = SocketPath::of(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    Ok((socket, taken))
+}
+
 /// Takes away a socket that a broker left behind which was killed.
 fn clear(path: &Path) -> Result<(), BindError> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(BindError::NoSocket { path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
+    let refused = |error| BindError::Refused { address: Address::Unix(path.to_owned()), error };
+    // Not blocking: where somebody listens and is stuck, there is no room for one more to wait, and this would wait for it.
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(refused)?;
+    let address = SockAddr::unix(path).map_err(refused)?;
+    match socket.connect(&address) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            let address = Address::Unix(path.to_owned());
-            fs::remove_file(path).map_err(|error| BindError::Refused { address, error })
+            fs::remove_file(path).map_err(refused)
         }
         _ => Err(BindError::Taken { path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_its_mode_before_anybody_can_connect() {
+        let path = std::env::temp_dir().join(format!("noctule-place-{}", std::process::id()));
+        let (socket, taken) = place(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        let connect = || std::os::unix::net::UnixStream::connect(&path).map_err(|error| error.kind());
+        assert_eq!(connect().unwrap_err(), io::ErrorKind::ConnectionRefused);
+        socket.listen(BACKLOG).unwrap();
+        assert!(connect().is_ok());
+        drop(taken);
+        assert!(!path.exists());
     }
 }

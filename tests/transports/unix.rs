@@ -124,3 +124,35 @@ fn what_somebody_else_has_there_is_left_alone() {
     let said = Served::refused(&listener(&dir.path().join("no/such"), ""));
     assert!(said.contains("make its directory first"), "{said}");
 }
+
+/// Whoever listens there and does not accept has no room for one more to wait: asking must not wait for that.
+#[test]
+fn a_program_that_is_stuck_does_not_hold_up_the_start() {
+    let dir = directory();
+    let path = dir.path().join("stuck");
+    let new =
+        || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None).unwrap();
+    let address = socket2::SockAddr::unix(&path).unwrap();
+    let stuck = new();
+    stuck.bind(&address).unwrap();
+    stuck.listen(0).unwrap();
+    let waiting: Vec<_> =
+        std::iter::repeat_with(new).take_while(|socket| socket.connect(&address).is_ok()).collect();
+    assert!(!waiting.is_empty());
+    let (told, heard) = std::sync::mpsc::channel();
+    let text = listener(&path, "");
+    std::thread::spawn(move || told.send(Served::refused(&text)));
+    let said = heard.recv_timeout(crate::kit::WAIT).expect("the start was held up");
+    assert!(said.contains("another program (perhaps another broker) listens there"), "{said}");
+}
+
+#[test]
+fn what_somebody_else_has_put_there_since_stays_at_the_end() {
+    let dir = directory();
+    let path = dir.path().join("mqtt");
+    let served = Served::start(&listener(&path, ""));
+    fs::remove_file(&path).unwrap();
+    let _heir = UnixListener::bind(&path).unwrap();
+    served.stop();
+    assert!(UnixStream::connect(&path).is_ok());
+}
