@@ -27,7 +27,7 @@ Examples:
   noctule bench one-to-one --against :1883 --against mosquitto=:1884 --rounds 5
                                                         two brokers in turns, medians side by side
 
-No broker is started, and none needs to be Noctule. At --rate max each publisher keeps --window messages on their way:
+No broker is started, and none needs to be Noctule. Where only STOMP is spoken, --port is STOMP's [default: 61613]. At --rate max each publisher keeps --window messages on their way:
 read throughput and CPU there. At a fixed rate each message has a time when it is due and its latency counts from
 then, so that whoever falls behind is charged for it: read latency there. A message that was sent in the measured
 time and has not come two seconds after the last one is lost, and that is said.

@@ -139,6 +139,26 @@ fn who_has_the_password_and_the_ca_comes_in_and_others_are_told_why_not() {
 }
 
 #[test]
+fn a_load_goes_through_tls_with_the_password() {
+    let made = Made::new();
+    let broker = made.serve();
+    let (ca, mqtts, stomp_port) =
+        (made.path("certs/ca.pem"), made.url("mqtts", 0), made.ports[1].to_string());
+    let load = ["bench", "cross", "-c", "2", "--rate", "200", "--seconds", "400ms", "--warm-up", "100ms"];
+    let place = ["--url", &mqtts, "--stomp-port", &stomp_port, "--cafile", &ca, "--json"];
+    let line = noctule(&[&load[..], &place].concat()).end().succeeds();
+    let run: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let phase = &run["phases"][0];
+    assert_eq!((&phase["sent"], &phase["delivered"]), (&80.into(), &80.into()), "{run}");
+
+    let stranger = noctule(&["bench", "one-to-one", "-p", &made.ports[2].to_string()]).end();
+    assert_eq!(stranger.code, 1);
+    assert!(stranger.err.contains("say who you are with --user and --password-file"), "{}", stranger.err);
+    broker.signal("TERM");
+    broker.end().succeeds();
+}
+
+#[test]
 fn a_certificate_for_another_name_is_refused_unless_that_is_said() {
     let made = Made::new();
     noctule(&["certs", "--dir", &made.path("certs"), "--force", "--client", "press"]).end().succeeds();

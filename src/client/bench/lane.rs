@@ -177,7 +177,8 @@ pub(super) struct Mqtt {
     inflight: u16,
     /// Identifiers that have been used and are free again.
     free: VecDeque<u16>,
-    used: u16,
+    /// For each identifier that was ever used, whether it is in use: a second acknowledgement must not free it twice.
+    busy: Vec<bool>,
     /// Messages at QoS 2 that have come and are not released.
     received: BTreeSet<NonZeroU16>,
 }
@@ -191,22 +192,37 @@ impl Mqtt {
             limit: welcome.receive_maximum.get().min(MOST_INFLIGHT),
             inflight: 0,
             free: VecDeque::new(),
-            used: 0,
+            busy: Vec::new(),
             received: BTreeSet::new(),
         }
     }
 
     fn next_id(&mut self) -> u16 {
         self.inflight += 1;
-        self.free.pop_front().unwrap_or_else(|| {
-            self.used += 1;
-            self.used
-        })
+        let id = self.free.pop_front().unwrap_or_else(|| {
+            self.busy.push(false);
+            // There are never more of them than MOST_INFLIGHT.
+            self.busy.len() as u16
+        });
+        self.mark(id, true);
+        id
     }
 
-    fn finish(&mut self, id: NonZeroU16) {
+    /// What it was marked as before.
+    fn mark(&mut self, id: u16, is_busy: bool) -> bool {
+        let place = usize::from(id).checked_sub(1).and_then(|at| self.busy.get_mut(at));
+        place.is_some_and(|busy| std::mem::replace(busy, is_busy))
+    }
+
+    /// An exchange has ended: what to count it as.
+    fn finish(&mut self, ack: &Ack<'_>) -> Incoming<'static> {
+        let id = ack.packet_id.get();
+        if !self.mark(id, false) {
+            return Incoming::Other;
+        }
         self.inflight = self.inflight.saturating_sub(1);
-        self.free.push_back(id.get());
+        self.free.push_back(id);
+        if ack.reason.is_failure() { Incoming::Refused } else { Incoming::Taken }
     }
 
     fn subscribe(&self, topics: &[String], out: &mut BytesMut) -> Result<(), Failure> {
@@ -255,14 +271,8 @@ impl Mqtt {
             return Ok(Some((frame.len, incoming)));
         }
         let incoming = match decode(self.version, Direction::ToClient, &frame)? {
-            Packet::PubAck(ack) | Packet::PubComp(ack) => {
-                self.finish(ack.packet_id);
-                if ack.reason.is_failure() { Incoming::Refused } else { Incoming::Taken }
-            }
-            Packet::PubRec(ack) if ack.reason.is_failure() => {
-                self.finish(ack.packet_id);
-                Incoming::Refused
-            }
+            Packet::PubAck(ack) | Packet::PubComp(ack) => self.finish(&ack),
+            Packet::PubRec(ack) if ack.reason.is_failure() => self.finish(&ack),
             Packet::PubRec(ack) => {
                 self.answer(PacketType::PubRel, ack.packet_id, out);
                 Incoming::Other
