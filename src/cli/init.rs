@@ -17,7 +17,7 @@ use super::certs::quoted;
 use super::passwd;
 use crate::auth::password::{Entry, Hash, PasswordFileEditor};
 use crate::auth::scram::Verifier;
-use crate::certs::{self, CA, Made, Request, SERVER, SERVER_KEY, ServerName};
+use crate::certs::{self, CA, CA_KEY, Made, Request, SERVER, SERVER_KEY, ServerName};
 
 const CONFIG: &str = "noctule.toml";
 const USERS: &str = "users";
@@ -64,9 +64,11 @@ impl InitArgs {
     /// Makes the files; what was made, the password and what comes next go to `out`.
     ///
     /// # Errors
-    /// If something is there already, or a file can't be made.
+    /// If something is there already, or a file can't be made, or the password can't be shown; nothing that was made is
+    /// left then, so that the next try begins anew.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<Exit> {
         let home = Home::open(&self.dir)?;
+        let draft = Draft::of(&home);
         let made = certs::make(&Request {
             directory: home.certs(),
             names: self.host.clone(),
@@ -78,6 +80,8 @@ impl InitArgs {
         home.add_user(&self.user, &password)?;
         home.write_config(&self.user)?;
         self.report(&home, &made, &password, out)?;
+        out.flush()?;
+        draft.keep();
         Ok(Exit::Done)
     }
 
@@ -145,6 +149,32 @@ impl InitArgs {
             shown(&users),
             config.display()
         )
+    }
+}
+
+/// What is being made and is not to stay if that fails half-way: a user whose password nobody has seen helps nobody.
+struct Draft(Vec<PathBuf>);
+
+impl Draft {
+    /// Those files of `home` that are not there yet.
+    fn of(home: &Home) -> Self {
+        let certs = [CA, CA_KEY, SERVER, SERVER_KEY].map(|name| home.certs().join(name));
+        let all = certs.into_iter().chain([home.users(), home.config()]);
+        Self(all.filter(|path| path.symlink_metadata().is_err()).collect())
+    }
+
+    /// All is made.
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Most were not made yet; what can't be taken away is named by the next try.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -323,6 +353,50 @@ mod tests {
                 Config::parse(&examples, "FILE").unwrap_or_else(|error| panic!("{error}\n{examples}"));
             assert_eq!((config.acl.len(), config.listener.len()), (3, 5));
         }
+    }
+
+    /// Standard output that is a full disk.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_nothing_and_can_be_done_again() {
+        let dir = std::env::temp_dir().join(format!("noctule-init-{}", std::process::id()));
+        let init = InitArgs { dir: dir.clone(), host: Vec::new(), user: "admin".to_owned() };
+        let files = || {
+            let all = [CA, CA_KEY, SERVER, SERVER_KEY].map(|name| dir.join(CERTS).join(name));
+            let all = all.into_iter().chain([dir.join(USERS), dir.join(CONFIG)]);
+            all.filter(|path| path.exists()).count()
+        };
+        init.run(&mut Full).unwrap_err();
+        assert_eq!(files(), 0);
+        // A CA that was there before is not ours to take away.
+        std::fs::create_dir_all(dir.join(CERTS)).unwrap();
+        let request = Request {
+            directory: dir.join(CERTS),
+            names: Vec::new(),
+            clients: Vec::new(),
+            days: DAYS,
+            force: false,
+        };
+        certs::make(&request).unwrap();
+        for name in [SERVER, SERVER_KEY] {
+            std::fs::remove_file(dir.join(CERTS).join(name)).unwrap();
+        }
+        init.run(&mut Full).unwrap_err();
+        assert_eq!(files(), 2);
+        init.run(&mut Vec::new()).unwrap();
+        assert_eq!(files(), 6);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
