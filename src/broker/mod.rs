@@ -185,12 +185,24 @@ impl Broker {
             started,
             ended: Arc::clone(&ended),
         };
+        if let Err(error) = broker.start_workers(engines, effects) {
+            // Those that run already have let clients in.
+            if let Err(error) = broker.stop() {
+                tracing::error!("a worker that was to end again: {error}");
+            }
+            return Err(error);
+        }
+        Ok(broker)
+    }
+
+    /// Starts a worker for each engine, with what it is to do first.
+    fn start_workers(&mut self, engines: Vec<Engine>, effects: Vec<Effects>) -> Result<(), StartError> {
         for (engine, mut fx) in engines.into_iter().zip(effects) {
             let id = engine.id();
             let worker = id.0;
             let failed = |error| StartError::Thread { worker, error };
-            let sockets = broker.listeners.sockets().map_err(failed)?;
-            let mut backing = match &broker.store {
+            let sockets = self.listeners.sockets().map_err(failed)?;
+            let mut backing = match &self.store {
                 Some(disk) => Backing::Disk(disk.handle(id), disk.health()),
                 None => Backing::Memory(MemoryStore::default()),
             };
@@ -206,17 +218,17 @@ impl Broker {
                 engine,
                 backing,
                 fx,
-                Arc::clone(&settings),
-                Arc::clone(&admission),
-                Arc::clone(&memory),
+                Arc::clone(&self.settings),
+                Arc::clone(&self.admission),
+                Arc::clone(&self.memory),
             );
             let reactor = reactor::Config {
-                budget_bytes: limits.out_buffer.as_usize(),
-                started,
+                budget_bytes: self.config.limits.out_buffer.as_usize(),
+                started: self.started,
                 ..reactor::Config::default()
             };
-            let mailboxes = broker.mailboxes.clone();
-            let ending = Ending(Arc::clone(&ended));
+            let mailboxes = self.mailboxes.clone();
+            let ending = Ending(Arc::clone(&self.ended));
             let thread = std::thread::Builder::new()
                 .name(format!("noctule-{worker}"))
                 .spawn(move || {
@@ -225,9 +237,9 @@ impl Broker {
                     Ok(handler.stats())
                 })
                 .map_err(failed)?;
-            broker.workers.push(thread);
+            self.workers.push(thread);
         }
-        Ok(broker)
+        Ok(())
     }
 
     /// The addresses that are listened on, with the ports that the system chose for port 0.
@@ -297,7 +309,8 @@ impl Broker {
     /// # Errors
     /// What ended a worker before its time.
     pub fn stop(self) -> io::Result<Vec<Stats>> {
-        let count = self.count();
+        // There are no more of them than a u16 counts; fewer than configured if the start has failed.
+        let count = self.workers.len() as u16;
         let (published, all_published) = std::sync::mpsc::channel();
         for worker in 0..count {
             self.mailboxes.post(WorkerId(worker), Mail::PublishWills(published.clone()));
