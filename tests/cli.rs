@@ -17,6 +17,8 @@ mod acl;
 mod bench;
 #[path = "cli/certs.rs"]
 mod certs;
+#[path = "cli/compare.rs"]
+mod compare;
 #[path = "cli/import.rs"]
 mod import;
 #[path = "cli/passwd.rs"]
