@@ -179,7 +179,8 @@ fn visits_are_counted() {
 fn the_broker_is_found_by_its_port_and_its_memory_told() {
     let broker = TestBroker::start();
     let bench = |more: &[&str]| {
-        let load = ["bench", "latency", "-p", &broker.port(), "-c", "2", "--rate", "100"];
+        // At full speed: the CPU's clock ticks in tens of milliseconds.
+        let load = ["bench", "one-to-one", "-p", &broker.port(), "-c", "2", "--rate", "max"];
         run(noctule(&[&load[..], &SHORT, more].concat()).end())
     };
     let own = std::process::id();
