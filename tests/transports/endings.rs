@@ -9,30 +9,11 @@ use noctule_stomp::Command as Frame;
 
 use crate::kit::{Got, Mqtt, Pki, Served, Stomp, TLS_VERSIONS, V5, V311, VERSIONS, Wire, connect_bytes};
 
-fn serve(pki: &Pki, more: &str) -> Served {
-    Served::start(&format!(
-        "{}
-        [store]
-        durability = \"never\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        protocol = \"stomp\"
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        {more}",
-        pki.plant("")
-    ))
-}
-
 /// Of all that these clients say, an end without close_notify would fail `is_closed`.
 #[test]
 fn a_refused_client_hears_the_end() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         for version in VERSIONS {
@@ -54,7 +35,7 @@ fn a_refused_client_hears_the_end() {
 #[test]
 fn a_client_that_says_good_bye_hears_the_end() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         for version in VERSIONS {
@@ -68,7 +49,7 @@ fn a_client_that_says_good_bye_hears_the_end() {
 fn everybody_hears_the_end_of_the_broker() {
     let pki = Pki::new();
     for tls in TLS_VERSIONS {
-        let served = serve(&pki, "");
+        let served = Served::behind_tls(&pki, "");
         let client = pki.connector(tls, None);
         let connected = |version, id| Mqtt::connect(served.tls(0, &client), version, id);
         let (mut old, mut new) = (connected(V311, "old"), connected(V5, "new"));
@@ -85,7 +66,7 @@ fn everybody_hears_the_end_of_the_broker() {
 #[test]
 fn a_stomp_client_that_has_ended_its_side_gets_its_receipts() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let mut stomp = Stomp::connect(served.tls(1, &pki.connector(tls, None)));
         let mut frames = Vec::new();
@@ -107,7 +88,7 @@ fn a_stomp_client_that_has_ended_its_side_gets_its_receipts() {
 #[test]
 fn an_mqtt_client_that_has_ended_its_side_is_gone() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     let mut watcher = Mqtt::connect(served.plain(2), V5, "watcher");
     watcher.subscribe(Qos::AtMostOnce, "will/+");
     for tls in TLS_VERSIONS {
@@ -171,7 +152,7 @@ fn users(pki: &Pki) -> String {
 #[test]
 fn what_came_before_the_end_is_dealt_with_even_if_it_had_to_wait() {
     let pki = Pki::new();
-    let served = serve(&pki, &users(&pki));
+    let served = Served::behind_tls(&pki, &users(&pki));
     let mut watcher = Mqtt::connect(served.plain(2), V5, "watcher");
     watcher.subscribe(Qos::AtMostOnce, "last/+");
     for tls in TLS_VERSIONS {

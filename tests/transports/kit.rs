@@ -47,6 +47,27 @@ impl Served {
         Self { broker: Some(broker), data }
     }
 
+    /// With MQTT and STOMP behind TLS, in this order, and a third listener: for MQTT, and `more` keys.
+    #[track_caller]
+    pub(crate) fn behind_tls(pki: &Pki, more: &str) -> Self {
+        Self::start(&format!(
+            "{}
+            [store]
+            durability = \"never\"
+            [[listener]]
+            address = \"127.0.0.1:0\"
+            tls = \"plant\"
+            [[listener]]
+            protocol = \"stomp\"
+            address = \"127.0.0.1:0\"
+            tls = \"plant\"
+            [[listener]]
+            address = \"127.0.0.1:0\"
+            {more}",
+            pki.plant("")
+        ))
+    }
+
     /// Why a broker with that configuration does not start.
     #[track_caller]
     pub(crate) fn refused(toml: &str) -> String {

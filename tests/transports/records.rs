@@ -18,25 +18,6 @@ use crate::kit::{
 /// Long enough for the broker to have read what was sent, most of the time; nothing is wrong if it has not.
 const MOMENT: Duration = Duration::from_millis(2);
 
-fn serve(pki: &Pki, more: &str) -> Served {
-    Served::start(&format!(
-        "{}
-        [store]
-        durability = \"never\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        protocol = \"stomp\"
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        {more}",
-        pki.plant("")
-    ))
-}
-
 /// A client whose records are sent by hand.
 struct ByHand {
     tls: ClientConnection,
@@ -132,7 +113,7 @@ impl Wire for Nowhere {
 #[test]
 fn a_whole_connection_byte_by_byte() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let wire = Box::new(Dripping(plain(served.address(0))));
         let mut client = Mqtt::new(tls_over(wire, &pki.connector(tls, None)), V311);
@@ -145,7 +126,7 @@ fn a_whole_connection_byte_by_byte() {
 #[test]
 fn a_record_may_be_cut_anywhere() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         let whole = ByHand::new(&served, 0, &client).record(&first_words("cut-000")).len();
@@ -165,7 +146,7 @@ fn a_record_may_be_cut_anywhere() {
 #[test]
 fn many_records_may_come_at_once() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let mut by_hand = ByHand::new(&served, 0, &pki.connector(tls, None));
         let mut packets = Mqtt::new(Box::new(Nowhere) as Box<dyn Wire>, V311);
@@ -196,7 +177,7 @@ fn many_records_may_come_at_once() {
 #[test]
 fn connections_move_between_workers_in_the_middle_of_packets_and_records() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         for number in 0..24 {
@@ -234,7 +215,7 @@ fn alert<W: Wire>(wire: &mut W) -> String {
 #[test]
 fn a_damaged_record_is_answered_with_its_alert_and_ends_the_connection() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         let damaged = |socket: &mut dyn Wire| {
@@ -262,7 +243,7 @@ fn a_damaged_record_is_answered_with_its_alert_and_ends_the_connection() {
 #[test]
 fn what_is_no_tls_is_named_and_refused() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     let mut hello = vec![22, 3, 1, 2, 0];
     hello.extend([0x5A; 512]);
     let mut too_long = vec![22, 3, 1, 0xFF, 0xFF];
@@ -294,7 +275,7 @@ fn what_is_no_tls_is_named_and_refused() {
 #[test]
 fn tls_on_a_plain_port_is_refused() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     let client = pki.connector(TLS_VERSIONS[1], None);
     let mut wire = tls_over(served.plain(2), &client);
     let peer = wire.local();
@@ -305,7 +286,7 @@ fn tls_on_a_plain_port_is_refused() {
 #[test]
 fn connect_timeout_ends_handshakes_that_do_not_end() {
     let pki = Pki::new();
-    let served = serve(&pki, "[limits]\nconnect_timeout = \"1s\"");
+    let served = Served::behind_tls(&pki, "[limits]\nconnect_timeout = \"1s\"");
     let client = pki.connector(TLS_VERSIONS[1], None);
     let name = ServerName::try_from("localhost").unwrap();
     let mut hello = Vec::new();
@@ -345,7 +326,7 @@ fn connect_timeout_ends_handshakes_that_do_not_end() {
 #[test]
 fn an_endless_handshake_is_cut_off() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     let mut wire = served.plain(0);
     // A ClientHello that says it has 16 MB, in records of 16 KiB.
     let mut record = vec![22, 3, 1, 0x40, 0, 1, 0xFF, 0xFF, 0xFF];

@@ -9,29 +9,10 @@ const MQTT: usize = 0;
 const STOMP: usize = 1;
 const PLAIN: usize = 2;
 
-fn serve(pki: &Pki, more: &str) -> Served {
-    Served::start(&format!(
-        "{}
-        [store]
-        durability = \"never\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        protocol = \"stomp\"
-        address = \"127.0.0.1:0\"
-        tls = \"plant\"
-        [[listener]]
-        address = \"127.0.0.1:0\"
-        {more}",
-        pki.plant("")
-    ))
-}
-
 #[test]
 fn every_version_of_mqtt_is_spoken_over_every_version_of_tls() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         for version in VERSIONS {
@@ -53,7 +34,7 @@ fn every_version_of_mqtt_is_spoken_over_every_version_of_tls() {
 #[test]
 fn stomp_and_mqtt_meet_over_tls() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         let mut stomp = Stomp::connect(served.tls(STOMP, &client));
@@ -77,7 +58,8 @@ fn pattern(len: usize, salt: usize) -> Vec<u8> {
 #[test]
 fn a_megabyte_goes_both_ways() {
     let pki = Pki::new();
-    let served = serve(&pki, "[limits]\nmax_packet_size = \"2MiB\"\n[stomp]\nmax_body = \"2MiB\"");
+    let served =
+        Served::behind_tls(&pki, "[limits]\nmax_packet_size = \"2MiB\"\n[stomp]\nmax_body = \"2MiB\"");
     let large = pattern(1 << 20, 1);
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
@@ -100,7 +82,7 @@ fn a_megabyte_goes_both_ways() {
 fn many_small_messages_keep_their_order() {
     const COUNT: u32 = 5_000;
     let pki = Pki::new();
-    let served = serve(&pki, "[limits]\nmax_queued_messages = 10000");
+    let served = Served::behind_tls(&pki, "[limits]\nmax_queued_messages = 10000");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         let mut subscriber = Mqtt::connect(served.tls(MQTT, &client), V5, "reads");
@@ -134,7 +116,8 @@ fn many_small_messages_keep_their_order() {
 fn a_reader_that_lags_gets_everything_in_the_end() {
     const COUNT: usize = 200;
     let pki = Pki::new();
-    let served = serve(&pki, "[limits]\nmax_queued_messages = 1000\nmax_queued_bytes = \"64MiB\"");
+    let served =
+        Served::behind_tls(&pki, "[limits]\nmax_queued_messages = 1000\nmax_queued_bytes = \"64MiB\"");
     for tls in TLS_VERSIONS {
         let client = pki.connector(tls, None);
         let mut subscriber = Mqtt::connect(served.tls(MQTT, &client), V311, "lags");
@@ -156,7 +139,7 @@ fn a_reader_that_lags_gets_everything_in_the_end() {
 #[test]
 fn a_session_is_resumed_by_a_ticket() {
     let pki = Pki::new();
-    let served = serve(&pki, "");
+    let served = Served::behind_tls(&pki, "");
     for tls in TLS_VERSIONS {
         let mut client = (*pki.connector(tls, None)).clone();
         client.resumption = rustls::client::Resumption::default();

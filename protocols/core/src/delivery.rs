@@ -169,7 +169,7 @@ impl Window {
         if self.live >= most || !self.stragglers.is_empty() {
             return None;
         }
-        let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
+        let next = self.following_id();
         let is_free = self.flights.front().is_none_or(|oldest| oldest.packet_id != next);
         is_free.then_some(next)
     }
@@ -193,10 +193,15 @@ impl Window {
         });
     }
 
+    /// The packet id behind the last one on the ring, free or not.
+    fn following_id(&self) -> NonZeroU16 {
+        NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN)
+    }
+
     /// The next packet id around the ring that is free; the caller has made sure that there is one.
     fn next_id(&mut self) -> NonZeroU16 {
         loop {
-            let next = NonZeroU16::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU16::MIN);
+            let next = self.following_id();
             self.last_id = next.get();
             if self.flights.front().is_some_and(|oldest| oldest.packet_id == next) {
                 // Set aside, so that the ids in `flights` go on ascending.

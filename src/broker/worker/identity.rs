@@ -210,7 +210,7 @@ fn deny_all() -> Rules {
     Rules::compile(vec![acl::Rule::new(acl::Verdict::Deny)]).unwrap_or_default()
 }
 
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     Refusal::new(Kind::AdministrativeAction, "its listener was taken out of the configuration")
 }
 

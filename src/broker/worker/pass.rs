@@ -5,7 +5,7 @@ use std::sync::Arc;
 use noctule_core::refusal::{Kind, Refusal};
 
 use super::Peer;
-use super::identity::refused;
+use super::identity::{gone, refused};
 use crate::auth::{Accepted, Grant};
 use crate::broker::settings::{ListenerSettings, Settings};
 
@@ -41,25 +41,20 @@ type Groups = Option<Vec<Arc<str>>>;
 impl Peer {
     /// Whether it may stay by what is in force now.
     pub(super) fn review(&self, settings: &Settings) -> Result<Groups, Refusal> {
-        let Some(listener) = settings.listener(self.listener) else {
-            let detail = "its listener was taken out of the configuration";
-            return Err(Refusal::new(Kind::AdministrativeAction, detail));
-        };
+        let listener = settings.listener(self.listener).ok_or_else(gone)?;
         match &self.pass {
-            Pass::None => return Ok(None),
+            Pass::None => Ok(None),
             _ if !self.has_required_certificate(listener) => {
                 let detail = "its listener requires a client certificate now, and the client has shown none";
-                return Err(Refusal::new(Kind::NotAuthorized, detail));
+                Err(Refusal::new(Kind::NotAuthorized, detail))
             }
             Pass::Unasked if !self.is_admitted_unasked(listener) => {
                 let detail = "its listener does not admit anonymous clients from there any more";
-                return Err(Refusal::new(Kind::NotAuthorized, detail));
+                Err(Refusal::new(Kind::NotAuthorized, detail))
             }
-            Pass::Unasked | Pass::Elsewhere => return Ok(None),
-            Pass::Proved(_) => {}
+            Pass::Unasked | Pass::Elsewhere => Ok(None),
+            Pass::Proved(proved) => self.review_proof(settings, listener, &proved.0, proved.1),
         }
-        let Pass::Proved(proved) = &self.pass else { return Ok(None) };
-        self.review_proof(settings, listener, &proved.0, proved.1)
     }
 
     /// Whether that proof, which was good, would be now.
