@@ -236,6 +236,8 @@ impl Worker {
                 let out = out.put();
                 let start = out.len();
                 match guarded(|| peer.machine.reply(&reply, settings, now, out)).flatten() {
+                    // The last of the answers that it waits for ends it.
+                    Ok(Then::GoOn) if peer.ended => io.mark_dirty(conn),
                     Ok(Then::GoOn) => {}
                     Ok(Then::Close) => io.close(conn, Close::AfterFlush),
                     Err(refusal) => {

@@ -78,6 +78,8 @@ pub(super) struct Conn<L> {
     pub(super) blocked: bool,
     /// On the list of connections to be flushed.
     pub(super) dirty: bool,
+    /// Whether the handler is to be asked for messages before the next flush.
+    pub(super) wants_pull: bool,
     /// On the list of connections to be read in the next turn whatever the kernel says.
     pub(super) requeued: bool,
 }
@@ -99,6 +101,7 @@ impl<L> Conn<L> {
             refeed: false,
             blocked: false,
             dirty: false,
+            wants_pull: false,
             requeued: false,
         }
     }

@@ -106,10 +106,10 @@ impl<H: Handler> Io<H> {
 
     /// Where to write to `conn`, to be flushed at the end of this turn; `None` once it's closed.
     ///
-    /// For answers to what the peer sent, which bound themselves. What others send goes to the session's queue, is
+    /// For answers to what the peer sent, which bound themselves; the handler is not asked for more. What others send goes to the session's queue, is
     /// announced by [`mark_dirty`](Self::mark_dirty) and written when it is [pulled](super::Handler::pull).
     pub fn out(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
-        self.mark_dirty(conn);
+        self.touch(conn);
         let open = find(&mut self.conns, conn)?;
         Some(open.out.get_or_insert_with(|| self.pool.take()))
     }
@@ -142,6 +142,15 @@ impl<H: Handler> Io<H> {
     /// Has `conn` pulled from and flushed at the end of this turn, or when its socket can be written to again.
     #[inline]
     pub fn mark_dirty(&mut self, conn: ConnId) {
+        if let Some(open) = find(&mut self.conns, conn) {
+            open.wants_pull = true;
+        }
+        self.touch(conn);
+    }
+
+    /// Has `conn` flushed at the end of this turn, or when its socket can be written to again.
+    #[inline]
+    fn touch(&mut self, conn: ConnId) {
         if let Some(open) = find(&mut self.conns, conn)
             && !open.dirty
             && !open.blocked

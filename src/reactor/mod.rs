@@ -20,6 +20,8 @@ pub mod mailbox;
 #[cfg(not(loom))]
 mod accept;
 #[cfg(not(loom))]
+mod alarm;
+#[cfg(not(loom))]
 mod conn;
 #[cfg(not(loom))]
 mod io;

@@ -1,23 +1,20 @@
 //! The loop itself: what a turn does, in which order, and when the worker sleeps.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     io::{self, IoSlice},
     mem,
-    pin::{Pin, pin},
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use noctule_core::id::{ConnId, Now, WorkerId};
-use tokio::{
-    io::ReadBuf,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::io::ReadBuf;
 
 use super::{
     Accept, Config, Ended, Handler, Mailboxes, Pull,
     accept::{Attempt, Socket},
+    alarm::Alarm,
     conn::{Close, Closed, Conn, State},
     io::{Io, find, listener_of, listener_slot},
     layer::Layer,
@@ -53,7 +50,7 @@ pub const COSTLY_PER_TURN: usize = 4;
 /// `mailboxes` is the same for all workers, `listeners` are this worker's (see [`listen`](super::listen)).
 ///
 /// # Errors
-/// When the runtime can't be had or the kernel won't watch a listener.
+/// When the runtime can't be had or the kernel won't watch a listener or give it a timer.
 pub fn run<H: Handler>(
     me: WorkerId,
     config: Config,
@@ -61,7 +58,7 @@ pub fn run<H: Handler>(
     listeners: Vec<Socket>,
     handler: H,
 ) -> io::Result<H> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // Unconstrained: the cooperative budget is for tasks that share a thread, and would stop this one early.
     runtime.block_on(tokio::task::unconstrained(async move {
         let main = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -79,34 +76,10 @@ pub fn run<H: Handler>(
         for (listener, socket) in listeners.into_iter().enumerate() {
             worker.io.listen(listener, socket)?;
         }
-        let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), armed_ms: None };
-        poll_fn(|cx| worker.poll(cx, &mut alarm)).await;
+        let mut alarm = Alarm::new(config.started)?;
+        poll_fn(|cx| worker.poll(cx, &mut alarm)).await?;
         Ok(worker.handler)
     }))
-}
-
-/// The one timer of the worker. It may ring early, never late: a deadline that moves away leaves it as it is.
-struct Alarm<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    armed_ms: Option<u64>,
-}
-
-impl Alarm<'_> {
-    fn set(&mut self, cx: &mut Context<'_>, now_ms: u64, config: &Config, deadline_ms: Option<u64>) {
-        if self.armed_ms.is_some_and(|armed| armed <= now_ms) {
-            self.armed_ms = None;
-        }
-        let Some(deadline) = deadline_ms else { return };
-        if self.armed_ms.is_none_or(|armed| deadline < armed) {
-            // A deadline beyond what the clock can say is one that never comes.
-            let Some(at) = config.started.checked_add(Duration::from_millis(deadline)) else { return };
-            self.armed_ms = Some(deadline);
-            self.sleep.as_mut().reset(Instant::from_std(at));
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
-        }
-    }
 }
 
 pub(super) struct Worker<H: Handler> {
@@ -126,10 +99,10 @@ pub(super) struct Worker<H: Handler> {
 }
 
 impl<H: Handler> Worker<H> {
-    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<io::Result<()>> {
         self.turn();
         if self.io.stopped {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         let pending_work = !self.io.requeued.is_empty() || !self.io.dirty.is_empty();
         if pending_work || !self.io.mailboxes.sleep(self.io.me) {
@@ -140,7 +113,9 @@ impl<H: Handler> Worker<H> {
             let [lingering, owed] = oldest.map(|oldest| oldest.map(|(deadline, _)| *deadline));
             let deadlines = [self.deadline_ms, lingering, owed, self.io.accepting.resume_ms()];
             let deadline = deadlines.into_iter().flatten().min();
-            alarm.set(cx, self.io.now.mono_ms, &self.io.config, deadline);
+            if let Err(error) = alarm.set(cx, self.io.now.mono_ms, deadline) {
+                return Poll::Ready(Err(error));
+            }
         }
         Poll::Pending
     }
@@ -297,6 +272,7 @@ impl<H: Handler> Worker<H> {
         };
         if conn.blocked && conn.stream.poll_write_ready(&mut Context::from_waker(&conn.waker)).is_ready() {
             conn.blocked = false;
+            conn.wants_pull = true;
             if !conn.dirty {
                 conn.dirty = true;
                 self.io.dirty.push(slot);
@@ -435,7 +411,7 @@ impl<H: Handler> Worker<H> {
             let id = conn.id(slot);
             let mut out = conn.out.take().unwrap_or_else(|| self.io.pool.take());
             let mut pulled = Pull::Done;
-            if conn.state == State::Open {
+            if conn.state == State::Open && mem::take(&mut conn.wants_pull) {
                 pulled = Pull::More;
                 // What was sealed before and is still here has had its budget.
                 if out.has_room() && conn.sealed_len() < self.io.config.budget_bytes {
@@ -454,6 +430,7 @@ impl<H: Handler> Worker<H> {
                 self.io.pool.give_back(out);
                 return;
             };
+            conn.wants_pull |= pulled == Pull::More;
             if let Some(behind) = conn.out.take() {
                 out.append(&behind);
                 self.io.pool.give_back(behind);

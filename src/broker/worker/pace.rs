@@ -70,7 +70,8 @@ impl Pace {
 /// Whether the messages of a run of packets may pass.
 pub(super) struct Gate<'a> {
     pub(super) pace: &'a mut Option<Box<Pace>>,
-    pub(super) rates: Rates,
+    /// Its rates, if there is any bound. Not a copy: this is looked at for every read.
+    pub(super) rates: Option<&'a Rates>,
     /// Whether there is no memory for another message.
     pub(super) is_shut: bool,
     pub(super) now_ms: u64,
@@ -79,15 +80,12 @@ pub(super) struct Gate<'a> {
 impl Gate<'_> {
     /// Whether it looks at messages at all.
     pub(super) fn is_watched(&self) -> bool {
-        self.is_shut || self.rates.is_bounded()
+        self.is_shut || self.rates.is_some()
     }
 
     /// A message of `bytes` has passed: until when the next has to wait, if it has.
     pub(super) fn charge(&mut self, bytes: usize) -> Option<u64> {
-        if !self.rates.is_bounded() {
-            return None;
-        }
-        self.pace.get_or_insert_default().charge(&self.rates, bytes, self.now_ms)
+        self.pace.get_or_insert_default().charge(self.rates?, bytes, self.now_ms)
     }
 }
 

@@ -46,7 +46,10 @@ impl Worker {
         let mut pace = peer.pace.take();
         let gate = Gate {
             pace: &mut pace,
-            rates: settings.listener(peer.listener).map(|listener| listener.rates).unwrap_or_default(),
+            rates: settings
+                .listener(peer.listener)
+                .map(|listener| &listener.rates)
+                .filter(|rates| rates.is_bounded()),
             is_shut: self.level == Level::Full,
             now_ms: now.mono_ms,
         };
