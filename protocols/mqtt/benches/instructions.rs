@@ -44,9 +44,9 @@ const TOLERANCE_PERCENT: u64 = 8;
 /// What is measured: name, quality of service, subscribers of each topic, and instructions per message delivered as
 /// counted last (rustc 1.95, x86-64). Record a lower count when there is one.
 const SCENARIOS: [(&str, Qos, usize, u64); 4] = [
-    ("one to one, QoS 0", Qos::AtMostOnce, 1, 1_342),
-    ("one to one, QoS 1", Qos::AtLeastOnce, 1, 3_479),
-    ("one to one, QoS 2", Qos::ExactlyOnce, 1, 8_306),
+    ("one to one, QoS 0", Qos::AtMostOnce, 1, 1_284),
+    ("one to one, QoS 1", Qos::AtLeastOnce, 1, 3_368),
+    ("one to one, QoS 2", Qos::ExactlyOnce, 1, 8_004),
     ("fan-out to 100, QoS 0", Qos::AtMostOnce, 100, 979),
 ];
 

@@ -297,8 +297,14 @@ impl<'a> UserProperties<'a> {
 
     /// Whether there is none.
     #[must_use]
+    #[inline]
     pub fn is_empty(self) -> bool {
-        self.iter().next().is_none()
+        match self {
+            // No property at all, which is what most acknowledgements have.
+            Self::Wire(wire) if wire.block.is_empty() => true,
+            Self::Wire(_) => self.iter().next().is_none(),
+            Self::Given(given) => given.is_empty(),
+        }
     }
 }
 

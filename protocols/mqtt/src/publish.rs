@@ -378,10 +378,8 @@ pub(crate) fn encode_passed_on(
     let (fields, payload) = (publish.fields, publish.payload);
     let sizes = Sizes::new(version, qos, packet_id, 2 + topic.len(), &hop, fields.len(), payload.len())?;
     out.reserve(sizes.total());
-    out.put_u8(first_byte(qos, false, false));
-    write_varint(sizes.remaining, out);
-    // A TopicName is at most 65,535 bytes.
-    out.put_u16(topic.len() as u16);
+    let (start, used) = packet_start(first_byte(qos, false, false), sizes.remaining, topic.len());
+    out.put_slice(start.get(..used).unwrap_or_default());
     out.put_slice(topic);
     sizes.write_middle(version, packet_id, &hop, out);
     if version.is_v5() {
@@ -543,6 +541,30 @@ impl Sizes {
             hop.write(out);
         }
     }
+}
+
+/// The fixed header and the length of the topic, and how many of these bytes they are: each piece that is written by itself
+/// costs what a message costs to copy.
+#[inline]
+fn packet_start(first_byte: u8, remaining: u32, topic_len: usize) -> ([u8; 7], usize) {
+    let mut bytes = [first_byte, 0, 0, 0, 0, 0, 0];
+    let (mut rest, mut used) = (remaining, 1);
+    // A TopicName is at most 65,535 bytes.
+    let [high, low] = (topic_len as u16).to_be_bytes();
+    let mut put = |byte| {
+        if let Some(place) = bytes.get_mut(used) {
+            *place = byte;
+        }
+        used += 1;
+    };
+    while rest >= 0x80 {
+        put(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    put(rest as u8);
+    put(high);
+    put(low);
+    (bytes, used)
 }
 
 #[inline]

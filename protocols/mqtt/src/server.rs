@@ -429,6 +429,7 @@ fn topic<'a>(name: &'a str, limits: &Limits) -> Result<TopicName<'a>, Refusal> {
         .map_err(|error| Refusal::new(Kind::TopicNameInvalid, error.to_string()))
 }
 
+#[inline]
 fn check_user_properties(properties: UserProperties<'_>, limits: &ServerLimits) -> Result<(), Refusal> {
     if properties.is_empty() { Ok(()) } else { count_user_properties(properties.iter().count(), limits) }
 }
