@@ -21,4 +21,6 @@ pub mod logging;
 pub mod net;
 pub mod reactor;
 pub mod store;
+#[cfg(not(loom))]
+mod timer;
 pub mod tls;

@@ -1,27 +1,18 @@
-//! The one timer of a worker: a descriptor that it watches like its sockets.
-//!
-//! A timeout of the wait itself, which is what the runtime's own timers come to, is set up and taken down by the kernel
-//! at every wait of the loop, and a worker at work waits thousands of times a second. This one is set when a deadline
-//! comes nearer than the one that it was set to, and costs nothing otherwise.
+//! When the loop of a worker is to run though nothing has come.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::io;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
-use tokio::io::{Interest, unix::AsyncFd};
+use crate::timer::Timer;
 
 /// Longest time that it is set to, in milliseconds: a year. For what is later it rings for nothing and is set anew.
 const LONGEST_MS: u64 = 365 * 24 * 3600 * 1000;
 
 /// Rings once at or before a deadline: one that moves away leaves it as it is, so it may ring early, never late.
+#[derive(Debug)]
 pub(super) struct Alarm {
-    timer: AsyncFd<OwnedFd>,
+    timer: Timer,
     started: Instant,
     armed_ms: Option<u64>,
 }
@@ -31,12 +22,8 @@ impl Alarm {
     ///
     /// # Errors
     /// When there are no descriptors left.
-    #[expect(deprecated, reason = "it is so for what lies about its descriptor, which OwnedFd does not")]
     pub(super) fn new(started: Instant) -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
-        Ok(Self { timer, started, armed_ms: None })
+        Ok(Self { timer: Timer::new()?, started, armed_ms: None })
     }
 
     /// Has the task of `cx` polled at that millisecond, or at the one that it is set to if that is earlier.
@@ -52,27 +39,17 @@ impl Alarm {
         if self.armed_ms.is_some_and(|armed| armed <= now_ms) {
             self.armed_ms = None;
         }
-        let Some(deadline) = deadline_ms.map(|at| at.min(now_ms.saturating_add(LONGEST_MS))) else {
-            return Ok(());
-        };
+        let longest = now_ms.saturating_add(LONGEST_MS);
+        let Some(deadline) = deadline_ms.map(|deadline| deadline.min(longest)) else { return Ok(()) };
         if self.armed_ms.is_some_and(|armed| armed <= deadline) {
             return Ok(());
         }
         self.armed_ms = Some(deadline);
-        let rest = Duration::from_millis(deadline).saturating_sub(self.started.elapsed());
-        if rest.is_zero() {
-            // Zero would stop it.
+        self.timer.set(Duration::from_millis(deadline).saturating_sub(self.started.elapsed()))?;
+        // Asked until it says no: that is what has the task polled when it rings.
+        while self.timer.poll_rung(cx)?.is_ready() {
             cx.waker().wake_by_ref();
-            return Ok(());
         }
-        // It rang before: forgotten by the runtime only when it is told so, and that asks for the next time.
-        while let Poll::Ready(rung) = self.timer.poll_read_ready(cx) {
-            rung?.clear_ready();
-        }
-        // At most a year of seconds.
-        let it_value = Timespec { tv_sec: rest.as_secs() as i64, tv_nsec: rest.subsec_nanos().into() };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 }
@@ -80,6 +57,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Poll;
 
     use super::*;
 

@@ -113,8 +113,9 @@ pub trait Handler: Sized {
     /// What a worker, or somebody [outside](mailbox::OUTSIDE) of them, has posted. In order per sender and lane.
     fn mail(&mut self, io: &mut Io<Self>, from: WorkerId, mail: Self::Mail);
 
-    /// `conn` is touched and can be written to: move what waits for it into `out` while [`OutBuf::has_room`].
-    /// Once per flush; `out` goes to the kernel after it. Not called for a connection that is being closed.
+    /// `conn` was [marked](Io::mark_dirty), had more the last time, or its socket takes more again: move what waits for it into
+    /// `out` while [`OutBuf::has_room`]. At most once per flush; `out` goes to the kernel after it. Not called for a connection
+    /// that is being closed.
     fn pull(&mut self, io: &mut Io<Self>, conn: ConnId, out: &mut OutBuf) -> Pull;
 
     /// The socket of `conn` took less than there was: it is not pulled before it takes more.

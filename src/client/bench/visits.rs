@@ -12,8 +12,8 @@ use super::broker::Broker;
 use super::conduct::{Run, TICK};
 use super::flow::{Flow, Pace};
 use super::outcome::{Look, Outcome, Phase};
-use super::pacer::Alarm;
 use super::tally::Arrival;
+use crate::timer::Timer;
 
 /// How long visits that have begun may take after the end.
 const LAST_VISITS: Duration = Duration::from_secs(5);
@@ -112,8 +112,8 @@ impl Visits {
     /// One visitor, until the end.
     async fn visit_on(&self, id: &str, qos: noctule_core::id::Qos) {
         let flow = &self.flow;
-        let alarm = match flow.due_ns(0).map(|_| Alarm::new()).transpose() {
-            Ok(alarm) => alarm,
+        let timer = match flow.due_ns(0).map(|_| Timer::new()).transpose() {
+            Ok(timer) => timer,
             Err(error) => {
                 let trouble = Failure::Bench(format!("the schedule can't be kept: {error}"));
                 self.failure.borrow_mut().get_or_insert(trouble);
@@ -127,8 +127,8 @@ impl Visits {
                 return;
             }
             let early_ns = due_ns.saturating_sub(flow.now_ns());
-            if let Some(alarm) = alarm.as_ref().filter(|_| early_ns > 0)
-                && alarm.wait(early_ns).await.is_err()
+            if let Some(timer) = timer.as_ref().filter(|_| early_ns > 0)
+                && timer.wait(Duration::from_nanos(early_ns)).await.is_err()
             {
                 return;
             }
