@@ -31,6 +31,8 @@ pub struct Io<H: Handler> {
     pub(super) requeued: Vec<u32>,
     /// Slots to be flushed at the end of this turn.
     pub(super) dirty: Vec<u32>,
+    /// Whether one of them is full while more comes for it.
+    pub(super) wants_flush: bool,
     /// Connections to be removed, and why.
     pub(super) dead: Vec<(u32, Closed)>,
     /// When to give up on connections that are being closed, oldest first.
@@ -61,6 +63,7 @@ impl<H: Handler> Io<H> {
             ready: Ready::new(main),
             requeued: Vec::new(),
             dirty: Vec::new(),
+            wants_flush: false,
             dead: Vec::new(),
             lingering: VecDeque::new(),
             owed: VecDeque::new(),
@@ -106,8 +109,9 @@ impl<H: Handler> Io<H> {
 
     /// Where to write to `conn`, to be flushed at the end of this turn; `None` once it's closed.
     ///
-    /// For answers to what the peer sent, which bound themselves; the handler is not asked for more. What others send goes to the session's queue, is
-    /// announced by [`mark_dirty`](Self::mark_dirty) and written when it is [pulled](super::Handler::pull).
+    /// For answers to what the peer sent, which bound themselves; the handler is not asked for more. What others send goes to
+    /// the session's queue, is announced by [`mark_dirty`](Self::mark_dirty) and written when it is
+    /// [pulled](super::Handler::pull).
     pub fn out(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
         self.touch(conn);
         let open = find(&mut self.conns, conn)?;
@@ -120,7 +124,12 @@ impl<H: Handler> Io<H> {
     #[inline]
     pub fn out_at_once(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
         let open = find(&mut self.conns, conn)?;
-        if open.state != State::Open || open.blocked || open.out_len() >= self.config.budget_bytes {
+        if open.state != State::Open || open.blocked {
+            return None;
+        }
+        if open.out_len() >= self.config.budget_bytes {
+            // Flushed before the next connection is read, it has room again.
+            self.wants_flush = true;
             return None;
         }
         if !open.dirty {

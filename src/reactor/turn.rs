@@ -249,7 +249,7 @@ impl<H: Handler> Worker<H> {
         // Connections accepted meanwhile requeue themselves and are read in this turn too, a second round at most.
         for slot in ready.drain(..) {
             self.look_at(slot);
-            if self.io.dirty.len() >= FLUSH_AT {
+            if self.io.dirty.len() >= FLUSH_AT || mem::take(&mut self.io.wants_flush) {
                 self.flush_dirty();
             }
         }
