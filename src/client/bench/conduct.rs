@@ -274,20 +274,21 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for `is_done`, as long as something comes at least every `silence`: whether it was interrupted.
+    /// Waits for `is_done`, as long as something comes at least every `silence`: whether it was interrupted, and when the last
+    /// came. What never comes is waited for in silence, and that is no part of the work.
     pub(super) async fn wait(
         &mut self,
         flow: &Flow,
         silence: Duration,
         longest: Duration,
         is_done: impl Fn(&Tally) -> bool,
-    ) -> bool {
+    ) -> (bool, Instant) {
         let began = Instant::now();
         let seen = |tally: &Tally| (tally.heard, tally.taken, tally.sent);
         let (mut before, mut since) = (seen(&flow.tally.borrow()), Instant::now());
         while !is_done(&flow.tally.borrow()) && began.elapsed() < longest && since.elapsed() < silence {
             if self.stops.or(sleep(Duration::from_millis(1))).await.is_err() {
-                return true;
+                return (true, Instant::now());
             }
             let now = seen(&flow.tally.borrow());
             if now != before {
@@ -295,7 +296,7 @@ impl Run<'_> {
             }
             self.progress.tell(&self.broker.name, now.0.max(now.1));
         }
-        false
+        (false, since)
     }
 
     pub(super) async fn close(&mut self, flow: &Flow, mut members: JoinSet<()>) {

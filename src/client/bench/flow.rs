@@ -163,8 +163,9 @@ impl Flow {
         awaited.set(left);
         if let Pace::Window(window) = self.pace
             && let Some(fan) = self.fan.get(publisher as usize)
-            // Once, when half of the window is open: what is sent together is cheaper for everybody.
-            && left == window * fan / 2
+            // Once, when half of the window is open: what is sent together is cheaper for everybody. Of whole messages, or a
+            // window of one would never be seen to open.
+            && left == window / 2 * fan
         {
             self.wake(publisher as usize);
         }

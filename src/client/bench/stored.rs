@@ -58,8 +58,8 @@ impl Run<'_> {
         let total = u64::from(each) * u64::from(plan.publishers);
         let (before, began) = (Look::at(self.process), Instant::now());
         flow.enter(Stage::Running);
-        let interrupted = self.wait(&flow, SILENCE, LONGEST, |tally| tally.taken >= total).await;
-        phase.seconds = began.elapsed().as_secs_f64();
+        let (interrupted, last) = self.wait(&flow, SILENCE, LONGEST, |tally| tally.taken >= total).await;
+        phase.seconds = (last - began).as_secs_f64();
         let after = Look::at(self.process);
         let (sent, taken, refused) = {
             let tally = flow.tally.borrow();
@@ -94,10 +94,11 @@ impl Run<'_> {
         let mut phase = Phase { name: if is_offline { "out" } else { "replay" }, ..Phase::default() };
         let (before, began) = (Look::at(self.process), Instant::now());
         self.open(flow, &subscribers, members).await?;
-        // A little less than all may be what was refused before.
-        let all_here = |tally: &Tally| tally.delivered >= tally.expected;
-        *interrupted = self.wait(flow, SILENCE, LONGEST, all_here).await;
-        phase.seconds = began.elapsed().as_secs_f64();
+        // What was refused before does not come.
+        let all_here = |tally: &Tally| tally.delivered >= tally.expected.saturating_sub(tally.refused);
+        let last;
+        (*interrupted, last) = self.wait(flow, SILENCE, LONGEST, all_here).await;
+        phase.seconds = (last - began).as_secs_f64();
         let after = Look::at(self.process);
         let tally = flow.tally.borrow();
         phase.count(&tally, true);
