@@ -103,6 +103,8 @@ pub(crate) struct World {
     /// The first refusals since the storm was over, for the words of a failure.
     pub(crate) refusals: VecDeque<String>,
     pub(crate) steps: u64,
+    /// Messages that went straight.
+    pub(crate) straights: u64,
 }
 
 impl World {
@@ -128,6 +130,7 @@ impl World {
             generation: 0,
             refusals: VecDeque::new(),
             steps: 0,
+            straights: 0,
             plan,
         }
     }
