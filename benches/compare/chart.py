@@ -8,7 +8,7 @@ import math
 from xml.sax.saxutils import escape
 
 import report
-from rows import NAMES, NOCTULE, RELAY
+from rows import FLOORS, NAMES, NOCTULE
 
 #: Of the whole, of the names on the left, of the figures behind the longest bar.
 WIDTH, LABELS, FIGURES = 820, 130, 130
@@ -56,7 +56,7 @@ def svg(results):
         out.append(f'<text class="l" x="8" y="{y + 12}">{escape(line.title)}{pinned}{mark}</text>')
         y += TITLE
         for peer, spread in measured:
-            kind = {RELAY: "r", NOCTULE: "n"}.get(peer, "p")
+            kind = "n" if peer == NOCTULE else "r" if peer in FLOORS else "p"
             words = "l" if peer == NOCTULE else "s"
             end = at(spread.median)
             said = report.number(spread.median) + line.shortfall(peer)

@@ -45,7 +45,7 @@ class Peer:
     def start(self, directory, pinned, stomp):
         """A fresh process that serves: it, its MQTT port and its STOMP port (None if it has none)."""
         mqtt_port, stomp_port, *more = processes.free_ports(6)
-        command, environment, helpers = getattr(self, f"_{self.name}")(directory, mqtt_port, stomp_port, more)
+        command, environment, helpers = getattr(self, "_" + self.name.replace("-", "_"))(directory, mqtt_port, stomp_port, more)
         process = processes.Process(command, directory, environment, pinned, helpers)
         try:
             probes = [processes.welcomes_mqtt(mqtt_port)]
@@ -65,6 +65,9 @@ class Peer:
 
     def _relay(self, _directory, mqtt_port, _stomp_port, _more):
         return [self.program, "serve", str(mqtt_port)], None, ()
+
+    def _relay_tokio(self, _directory, mqtt_port, _stomp_port, _more):
+        return [self.program, "serve-tokio", str(mqtt_port)], None, ()
 
     def _noctule(self, directory, mqtt_port, stomp_port, _more):
         return [self.program, "run", "--data", os.path.join(directory, "data"), "--mqtt", f"127.0.0.1:{mqtt_port}",
@@ -145,8 +148,10 @@ def build(root, rumqttd_root, install, wanted, noctule, relay):
             # Of a program that was handed in nobody knows the commit.
             version += f" ({_said('git', '-C', root, 'describe', '--always', '--dirty', '--exclude', '*')})"
         found[rows.NOCTULE] = Peer(rows.NOCTULE, program, version)
-    if rows.RELAY in wanted:
-        found[rows.RELAY] = Peer(rows.RELAY, relay or _cargo(root, ["--bench", "relay"]), "of this commit")
+    floors = [name for name in rows.FLOORS if name in wanted]
+    if floors:
+        program = relay or _cargo(root, ["--bench", "relay"])
+        found.update({name: Peer(name, program, "of this commit") for name in floors})
     for name, package in DEBIAN.items():
         program = RABBITMQ_SERVER if name == "rabbitmq" else _which(package)
         version = _package_version(package)

@@ -4,7 +4,7 @@ Everything comes from the results file, so that the same file gives the same tex
 """
 
 import rows
-from rows import NAMES, NOCTULE, RELAY
+from rows import FLOORS, NAMES, NOCTULE, RELAY, TOKIO
 
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
 
@@ -33,8 +33,8 @@ class Line:
         return self.results.lost(self.row.key, peer, self.phase)
 
     def rivals(self):
-        """The brokers that carried the load; the relay is none."""
-        return [peer for peer in NAMES if peer not in (NOCTULE, RELAY)
+        """The brokers that carried the load; the relays are none."""
+        return [peer for peer in NAMES if peer != NOCTULE and peer not in FLOORS
                 and self.spread(peer) and self.results.carried(self.row.key, peer, self.phase)]
 
     def cell(self, peer, figure="cpu_us"):
@@ -77,9 +77,10 @@ class Line:
             text = "**behind " + ", ".join(f"{NAMES[peer]} (×{ratio:.2f})" for peer, _, ratio in behind) + "**"
         else:
             text = "first" if self.rivals() else "alone"
-        floor = self.spread(RELAY)
-        if floor and floor.median > 0:
-            text += f"; ×{ours.median / floor.median:.2f} the floor"
+        for relay, name in ((RELAY, "the floor"), (TOKIO, "the relay on tokio")):
+            floor = self.spread(relay)
+            if floor and floor.median > 0:
+                text += f"; ×{ours.median / floor.median:.2f} {name}"
         return text
 
 
@@ -148,7 +149,7 @@ def memory(results):
     after = [results.spread("one-to-one-q0", peer, "load", "rss_bytes") for peer, _ in measured]
     megabytes = [[number(s.median / 1e6) if s else "–" for s in column] for column in ([s for _, s in measured], after)]
     starts = {peer: spread.median for peer, spread in measured}
-    before = [NAMES[p] for p, v in starts.items() if p not in (RELAY, NOCTULE) and v < starts.get(NOCTULE, 0)]
+    before = [NAMES[p] for p, v in starts.items() if p != NOCTULE and p not in FLOORS and v < starts.get(NOCTULE, 0)]
     standing = "first" if not before else f"**behind {', '.join(before)}**"
     if NOCTULE not in starts:
         standing = "**not measured**"
@@ -174,10 +175,11 @@ def conditions(results):
     """On what, by whom and how it was measured."""
     setup = results.setup
     machine = setup["machine"]
-    versions = ", ".join(f"{NAMES[name]} {version}" for name, version in setup["versions"].items() if name != RELAY)
-    rounds = setup["rounds"]
+    versions = ", ".join(f"{NAMES[name]} {version}" for name, version in setup["versions"].items() if name not in FLOORS)
+    fewest, most = results.rounds_each()
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
     text = (f"Measured on {setup['date']}: {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; "
-            f"{rounds} interleaved round{'s' if rounds != 1 else ''} of {setup['seconds']} s, each with a fresh broker "
+            f"{rounds} interleaved round{'s' if most != 1 else ''} of {setup['seconds']} s, each with a fresh broker "
             f"in its default configuration, 64-byte payloads, MQTT 3.1.1, loopback; medians, with the lowest and the "
             f"highest round in brackets; whoever lost or did not take more than one message in a hundred is not ranked. {versions}.")
     other = results.other_load()

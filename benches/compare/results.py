@@ -3,6 +3,7 @@
 A round holds what `noctule bench --json` printed (`run`), or why there is nothing (`failed`).
 """
 
+import collections
 import json
 import statistics
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ class Results:
 
     def of(self, row, peer):
         return [entry for entry in self.rounds if entry["row"] == row and entry["peer"] == peer]
+
+    def rounds_each(self):
+        """How often each peer had its turn with each row: the fewest and the most times. A file may be added to."""
+        turns = collections.Counter((entry["row"], entry["peer"]) for entry in self.rounds)
+        return (min(turns.values()), max(turns.values())) if turns else (0, 0)
 
     def phases(self, row):
         """The names of a row's phases, in the order in which they come."""

@@ -1,16 +1,20 @@
 """What is measured: each row is a load, and who can carry it.
 
 A peer is left out of a row only where it does not have what the row needs: NATS 2.9 and RabbitMQ 3.10 have no QoS 2, only
-RabbitMQ has STOMP, it and rumqttd do not replay retained messages to wildcards, the relay keeps nothing.
+RabbitMQ has STOMP, it and rumqttd do not replay retained messages to wildcards, the relays keep nothing.
 """
 
 from dataclasses import dataclass
 
-RELAY, NOCTULE = "relay", "noctule"
+RELAY, TOKIO, NOCTULE = "relay", "relay-tokio", "noctule"
+
+#: What only forwards bytes, and is no broker.
+FLOORS = (RELAY, TOKIO)
 
 #: In the order of the table's columns.
 NAMES = {
     RELAY: "relay (the floor)",
+    TOKIO: "relay on tokio",
     NOCTULE: "Noctule",
     "mosquitto": "Mosquitto",
     "rumqttd": "rumqttd",
@@ -19,7 +23,8 @@ NAMES = {
 }
 
 ALL = tuple(NAMES)
-NO_RELAY = tuple(name for name in ALL if name != RELAY)
+NO_RELAY = tuple(name for name in ALL if name not in FLOORS)
+SATURATED = (RELAY, *NO_RELAY)
 EXACTLY_ONCE = (RELAY, NOCTULE, "mosquitto", "rumqttd")
 WILDCARD_REPLAY = (NOCTULE, "mosquitto", "nats")
 STOMP = (NOCTULE, "rabbitmq")
@@ -50,7 +55,7 @@ class Row:
     group: str
     scenario: str
     options: tuple = ()
-    peers: tuple = ALL
+    peers: tuple = SATURATED
     #: Broker and generator share CPU 0.
     pinned: bool = False
 
@@ -63,9 +68,10 @@ class Row:
         return self.publishes_stomp or self.scenario == "cross"
 
 
-def _rated(key, title, scenario, qos, rate, peers=ALL):
+def _rated(key, title, scenario, qos, rate, peers=SATURATED):
+    """At a fixed rate each message is a wake-up of its own, and there the floor for a program on tokio is another."""
     options = ("--qos", str(qos), "--rate", str(rate))
-    return Row(key, f"{title}, {rate:,}/s", "pinned", scenario, options, peers, pinned=True)
+    return Row(key, f"{title}, {rate:,}/s", "pinned", scenario, options, (TOKIO, *peers), pinned=True)
 
 
 ROWS = (

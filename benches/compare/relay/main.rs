@@ -4,13 +4,20 @@
 //! the acknowledgements of QoS 1 and 2 without keeping anything, looks at no more of a PUBLISH than its topic and packet
 //! id, and copies the packet into the buffers of whoever wants that topic. Buffers are written once per turn of an epoll
 //! loop. It is no broker: no sessions, no checks, no limits but one on what waits for a connection.
+//!
+//! `serve-tokio PORT` does the same in the shape that programs on tokio usually have; see `usual`.
 #![expect(clippy::print_stderr, reason = "a benchmark talks to a terminal")]
+
+mod usual;
+mod wire;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+use wire::{MAX_PACKET, Packet, field, matches, split};
 
 /// What is read from a connection in one turn, bytes.
 const READ: usize = 64 * 1024;
@@ -20,9 +27,6 @@ const WRITE_AT: usize = 64 * 1024;
 
 /// Whoever has more than this waiting, in bytes, is dropped: nobody who keeps up gets there.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
-
-/// The largest packet, in bytes.
-const MAX_PACKET: usize = 1024 * 1024;
 
 /// What the listener is called among the events.
 const LISTENER: u64 = u64::MAX;
@@ -46,63 +50,6 @@ struct Seat {
     /// When `recipients` were looked up; 0 is never.
     looked_up: u64,
     next_id: u16,
-}
-
-/// One packet: its type and flags, where its body starts, and all of it.
-struct Packet<'a> {
-    head: u8,
-    body: &'a [u8],
-    whole: &'a [u8],
-}
-
-impl Packet<'_> {
-    fn qos(&self) -> u8 {
-        (self.head >> 1) & 3
-    }
-}
-
-/// The first packet of `bytes` and what follows; `Ok(None)` where it is not all there.
-fn split(bytes: &[u8]) -> io::Result<Option<(Packet<'_>, &[u8])>> {
-    let Some((&head, mut rest)) = bytes.split_first() else { return Ok(None) };
-    let (mut length, mut shift) = (0_usize, 0_u32);
-    loop {
-        let Some((&byte, behind)) = rest.split_first() else { return Ok(None) };
-        rest = behind;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-        shift += 7;
-        if shift > 21 {
-            return Err(ErrorKind::InvalidData.into());
-        }
-    }
-    if length > MAX_PACKET {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    let Some((body, behind)) = rest.split_at_checked(length) else { return Ok(None) };
-    let whole = bytes.get(..bytes.len().saturating_sub(behind.len())).unwrap_or_default();
-    Ok(Some((Packet { head, body, whole }, behind)))
-}
-
-/// Bytes behind their length in two bytes, and what follows them.
-fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-}
-
-fn matches(filter: &[u8], topic: &[u8]) -> bool {
-    let mut levels = topic.split(|byte| *byte == b'/');
-    for part in filter.split(|byte| *byte == b'/') {
-        match (part, levels.next()) {
-            (b"#", _) => return true,
-            (_, None) => return false,
-            (b"+", Some(_)) => {}
-            (part, Some(level)) if part == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 impl Seat {
@@ -156,24 +103,9 @@ impl Seat {
     }
 
     fn subscribe(&mut self, body: &[u8]) -> Option<()> {
-        let (id, mut rest) = body.split_first_chunk::<2>()?;
-        if self.v5 {
-            // Properties of this generator are shorter than 128 bytes.
-            let (&length, behind) = rest.split_first()?;
-            rest = behind.get(usize::from(length)..)?;
-        }
-        let mut granted = Vec::new();
-        while !rest.is_empty() {
-            let (filter, behind) = field(rest)?;
-            let (&options, behind) = behind.split_first()?;
-            granted.push(options & 3);
-            self.filters.push(filter.to_vec());
-            rest = behind;
-        }
-        let length = u8::try_from(2 + usize::from(self.v5) + granted.len()).ok().filter(|n| *n < 128)?;
-        self.out.extend_from_slice(&[0x90, length, id[0], id[1]]);
-        self.out.extend_from_slice(if self.v5 { &[0] } else { &[] });
-        self.out.extend_from_slice(&granted);
+        let (filters, answer) = wire::subscribe(body, self.v5)?;
+        self.filters.extend(filters);
+        self.out.extend_from_slice(&answer);
         Some(())
     }
 }
@@ -244,9 +176,8 @@ impl Relay {
         let id = packet.body.first_chunk::<2>().copied();
         match packet.head >> 4 {
             1 => {
-                let (_, rest) = field(packet.body).ok_or_else(malformed)?;
-                seat.v5 = rest.first() == Some(&5);
-                let connack: &[u8] = if seat.v5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
+                let (v5, connack) = wire::connected(packet.body).ok_or_else(malformed)?;
+                seat.v5 = v5;
                 seat.out.extend_from_slice(connack);
             }
             3 => self.publish(at, seat, packet).ok_or_else(malformed)?,
@@ -384,13 +315,16 @@ fn serve(port: u16) -> io::Result<()> {
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [serve_word, port] if serve_word == "serve" => match port.parse() {
-            Ok(port) => serve(port),
+        [word, port] if word == "serve" || word == "serve-tokio" => match port.parse() {
+            Ok(port) if word == "serve" => serve(port),
+            Ok(port) => usual::serve(port),
             Err(_) => Err(io::Error::other(format!("port {port} is no number from 1 to 65535"))),
         },
         // `cargo bench` without arguments builds and runs everything: there is nothing to measure then.
         _ => {
-            eprintln!("relay: write serve PORT; see the head of benches/compare/relay.rs");
+            eprintln!(
+                "relay: write serve PORT or serve-tokio PORT; see the head of benches/compare/relay/main.rs"
+            );
             Ok(())
         }
     }
