@@ -4,7 +4,7 @@ use noctule_mqtt::Subscription;
 use noctule_stomp::Command;
 
 use crate::kit::{QOS_0, QOS_1, QOS_2, Served, V5, V311, VERSIONS};
-use crate::mqtt::Out;
+use crate::mqtt::{Out, within};
 
 /// ann does everything; bob may have what is open, and what is slow at QoS 0.
 const ACL: &str = r##"
@@ -125,17 +125,18 @@ fn a_share_gives_each_member_what_it_may_have() {
     for number in 0..6 {
         ann.say(QOS_1, "open/x", &format!("{number}"));
     }
-    ann.ping();
-    bob.ping();
-    trusted.ping();
+    // A share's home may be another worker's than its members': an answer says nothing about what is on its way from there.
     let mut count = 0;
-    for client in [&mut bob, &mut trusted] {
-        while let crate::mqtt::Got::Publish(delivered) = client.next_or_pong() {
-            assert_eq!(delivered.topic, "open/x");
-            client.ack(noctule_mqtt::PacketType::PubAck, delivered.packet_id);
-            count += 1;
+    within("all six come", || {
+        for client in [&mut bob, &mut trusted] {
+            while let crate::mqtt::Got::Publish(delivered) = client.next_or_pong() {
+                assert_eq!(delivered.topic, "open/x");
+                client.ack(noctule_mqtt::PacketType::PubAck, delivered.packet_id);
+                count += 1;
+            }
         }
-    }
+        (count >= 6).then_some(())
+    });
     assert_eq!(count, 6);
 }
 
