@@ -174,6 +174,25 @@ pub enum Input<'a> {
     Groups(ConnId, &'a [Arc<str>]),
     /// Limits and rights have changed.
     Policy(Arc<Policy>),
+    /// The broker has something to say itself, to whoever subscribes.
+    Announce(Publish<'a>),
+    /// What waits in a queue or a share whose home this worker is, is not wanted any more.
+    Purge {
+        /// The group.
+        key: &'a GroupKey,
+        /// Most messages.
+        most: usize,
+    },
+    /// What waits first in a group whose home this worker is, is to go on in a queue: at most so many messages, and none
+    /// for which that has no room.
+    Move {
+        /// The group.
+        from: &'a GroupKey,
+        /// The queue's topic, `$queue/NAME`.
+        to: &'a str,
+        /// Most messages, and most bytes that they are charged with.
+        most: (usize, usize),
+    },
     /// The broker stops: wills are published now, connections are closed by the shell afterwards.
     Shutdown {
         /// Whether the store gives wills back at the next start: then one that is to be delayed waits for that.
@@ -382,11 +401,13 @@ pub enum DropReason {
     QueueEnded,
     /// The broker's memory was used up.
     MemoryShort,
+    /// An operator has emptied the queue.
+    Purged,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::QueueFull,
         Self::Offline,
         Self::Expired,
@@ -402,6 +423,7 @@ impl DropReason {
         Self::DeadLetterLost,
         Self::QueueEnded,
         Self::MemoryShort,
+        Self::Purged,
     ];
 
     /// Counter label and log field.
@@ -423,6 +445,7 @@ impl DropReason {
             Self::DeadLetterLost => "dead_letter_lost",
             Self::QueueEnded => "queue_ended",
             Self::MemoryShort => "memory_short",
+            Self::Purged => "purged",
         }
     }
 }

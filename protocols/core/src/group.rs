@@ -541,6 +541,12 @@ impl Group {
         self.backlog.iter().map(|item| Arc::clone(&item.message)).collect()
     }
 
+    /// Of what waits for a member, so many from place `from` on.
+    #[must_use]
+    pub fn waiting_from(&self, from: usize, most: usize) -> Vec<Arc<Message>> {
+        self.backlog.iter().skip(from).take(most).map(|item| Arc::clone(&item.message)).collect()
+    }
+
     /// Whether the group keeps messages for a member whose session is kept.
     #[must_use]
     pub fn is_durable(&self) -> bool {

@@ -148,6 +148,13 @@ pub struct Publish<'a> {
     pub expiry_s: Option<u32>,
 }
 
+impl Publish<'_> {
+    /// Bytes of the [`Message`]'s buffer that hold it.
+    fn message_bytes(&self) -> usize {
+        2 + self.topic.as_str().len() + self.fields.len() + self.payload.len()
+    }
+}
+
 /// A message as a store gives it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Restored<'a> {
@@ -165,6 +172,22 @@ pub struct Restored<'a> {
     pub expires_ms: u64,
     /// The store's number for it.
     pub record: u64,
+}
+
+impl<'a> Restored<'a> {
+    /// The same as it came in; what only a store knows is left out.
+    fn publish(&self) -> Publish<'a> {
+        Publish {
+            topic: self.topic,
+            fields: Fields::from_validated([self.fields, &[], &[]]),
+            payload: self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            dup: false,
+            packet_id: None,
+            expiry_s: None,
+        }
+    }
 }
 
 /// One message, shared by everybody who is to receive it.
@@ -211,21 +234,15 @@ impl Message {
     /// A message out of a store. Nobody is its publisher any more: whom No Local kept it from was decided before.
     #[must_use]
     pub fn restore(restored: &Restored<'_>) -> Arc<Self> {
-        let publish = Publish {
-            topic: restored.topic,
-            fields: Fields::from_validated([restored.fields, &[], &[]]),
-            payload: restored.payload,
-            qos: restored.qos,
-            retain: restored.retain,
-            dup: false,
-            packet_id: None,
-            expiry_s: None,
-        };
         let mut message = Self::empty();
-        message.fill(&publish, SessionId::NOBODY, 0);
-        message.expires_ms = restored.expires_ms;
-        message.record = restored.record;
+        message.fill_restored(restored);
         Arc::new(message)
+    }
+
+    fn fill_restored(&mut self, restored: &Restored<'_>) {
+        self.fill(&restored.publish(), SessionId::NOBODY, 0);
+        self.expires_ms = restored.expires_ms;
+        self.record = restored.record;
     }
 
     fn fill(&mut self, publish: &Publish<'_>, publisher: SessionId, mono_ms: u64) {
@@ -234,7 +251,7 @@ impl Message {
         self.topic_len = topic.len() as u16;
         self.fields_len = publish.fields.len() as u32;
         self.buf.clear();
-        self.buf.reserve_exact(2 + topic.len() + publish.fields.len() + publish.payload.len());
+        self.buf.reserve_exact(publish.message_bytes());
         self.buf.extend_from_slice(&self.topic_len.to_be_bytes());
         self.buf.extend_from_slice(topic);
         for part in publish.fields.parts() {

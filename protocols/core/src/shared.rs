@@ -106,9 +106,10 @@ impl Shared {
         &self.seed
     }
 
-    /// An engine's pool of messages. One alone has nobody to share with.
-    pub(crate) fn message_pool(&self) -> MessagePool {
-        if self.workers > 1 { MessagePool::with(Arc::clone(&self.messages)) } else { MessagePool::default() }
+    /// A pool of messages, for an engine or for the thread of a store: what one gives back another takes.
+    #[must_use]
+    pub fn message_pool(&self) -> MessagePool {
+        MessagePool::with(Arc::clone(&self.messages))
     }
 
     /// How many engines there are.

@@ -12,8 +12,11 @@
     reason = "a failure ends the benchmark, as it should"
 )]
 
+#[path = "../../../tests/kit/valgrind.rs"]
+mod valgrind;
+
 use std::num::NonZeroU16;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -31,6 +34,7 @@ use noctule_mqtt::{
     Ack, Connect, Direction, Framer, Packet, PacketType, Publish, Reason, Split, Subscribe, Subscription,
     Subscriptions, UserProperties, Version, decode,
 };
+use valgrind::counted;
 
 /// Clients that publish, each on a topic of its own.
 const PUBLISHERS: usize = 20;
@@ -262,21 +266,6 @@ fn run(qos: Qos, subscribers: usize, batches: usize) {
     }
     let delivered: u64 = broker.engine.stats().messages_out.iter().sum();
     assert_eq!(delivered, (PUBLISHERS * BATCH * subscribers * batches) as u64, "messages delivered");
-}
-
-/// How many instructions a process takes that runs that.
-fn counted(scenario: usize, batches: usize) -> u64 {
-    let itself = std::env::current_exe().expect("our own file");
-    let valgrind = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(itself)
-        .args(["run", &scenario.to_string(), &batches.to_string()])
-        .output()
-        .expect("valgrind (on Debian: apt-get install valgrind)");
-    let said = String::from_utf8_lossy(&valgrind.stderr).into_owned();
-    assert!(valgrind.status.success(), "{said}");
-    let collected = said.lines().find_map(|line| line.split("Collected : ").nth(1));
-    collected.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no count in {said}"))
 }
 
 fn main() -> ExitCode {

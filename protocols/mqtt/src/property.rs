@@ -519,7 +519,7 @@ pub(crate) fn write_binary(bytes: &[u8], out: &mut BytesMut) {
 }
 
 /// Writes a variable byte integer in its shortest form [MQTT-1.5.5-1].
-pub(crate) fn write_varint(value: u32, out: &mut BytesMut) {
+pub(crate) fn write_varint(value: u32, out: &mut impl BufMut) {
     let mut rest = value;
     while rest >= 0x80 {
         out.put_u8(rest as u8 | 0x80);

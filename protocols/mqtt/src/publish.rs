@@ -547,24 +547,15 @@ impl Sizes {
 /// costs what a message costs to copy.
 #[inline]
 fn packet_start(first_byte: u8, remaining: u32, topic_len: usize) -> ([u8; 7], usize) {
-    let mut bytes = [first_byte, 0, 0, 0, 0, 0, 0];
-    let (mut rest, mut used) = (remaining, 1);
+    let mut bytes = [0; 7];
+    let mut rest = bytes.as_mut_slice();
+    rest.put_u8(first_byte);
+    // At most four bytes: who has planned the packet has refused a longer one.
+    write_varint(remaining, &mut rest);
     // A TopicName is at most 65,535 bytes.
-    let [high, low] = (topic_len as u16).to_be_bytes();
-    let mut put = |byte| {
-        if let Some(place) = bytes.get_mut(used) {
-            *place = byte;
-        }
-        used += 1;
-    };
-    while rest >= 0x80 {
-        put(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    put(rest as u8);
-    put(high);
-    put(low);
-    (bytes, used)
+    rest.put_u16(topic_len as u16);
+    let left = rest.len();
+    (bytes, bytes.len() - left)
 }
 
 #[inline]

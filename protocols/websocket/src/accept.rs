@@ -35,6 +35,13 @@ impl AcceptKey {
     }
 }
 
+/// The value of the `Sec-WebSocket-Accept` header that answers a `Sec-WebSocket-Key`, for a server whose HTTP is another's;
+/// `None` if that is no key (section 4.2.1).
+#[must_use]
+pub fn accept_key(key: &str) -> Option<String> {
+    is_key(key).then(|| String::from_utf8_lossy(AcceptKey::of(key).as_bytes()).into_owned())
+}
+
 /// Whether `key` is what section 4.2.1 asks for: 16 bytes in base64.
 pub(crate) fn is_key(key: &str) -> bool {
     // 24 digits may hold as many as 18 bytes.
@@ -54,6 +61,8 @@ mod tests {
     #[test]
     fn the_example_of_section_1_3() {
         assert_eq!(AcceptKey::of("dGhlIHNhbXBsZSBub25jZQ==").as_bytes(), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ==").as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ"), None);
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod request;
 mod utf8;
 mod violation;
 
+pub use accept::accept_key;
 pub use close::{CloseCode, Closed};
 pub use decode::{Decoder, FrameLimits, Progress};
 pub use encode::{encode, write_close, write_ping};

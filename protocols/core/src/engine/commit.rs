@@ -195,6 +195,9 @@ impl Engine {
             self.conclude_for(now, settling.consumer, settling.entry, settling.verdict, fx);
         }
         for Sending { message, set, origin } in sends {
+            if !self.taps.is_empty() {
+                self.let_hear(&Source::Owned(Arc::clone(&message)), origin);
+            }
             if self.must_park(&set) {
                 self.park(message, origin, Some(set), fx);
             } else {

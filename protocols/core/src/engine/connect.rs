@@ -155,7 +155,7 @@ impl Engine {
         if connect.is_v5 && ceiling > 0 && (asked == 0 || asked > ceiling) { ceiling } else { asked }
     }
 
-    fn find_client(&self, client_id: &str) -> Option<u32> {
+    pub(super) fn find_client(&self, client_id: &str) -> Option<u32> {
         let hash = self.seed.hash(client_id);
         let sessions = &self.sessions;
         self.by_client

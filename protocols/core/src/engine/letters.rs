@@ -1,4 +1,5 @@
-//! Dead letters: what becomes of a message that leaves its queue without having been consumed.
+//! Dead letters: what becomes of a message that leaves its queue without having been consumed; and messages that an operator
+//! moves to another queue, which are published anew likewise.
 
 use std::sync::Arc;
 
@@ -28,15 +29,16 @@ pub(super) const HOPS: &str = "x-death-hops";
 /// each other would do so for ever.
 const MAX_HOPS: u32 = 8;
 
-/// A message that is to be published anew because it has died.
+/// A message that is to be published anew.
 #[derive(Debug)]
 pub(super) struct Letter {
-    topic: Box<str>,
-    gone: Gone,
-    death: Death,
-    hops: u32,
+    pub(super) topic: Box<str>,
+    pub(super) gone: Gone,
+    /// What it died of; `None`: it is moved, and begins anew.
+    pub(super) death: Option<Death>,
+    pub(super) hops: u32,
     /// For whom the store keeps it so far.
-    owner: Option<SessionNumber>,
+    pub(super) owner: Option<SessionNumber>,
 }
 
 impl Engine {
@@ -53,7 +55,7 @@ impl Engine {
         match topic.filter(|_| hops <= MAX_HOPS) {
             Some(topic) => {
                 let owner = home.number.filter(|_| gone.message.record() != 0);
-                self.letters.push_back(Letter { topic, gone, death, hops, owner });
+                self.letters.push_back(Letter { topic, gone, death: Some(death), hops, owner });
             }
             None => {
                 let reason = match death {
@@ -125,7 +127,7 @@ impl Engine {
         }
         let op = if ops.len() > 1 { Some(StoreOp::Transaction(ops.into())) } else { ops.pop() };
         fx.list.extend(op.map(|op| Effect::Store(Ticket::NONE, op)));
-        self.stats.dead_letters += 1;
+        self.stats.dead_letters += u64::from(letter.death.is_some());
         let origin = Origin { durability, ..Origin::UNHELD };
         if self.must_park(&set) {
             self.park(message, origin, Some(set), fx);
@@ -156,7 +158,7 @@ fn hops_of(message: &Message) -> u32 {
     hops.unwrap_or(0)
 }
 
-/// The new message: the old one's body and fields, and what has become of it.
+/// The new message: the old one's body and fields, and what it died of.
 fn make_letter(letter: &Letter, record: u64) -> Arc<Message> {
     let old = &letter.gone.message;
     let mut fields = Vec::with_capacity(old.wire_fields().len() + 160);
@@ -164,6 +166,7 @@ fn make_letter(letter: &Letter, record: u64) -> Arc<Message> {
     for field in old.fields().iter() {
         match field {
             Field::UserProperty(DELIVERY_COUNT | HOPS, _) => continue,
+            Field::UserProperty(ORIGINAL_DESTINATION | FIRST_DEATH, _) if letter.death.is_none() => continue,
             Field::UserProperty(ORIGINAL_DESTINATION, _) => has_destination = true,
             Field::UserProperty(FIRST_DEATH, _) => has_reason = true,
             _ => {}
@@ -171,15 +174,17 @@ fn make_letter(letter: &Letter, record: u64) -> Arc<Message> {
         put_field(&mut fields, field);
     }
     let mut put = |name, value: &str| put_field(&mut fields, Field::UserProperty(name, value));
-    if !has_destination {
-        put(ORIGINAL_DESTINATION, old.topic().as_str());
-    }
-    if !has_reason {
-        put(FIRST_DEATH, letter.death.label());
-    }
-    put(DELIVERY_COUNT, &letter.gone.deliveries.to_string());
-    if letter.hops > 0 {
-        put(HOPS, &letter.hops.to_string());
+    if let Some(death) = letter.death {
+        if !has_destination {
+            put(ORIGINAL_DESTINATION, old.topic().as_str());
+        }
+        if !has_reason {
+            put(FIRST_DEATH, death.label());
+        }
+        put(DELIVERY_COUNT, &letter.gone.deliveries.to_string());
+        if letter.hops > 0 {
+            put(HOPS, &letter.hops.to_string());
+        }
     }
     let publish = Publish {
         topic: TopicName::from_validated(&letter.topic),
@@ -195,6 +200,10 @@ fn make_letter(letter: &Letter, record: u64) -> Arc<Message> {
     let mut message = Message::new(&publish, SessionId::NOBODY, 0);
     if let Some(own) = Arc::get_mut(&mut message) {
         own.set_record(record);
+        if letter.death.is_none() {
+            // The same message in another place lives no longer [MQTT-3.3.2-5].
+            own.set_expires_ms(old.expires_ms());
+        }
     }
     message
 }

@@ -25,8 +25,10 @@ mod consume;
 mod deadlines;
 mod follow_up;
 mod forget;
+mod inspect;
 mod intake;
 mod letters;
+mod operate;
 mod origin;
 mod outbound;
 mod parked;
@@ -42,6 +44,7 @@ mod stats;
 mod straight;
 mod subscribe;
 mod talk;
+mod tap;
 mod throttle;
 mod wills;
 
@@ -66,14 +69,17 @@ use crate::timer::Wheel;
 use crate::trie::GroupKey;
 
 use answers::{Answers, Inbound, Waiting};
+pub use inspect::{GroupNature, GroupView, SessionView, SubscriptionView};
 use letters::Letter;
 pub use outbound::Pulled;
 use parked::{Parked, credit_portion};
 pub use recover::recover;
 use rights::Judge;
 use share::{Ended, HomeGroup};
-pub use stats::Stats;
+pub use stats::{Stats, Volume};
 pub use straight::Straight;
+use tap::Taps;
+pub use tap::{HEARD_BYTES, Heard};
 use throttle::Throttled;
 
 /// Idle [`Traffic`] kept for reuse.
@@ -231,6 +237,7 @@ pub struct Engine {
     /// Data messages taken in from each worker and not yet credited.
     owed: Vec<u32>,
     parked: VecDeque<Parked>,
+    taps: Taps,
     /// When a drop of each kind was last logged; at most one line a second.
     drop_logged_ms: [u64; DropReason::ALL.len()],
     /// How many of each kind have been counted since, and are still to be told of.
@@ -276,6 +283,7 @@ impl Engine {
             owed: vec![0; workers],
             recovering: false,
             parked: VecDeque::new(),
+            taps: Taps::default(),
             drop_logged_ms: [0; DropReason::ALL.len()],
             drop_untold: [0; DropReason::ALL.len()],
             stats: Stats::default(),
@@ -393,6 +401,9 @@ impl Engine {
             Input::Tick => self.tick(now, fx),
             Input::Groups(conn, groups) => self.groups_changed(conn, groups),
             Input::Policy(policy) => self.policy_changed(now, policy),
+            Input::Announce(publish) => self.announce(now, &publish, fx),
+            Input::Purge { key, most } => self.purge(now, key, most, fx),
+            Input::Move { from, to, most } => self.move_waiting(now, from, to, most, fx),
             Input::Shutdown { keeps_wills } => self.shutdown(now, keeps_wills, fx),
         }
         if self.is_revising() {
@@ -477,6 +488,7 @@ impl Engine {
         if let Some(counter) = self.stats.dropped.get_mut(reason as usize) {
             *counter += 1;
         }
+        self.taps.note_drop(reason, whose);
         let place = reason as usize;
         if let (Some(next_ms), Some(untold)) =
             (self.drop_logged_ms.get_mut(place), self.drop_untold.get_mut(place))

@@ -361,6 +361,9 @@ impl Engine {
             Sent::Written(_) => {
                 self.stats.messages_out[0] += 1;
                 self.stats.payload_bytes_out += entry.message.payload().len() as u64;
+                if consumer != ConsumerId(0) {
+                    self.stats.stomp_out.count(Qos::AtMostOnce, entry.message.payload().len());
+                }
                 // Of a queue's message nobody will say more.
                 self.finish_entry(now, slot, entry, fx);
             }
@@ -439,6 +442,9 @@ impl Engine {
                             *counter += 1;
                         }
                         self.stats.payload_bytes_out += bytes as u64;
+                        if consumer != ConsumerId(0) {
+                            self.stats.stomp_out.count(qos, bytes);
+                        }
                     }
                     Sent::TooLarge => {
                         self.give_up_exchange(now, slot, packet_id, DropReason::TooLarge, fx);

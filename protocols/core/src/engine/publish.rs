@@ -124,6 +124,9 @@ impl Engine {
 
     /// Parks the message if a worker it goes to has no room for it, else sends it on its way.
     pub(super) fn take_in(&mut self, now: Now, source: Source<'_>, mut origin: Origin, fx: &mut Effects) {
+        if !self.taps.is_empty() {
+            self.let_hear(&source, origin);
+        }
         let Some(set) = self.matches_of(now, &source, origin, fx) else { return };
         if self.must_park(&set) && !self.is_withheld(source.qos(), origin) {
             if source.qos() == Qos::ExactlyOnce

@@ -1,6 +1,26 @@
 //! What an engine counts; the shell turns it into metrics.
 
 use crate::effects::DropReason;
+use crate::id::Qos;
+
+/// Messages, and what they carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Messages, by QoS.
+    pub messages: [u64; 3],
+    /// Payload bytes.
+    pub payload_bytes: u64,
+}
+
+impl Volume {
+    /// Counts one more.
+    pub(super) fn count(&mut self, qos: Qos, payload_bytes: usize) {
+        if let Some(counter) = self.messages.get_mut(usize::from(qos.level())) {
+            *counter += 1;
+        }
+        self.payload_bytes += payload_bytes as u64;
+    }
+}
 
 /// Counters since the start and gauges of the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +33,10 @@ pub struct Stats {
     pub messages_out: [u64; 3],
     /// Payload bytes written to clients.
     pub payload_bytes_out: u64,
+    /// What of that STOMP clients have sent.
+    pub stomp_in: Volume,
+    /// What of that was written to STOMP clients.
+    pub stomp_out: Volume,
     /// Messages not delivered, by [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
     /// Messages that matched a subscription whose subscriber has no right to them. Nobody has lost anything; what had

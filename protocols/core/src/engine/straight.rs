@@ -37,7 +37,12 @@ impl Engine {
     #[inline]
     pub fn straight(&mut self, now: Now, conn: ConnId, publish: &Publish<'_>) -> Option<Straight> {
         let is_plain = publish.qos <= Qos::AtLeastOnce && !publish.retain && publish.expiry_s != Some(0);
-        if !is_plain || publish.topic.is_queue() || !self.parked.is_empty() || !self.hear(now, conn) {
+        if !is_plain
+            || publish.topic.is_queue()
+            || !self.parked.is_empty()
+            || !self.taps.is_empty()
+            || !self.hear(now, conn)
+        {
             return None;
         }
         let from = self.session_slot(conn)?;

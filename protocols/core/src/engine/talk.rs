@@ -137,6 +137,7 @@ impl Engine {
             *counter += 1;
         }
         self.stats.payload_bytes_in += send.publish.payload.len() as u64;
+        self.stats.stomp_in.count(send.publish.qos, send.publish.payload.len());
     }
 
     /// Whether the client of `conn` may publish this, and on whose behalf that is.

@@ -7,6 +7,7 @@ mod bulk;
 mod consumers;
 mod groups;
 mod lifetime;
+mod operate;
 mod peers;
 mod pressure;
 mod queues;

@@ -162,7 +162,8 @@ impl Engine {
 
     /// A message has been taken in; if it was a will, the store is told behind it.
     pub(super) fn will_taken_in(&mut self, origin: Origin, fx: &mut Effects) {
-        if origin.conn.is_none() {
+        // What the broker says itself is nobody's.
+        if origin.conn.is_none() && origin.publisher != SessionId::NOBODY {
             self.will_published(origin.publisher, fx);
         }
     }

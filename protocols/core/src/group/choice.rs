@@ -295,6 +295,33 @@ impl Group {
         gone.into_iter().map(Into::into).collect()
     }
 
+    /// Takes out all that waits, also for its time.
+    pub fn take_waiting(&mut self) -> Vec<Gone> {
+        let mut gone = self.backlog.take_where(|_| true);
+        if let Some(sticky) = &mut self.sticky {
+            gone.iter().for_each(|item| sticky.count(item.sticky, false));
+        }
+        gone.extend(self.delayed.take_where(|_| true));
+        gone.into_iter().map(Into::into).collect()
+    }
+
+    /// Takes out what waits for its time, so many at most.
+    pub fn take_delayed(&mut self, most: usize) -> Vec<Gone> {
+        let mut left = most;
+        let gone = self.delayed.take_where(|_| {
+            let is_taken = left > 0;
+            left = left.saturating_sub(1);
+            is_taken
+        });
+        gone.into_iter().map(Into::into).collect()
+    }
+
+    /// Takes out what waits first. What waits for its time stays.
+    pub fn take_first_waiting(&mut self) -> Option<Gone> {
+        let (rank, _) = self.backlog.first_item()?;
+        self.take(rank).map(Into::into)
+    }
+
     /// Takes out what the group's filter does not want any more or, where it has none, what no member's selector wants:
     /// shares, for which this is, only keep what is for somebody.
     pub fn take_unwanted(&mut self) -> Vec<Gone> {

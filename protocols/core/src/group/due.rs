@@ -103,7 +103,7 @@ impl Delayed {
     }
 
     /// Takes out, in order, those that `goes` says yes of. Looks at all of them.
-    pub(super) fn take_where(&mut self, goes: impl Fn(&Item) -> bool) -> Vec<Item> {
+    pub(super) fn take_where(&mut self, mut goes: impl FnMut(&Item) -> bool) -> Vec<Item> {
         let going = self.items.iter().filter(|(_, waiting)| goes(&waiting.item));
         let going: Vec<_> = going.map(|(key, _)| *key).collect();
         let gone = going.into_iter().filter_map(|key| self.remove(key)).map(|(_, item)| item).collect();

@@ -30,6 +30,38 @@ impl Cursor {
         Self(Place::End)
     }
 
+    /// In letters and digits, to be read by [`from_text`](Self::from_text); `None` at the end.
+    #[must_use]
+    pub fn to_text(&self) -> Option<String> {
+        let (sign, topic): (_, &[u8]) = match &self.0 {
+            Place::Start => ('s', &[]),
+            Place::From(topic) => ('f', topic),
+            Place::After(topic) => ('a', topic),
+            Place::End => return None,
+        };
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+        let digits = topic.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+        Some(std::iter::once(sign).chain(digits).collect())
+    }
+
+    /// What [`to_text`](Self::to_text) has written; `None` of anything else.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut letters = text.chars();
+        let sign = letters.next()?;
+        let digits: Option<Vec<u8>> =
+            letters.map(|digit| digit.to_digit(16).map(|half| half as u8)).collect();
+        let (pairs, rest) = digits.as_deref()?.as_chunks::<2>();
+        let topic: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+        let place = match sign {
+            's' if topic.is_empty() => Place::Start,
+            'f' => Place::From(topic),
+            'a' => Place::After(topic),
+            _ => return None,
+        };
+        rest.is_empty().then_some(Self(place))
+    }
+
     /// Whether there is nothing to come.
     #[must_use]
     pub fn is_at_end(&self) -> bool {

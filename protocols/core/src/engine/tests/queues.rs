@@ -90,7 +90,7 @@ impl Broker {
         self.ask(number, Request::Consume(Consume { options, ..consume(1, filter) }))
     }
 
-    fn subscribe(&mut self, number: u32, text: &str) -> Vec<Seen> {
+    pub(super) fn subscribe(&mut self, number: u32, text: &str) -> Vec<Seen> {
         let filters = [filter(text, Qos::ExactlyOnce)];
         let (conn, packet_id, id, selector) = (conn(number), id(9), None, None);
         self.on(number, Input::Subscribe { conn, packet_id, id, selector, filters: &filters })
@@ -108,7 +108,7 @@ impl Broker {
     }
 
     /// A queue's number, or that of the durable subscription that the tests make.
-    fn number_of(&self, filter: &str) -> u64 {
+    pub(super) fn number_of(&self, filter: &str) -> u64 {
         let group = if filter == "t/+" { DURABLE } else { "" };
         let key = GroupKey { group: group.into(), filter: filter.into() };
         self.engines[0].shared().kept_groups.get(&key).unwrap().number.0
