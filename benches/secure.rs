@@ -1,8 +1,8 @@
 //! What TLS costs the broker: CPU per message beside plain TCP, memory of an idle connection, and how much a thousand
 //! handshakes hold up somebody who is connected already.
 //!
-//! `cargo bench --bench secure -- --run [--pairs 10] [--messages 20000] [--bytes 1024] [--rounds 3] [--clients 2000]` starts a
-//! broker of its own, on the loopback, with certificates of its own in a directory for temporary files.
+//! `cargo bench --bench secure -- --run [--pairs 10] [--messages 20000] [--bytes 1024] [--rounds 3] [--clients 2000]
+//! [--scaling]` starts a broker of its own, on the loopback, with certificates of its own in a directory for temporary files.
 
 #![allow(clippy::print_stdout, reason = "the figures are its output")]
 
@@ -38,11 +38,15 @@ fn main() -> Result<(), Failure> {
         let given = arguments.iter().position(|argument| argument == name);
         given.and_then(|place| arguments.get(place + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)
     };
-    let broker = Broker::start()?;
     let (pairs, messages, bytes) =
         (number("--pairs", 10), number("--messages", 20_000), number("--bytes", 1_024));
+    let rounds = number("--rounds", 3);
+    if arguments.iter().any(|argument| argument == "--scaling") {
+        return scaling(pairs, messages, bytes, rounds);
+    }
+    let broker = Broker::start(1)?;
     let mut ratios = Vec::new();
-    for round in 1..=number("--rounds", 3) {
+    for round in 1..=rounds {
         let plain = broker.cpu_us_per_message(pairs, messages, bytes, false)?;
         let tls = broker.cpu_us_per_message(pairs, messages, bytes, true)?;
         println!(
@@ -51,10 +55,37 @@ fn main() -> Result<(), Failure> {
         );
         ratios.push(tls / plain);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio          {:.2}", ratios.get(ratios.len() / 2).copied().unwrap_or_default());
+    println!("median ratio          {:.2}", median(ratios));
     broker.idle(number("--clients", 2_000))?;
     broker.storm(1_000)
+}
+
+/// What a message costs with TLS at one worker and at two, and how much of it the busier of the two does.
+fn scaling(pairs: usize, messages: usize, bytes: usize, rounds: usize) -> Result<(), Failure> {
+    let (one, two) = (Broker::start(1)?, Broker::start(2)?);
+    let (mut ratios, mut shares) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let alone = one.cpu_us_per_message(pairs, messages, bytes, true)?;
+        let before = two.worker_ticks()?;
+        let both = two.cpu_us_per_message(pairs, messages, bytes, true)?;
+        let worked: Vec<u64> = two.worker_ticks()?.iter().zip(before).map(|(now, then)| now - then).collect();
+        let busier = worked.iter().copied().max().unwrap_or_default() as f64;
+        let share = busier / worked.iter().sum::<u64>().max(1) as f64;
+        println!(
+            "round {round}: one worker {alone:.2} us, two {both:.2} us per message, ratio {:.2}; the busier does {:.0} %",
+            both / alone,
+            share * 100.0
+        );
+        ratios.push(both / alone);
+        shares.push(share);
+    }
+    println!("median ratio {:.2}, share {:.0} %", median(ratios), median(shares) * 100.0);
+    Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
 /// A broker of its own; it ends with the benchmark.
@@ -66,8 +97,8 @@ struct Broker {
 }
 
 impl Broker {
-    fn start() -> Result<Self, Failure> {
-        let directory = std::env::temp_dir().join(format!("noctule-secure-{}", std::process::id()));
+    fn start(workers: u16) -> Result<Self, Failure> {
+        let directory = std::env::temp_dir().join(format!("noctule-secure-{}-{workers}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
@@ -79,6 +110,7 @@ impl Broker {
         let ports = [free_port()?, free_port()?];
         let mut config =
             String::from("[store]\ndurability = \"never\"\n[limits]\nmax_connections_per_address = 10000\n");
+        write!(config, "[server]\nworkers = {workers}\n")?;
         let path = |name: &str| directory.join(name).display().to_string();
         let (chain, key) = (path("server.pem"), path("server.key"));
         write!(config, "[[tls]]\nname = \"t\"\ncertificates = [{{ chain = {chain:?}, key = {key:?} }}]\n")?;
@@ -160,6 +192,20 @@ impl Broker {
         })?;
         // A tick is 10 ms.
         Ok((cpu_ticks(pid)? - before) as f64 * 10_000.0 / (pairs * (messages / WINDOW) * WINDOW) as f64)
+    }
+
+    /// User and system time of each worker's thread, in hundredths of a second.
+    fn worker_ticks(&self) -> Result<Vec<u64>, Failure> {
+        let mut ticks = Vec::new();
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+            let name = stat.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+            let of_worker = name.and_then(|(name, _)| name.strip_prefix("noctule-"));
+            if of_worker.is_some_and(|number| number.parse::<u16>().is_ok()) {
+                ticks.push(ticks_of(&stat)?);
+            }
+        }
+        Ok(ticks)
     }
 
     fn idle(&self, clients: usize) -> Result<(), Failure> {
@@ -294,7 +340,11 @@ fn rss_bytes(pid: u32) -> Result<u64, Failure> {
 
 /// User and system time of the process, in hundredths of a second.
 fn cpu_ticks(pid: u32) -> Result<u64, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    ticks_of(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?)
+}
+
+/// The same of a process or a thread by its line of `stat` (proc(5)).
+fn ticks_of(stat: &str) -> Result<u64, Failure> {
     let fields: Vec<_> = stat.rsplit(')').next().ok_or("no fields")?.split_whitespace().collect();
     let field =
         |place: usize| fields.get(place).ok_or("too few fields")?.parse::<u64>().map_err(|_| "no number");

@@ -16,14 +16,17 @@
 mod data_dir;
 #[path = "../tests/kit/pair.rs"]
 mod pair;
+#[path = "../tests/kit/valgrind.rs"]
+mod valgrind;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use data_dir::DataDir;
 use noctule::broker::Broker;
 use noctule::config::Config;
 use noctule_core::id::Qos;
 use pair::Pair;
+use valgrind::counted;
 
 const PAIRS: usize = 10;
 
@@ -52,21 +55,6 @@ fn run(qos: Qos, rounds: usize) {
     }
     drop(pairs);
     broker.stop().unwrap();
-}
-
-/// How many instructions a process takes that runs that.
-fn counted(scenario: usize, rounds: usize) -> u64 {
-    let itself = std::env::current_exe().expect("our own file");
-    let valgrind = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(itself)
-        .args(["run", &scenario.to_string(), &rounds.to_string()])
-        .output()
-        .expect("valgrind (on Debian: apt-get install valgrind)");
-    let said = String::from_utf8_lossy(&valgrind.stderr).into_owned();
-    assert!(valgrind.status.success(), "{said}");
-    let collected = said.lines().find_map(|line| line.split("Collected : ").nth(1));
-    collected.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no count in {said}"))
 }
 
 fn main() -> ExitCode {

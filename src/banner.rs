@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::config::{Address, Anonymous, AuthMethod, Config, Dialect, Listener, Protocol};
 
-/// Writes the block to `out`. `addresses` are those really bound, in the order of the configuration's listeners.
+/// Writes the block to `out`. `addresses` are those really bound, in the order of the configuration's listeners; `operators`
+/// those where the broker is looked after.
 ///
 /// # Errors
 /// What writing says.
@@ -13,6 +14,7 @@ pub fn write(
     out: &mut impl Write,
     config: &Config,
     addresses: &[Address],
+    operators: &[Address],
     file: Option<&Path>,
 ) -> io::Result<()> {
     writeln!(out, "noctule {}", env!("CARGO_PKG_VERSION"))?;
@@ -36,6 +38,15 @@ pub fn write(
         writeln!(out, "  storage        {}", config.server.data_dir.display())?;
     } else {
         writeln!(out, "  storage        memory: retained messages and sessions end with the process")?;
+    }
+    for address in operators {
+        match address {
+            Address::Net(address) => {
+                let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+                writeln!(out, "  dashboard      {scheme}://{address}/")?;
+            }
+            Address::Unix(_) | Address::Systemd(_) => writeln!(out, "  noctule ctl    {address}")?,
+        }
     }
     let is_closed = |listener: &Listener| {
         listener.anonymous == Anonymous::Loopback && listener.chain(&config.auth).is_empty()
@@ -103,7 +114,7 @@ mod tests {
     fn block(config: &Config) -> String {
         let addresses: Vec<_> = config.listener.iter().map(|listener| listener.address.clone()).collect();
         let mut out = Vec::new();
-        write(&mut out, config, &addresses, None).unwrap();
+        write(&mut out, config, &addresses, &config.admin.listen, None).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -113,6 +124,7 @@ mod tests {
         assert!(text.contains("127.0.0.1:1883"), "{text}");
         assert!(text.contains("programs on this machine only"), "{text}");
         assert!(text.contains("--anonymous"), "{text}");
+        assert!(text.contains("http://127.0.0.1:9883/"), "{text}");
     }
 
     #[test]

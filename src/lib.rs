@@ -3,6 +3,8 @@
 //! What must be right about a broker lives in the `protocols/` crates and knows nothing of these; see `noctule_core`.
 //! Tokio has no sockets under `cfg(loom)`, so whatever uses them is left out there.
 
+#[cfg(not(loom))]
+pub mod admin;
 pub mod auth;
 pub mod banner;
 #[cfg(not(loom))]
@@ -12,6 +14,8 @@ pub mod cli;
 #[cfg(not(loom))]
 pub mod client;
 pub mod config;
+#[cfg(not(loom))]
+pub mod ctl;
 #[cfg(test)]
 #[path = "../tests/kit/data_dir.rs"]
 mod data_dir;
@@ -20,6 +24,8 @@ pub mod logging;
 #[cfg(not(loom))]
 pub mod net;
 pub mod reactor;
+#[cfg(not(loom))]
+pub mod service;
 pub mod store;
 #[cfg(not(loom))]
 mod timer;

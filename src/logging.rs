@@ -3,14 +3,18 @@
 //! What is logged is decided where it happens. Counting what was dropped is the metrics' business, not the log's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{fmt, reload};
 
 use crate::config::{Level, Log, LogFormat};
 
@@ -26,19 +30,70 @@ impl LevelHandle {
     }
 }
 
+/// Which shape `"auto"` stands for; any other for itself.
+#[must_use]
+pub fn shape(format: LogFormat) -> LogFormat {
+    match format {
+        LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Human,
+        LogFormat::Auto if goes_to_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) => {
+            LogFormat::Journal
+        }
+        LogFormat::Auto => LogFormat::Json,
+        said => said,
+    }
+}
+
+/// Whether standard error is the journal's stream, which systemd names by device and inode (systemd.exec(5)): a program may
+/// have been given its environment, and not its standard error.
+fn goes_to_journal(stream: Option<&str>) -> bool {
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else { return false };
+    stream == Some(&*format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Lines as the journal reads them: the priority in front, and no time.
+struct ForJournal;
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // syslog(3): 3 is an error, 7 is for debugging.
+        let priority = match *event.metadata().level() {
+            tracing::Level::ERROR => 3,
+            tracing::Level::WARN => 4,
+            tracing::Level::INFO => 6,
+            tracing::Level::DEBUG | tracing::Level::TRACE => 7,
+        };
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        // Each line is an entry of its own there: all have the priority, and none one that it says of itself.
+        text.lines().try_for_each(|line| writeln!(to, "<{priority}>{line}"))
+    }
+}
+
 /// Starts logging to standard error, for the whole process.
 ///
 /// # Errors
 /// If logging has been started before.
 pub fn start(log: &Log) -> Result<LevelHandle, TryInitError> {
     let (level, handle) = reload::Layer::new(targets(log.level));
-    let lines: Box<dyn Layer<_> + Send + Sync> = match log.format {
-        LogFormat::Human => {
+    let lines: Box<dyn Layer<_> + Send + Sync> = match shape(log.format) {
+        LogFormat::Auto | LogFormat::Human => {
             let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             // Which module wrote a line is for us, not for who reads it.
-            Box::new(fmt::layer().with_target(false).with_writer(std::io::stderr).with_ansi(coloured))
+            Box::new(layer().with_target(false).with_writer(std::io::stderr).with_ansi(coloured))
         }
-        LogFormat::Json => Box::new(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)),
+        LogFormat::Journal => {
+            Box::new(layer().event_format(ForJournal).with_writer(std::io::stderr).with_ansi(false))
+        }
+        LogFormat::Json => Box::new(layer().json().flatten_event(true).with_writer(std::io::stderr)),
     };
     tracing_subscriber::registry().with(level).with(lines).try_init()?;
     Ok(LevelHandle(handle))
@@ -203,6 +258,15 @@ mod tests {
         assert!(!error.would_enable("tokio", &tracing::Level::WARN));
         assert!(!error.would_enable("noctule", &tracing::Level::WARN));
         assert!(error.would_enable("noctule", &tracing::Level::ERROR));
+    }
+
+    #[test]
+    fn the_journal_is_told_by_the_stream_that_it_names() {
+        let stat = rustix::fs::fstat(std::io::stderr()).unwrap();
+        assert!(goes_to_journal(Some(&format!("{}:{}", stat.st_dev, stat.st_ino))));
+        assert!(!goes_to_journal(Some(&format!("{}:{}", stat.st_dev, stat.st_ino.wrapping_add(1)))));
+        assert!(!goes_to_journal(Some("")) && !goes_to_journal(None));
+        assert_eq!(shape(LogFormat::Json), LogFormat::Json);
     }
 
     #[test]

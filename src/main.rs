@@ -1,21 +1,32 @@
 //! The noctule binary: reads the command line and does what it says.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
+use noctule::admin::{Admin, Command as Order, Doorkeeper, Exporter};
 use noctule::broker::Broker;
 use noctule::cli::{Cli, Command, Exit, RunArgs, RunError};
-use noctule::config::{Config, ConfigError};
+use noctule::config::{Config, ConfigError, LogFormat};
 use noctule::logging::LevelHandle;
+use noctule::service::{self, Watchdog};
 use noctule::{banner, descriptors, logging};
 use noctule_core::effects::DropReason;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Between two looks at files that may have changed.
 const TENDING: Duration = Duration::from_secs(5);
+
+/// The same where there are none, for what else piles up: an idle broker hardly wakes up.
+const TENDING_IDLE: Duration = Duration::from_secs(60);
+
+/// Orders of operators that wait for the one before.
+const ORDERS: usize = 8;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -37,6 +48,10 @@ fn main() -> ExitCode {
         }
         Command::Acl(arguments) => {
             arguments.run(&mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)
+        }
+        Command::Restore(arguments) => arguments.run(&mut io::stdout()),
+        Command::Ctl(arguments) => {
+            noctule::ctl::run(&arguments, &mut io::stdout().lock()).map_err(anyhow::Error::from)
         }
         Command::Pub(arguments) => noctule::client::publish(&arguments),
         Command::Sub(arguments) => noctule::client::subscribe(&arguments),
@@ -62,6 +77,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(match error {
                 RunError::File(ConfigError::Unreadable { .. })
                 | RunError::Open { .. }
+                | RunError::OpenAdmin { .. }
                 | RunError::Collision { .. } => Exit::Usage,
                 _ => Exit::Failed,
             });
@@ -71,19 +87,46 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     check_descriptors(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the start, which it would end: whoever has changed something does not know how far the broker is.
-    let mut hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let mut broker = Broker::start(&config)?;
-    // The block is for a person; a log that machines read gets none.
-    if config.log.format == noctule::config::LogFormat::Human {
-        banner::write(&mut io::stderr(), &config, &broker.addresses(), arguments.config.as_deref())?;
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    // Before the start, so that everything is counted from the beginning.
+    let exporter = Exporter::install()?;
+    let broker = Broker::start(&config)?;
+    let admin = Admin::open(&config, &broker)?;
+    let places = admin.addresses();
+    let (to_orders, orders) = mpsc::channel(ORDERS);
+    let doorkeeper = {
+        let _runtime = runtime.enter();
+        admin.serve(broker.inspector(), exporter.clone(), to_orders)?
+    };
+    // The block is for a person; a log that machines read, or that goes to the journal, gets none.
+    if logging::shape(config.log.format) == LogFormat::Human {
+        banner::write(&mut io::stderr(), &config, &broker.addresses(), &places, arguments.config.as_deref())?;
     } else {
         for (listener, address) in config.listener.iter().zip(broker.addresses()) {
             let (protocol, anonymous) = (listener.protocol.as_str(), listener.anonymous.as_str());
             let version = env!("CARGO_PKG_VERSION");
             tracing::info!(version, protocol, %address, anonymous, workers = config.server.workers, "listening");
         }
+        for address in &places {
+            tracing::info!(%address, "looked after at");
+        }
     }
-    if !serve(&runtime, &mut hangup, &mut broker, arguments, &level)? {
+    let watchdog = Watchdog::asked_for();
+    service::is_ready();
+    let mut service = Service {
+        broker,
+        hangup,
+        orders,
+        exporter,
+        doorkeeper,
+        level,
+        watchdog,
+        next_tending: Instant::now(),
+    };
+    let goes_well = service.run(&runtime, arguments)?;
+    service::is_stopping();
+    let broker = service.broker;
+    if !goes_well {
         // The panic or the error has been printed by whoever met it; what its worker held is lost.
         broker.stop()?;
         anyhow::bail!("a worker ended by itself, so the broker ends too; please report what it said above");
@@ -127,79 +170,124 @@ fn check_descriptors(config: &Config) {
     }
 }
 
-/// Serves until SIGTERM or SIGINT (true) or the failure of a worker (false). SIGHUP has the configuration read again; without
-/// a file it means that the terminal was closed, which is as good a reason to end in order as any.
-fn serve(
-    runtime: &Runtime,
-    hangup: &mut Signal,
-    broker: &mut Broker,
-    arguments: &RunArgs,
-    level: &LevelHandle,
-) -> io::Result<bool> {
-    use std::task::Poll;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        loop {
-            let what = {
-                let mut failed = std::pin::pin!(broker.worker_ended());
-                let mut rested = std::pin::pin!(tokio::time::sleep(TENDING));
-                let wants_tending = broker.wants_tending();
-                std::future::poll_fn(|cx| {
-                    if [&mut terminate, &mut interrupt]
-                        .into_iter()
-                        .any(|signal| signal.poll_recv(cx).is_ready())
-                    {
-                        return Poll::Ready(Woken::End);
-                    }
-                    if hangup.poll_recv(cx).is_ready() {
-                        return Poll::Ready(Woken::Reload);
-                    }
-                    // Without anything to look after, an idle broker does not even wake up.
-                    if wants_tending && rested.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Woken::Tending);
-                    }
-                    failed.as_mut().poll(cx).map(|()| Woken::Failure)
-                })
-                .await
-            };
-            match what {
-                Woken::Reload if arguments.config.is_some() => reload(broker, arguments, level),
-                Woken::Tending => broker.tend(),
-                Woken::Reload | Woken::End => return Ok(true),
-                Woken::Failure => return Ok(false),
-            }
-        }
-    })
+/// The running broker and what is asked of it besides serving.
+struct Service {
+    broker: Broker,
+    hangup: Signal,
+    orders: mpsc::Receiver<Order>,
+    exporter: Exporter,
+    doorkeeper: Doorkeeper,
+    level: LevelHandle,
+    watchdog: Option<Watchdog>,
+    /// When files are looked at, and what piles up is put in order.
+    next_tending: Instant,
 }
 
 /// What ends a wait.
 enum Woken {
     End,
     Reload,
+    Order(Order),
     Tending,
+    Watch,
     Failure,
 }
 
-/// Reads the configuration again and serves by it, or says what is wrong and goes on as before.
-fn reload(broker: &mut Broker, arguments: &RunArgs, level: &LevelHandle) {
-    let config = match arguments.configuration() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}");
-            return;
-        }
-    };
-    match broker.reload(&config) {
-        Ok(changes) => {
-            level.set(config.log.level);
-            for change in &changes {
-                tracing::info!("{change}");
+impl Service {
+    /// Serves until SIGTERM or SIGINT (true) or the failure of a worker (false). SIGHUP has the configuration read again;
+    /// without a file it means that the terminal was closed, which is as good a reason to end in order as any.
+    fn run(&mut self, runtime: &Runtime, arguments: &RunArgs) -> io::Result<bool> {
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            loop {
+                match self.wait(&mut terminate, &mut interrupt).await {
+                    Woken::Reload if arguments.config.is_some() => {
+                        // It is in the log.
+                        let _ = self.reload(arguments);
+                    }
+                    Woken::Order(Order::Reload(answer)) => {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(self.reload(arguments));
+                    }
+                    Woken::Order(Order::LogLevel(level)) => {
+                        self.level.set(level);
+                        tracing::info!(to = level.as_str(), "an operator has set the level of the log");
+                    }
+                    Woken::Tending => {
+                        let tending = if self.broker.wants_tending() { TENDING } else { TENDING_IDLE };
+                        self.next_tending = Instant::now() + tending;
+                        self.exporter.tidy_up();
+                        self.broker.tend();
+                    }
+                    Woken::Watch => {
+                        let inspector = self.broker.inspector();
+                        if let Some(watchdog) = &mut self.watchdog {
+                            watchdog.tell(&inspector).await;
+                        }
+                    }
+                    Woken::Reload | Woken::End => return Ok(true),
+                    Woken::Failure => return Ok(false),
+                }
             }
-            tracing::info!(changes = changes.len(), "configuration reloaded");
+        })
+    }
+
+    async fn wait(&mut self, terminate: &mut Signal, interrupt: &mut Signal) -> Woken {
+        let Self { broker, hangup, orders, watchdog, next_tending, .. } = self;
+        let mut failed = std::pin::pin!(broker.worker_ended());
+        let mut rested = std::pin::pin!(tokio::time::sleep_until(*next_tending));
+        let watch = watchdog.as_ref().map(Watchdog::next);
+        let mut watched = std::pin::pin!(async {
+            match watch {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        });
+        poll_fn(|cx| {
+            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
+                return Poll::Ready(Woken::End);
+            }
+            if hangup.poll_recv(cx).is_ready() {
+                return Poll::Ready(Woken::Reload);
+            }
+            if let Poll::Ready(Some(order)) = orders.poll_recv(cx) {
+                return Poll::Ready(Woken::Order(order));
+            }
+            if rested.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Tending);
+            }
+            if watched.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Watch);
+            }
+            failed.as_mut().poll(cx).map(|()| Woken::Failure)
+        })
+        .await
+    }
+
+    /// Reads the configuration again and serves by it, or says what is wrong and goes on as before. What has changed, or
+    /// what is wrong.
+    fn reload(&mut self, arguments: &RunArgs) -> Result<Vec<String>, String> {
+        service::is_reloading();
+        let loaded = arguments.configuration().map_err(|error| error.to_string());
+        let done = loaded.and_then(|config| {
+            let changes = self.broker.reload(&config).map_err(|error| error.to_string())?;
+            self.doorkeeper.reload(&config);
+            self.level.set(config.log.level);
+            Ok(changes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        });
+        service::is_ready();
+        match &done {
+            Ok(changes) => {
+                for change in changes {
+                    tracing::info!("{change}");
+                }
+                tracing::info!(changes = changes.len(), "configuration reloaded");
+            }
+            Err(error) => {
+                tracing::error!("the configuration is not reloaded, the old one stays in force: {error}");
+            }
         }
-        Err(error) => {
-            tracing::error!("the configuration is not reloaded, the old one stays in force: {error}");
-        }
+        done
     }
 }

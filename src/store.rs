@@ -8,6 +8,7 @@
 //! Not here: what is to be stored and what an answer means, which is the engine's business (`noctule_core::store`).
 
 mod backend;
+mod backup;
 mod directory;
 mod handle;
 mod health;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use noctule_core::hash::Seed;
 use noctule_core::id::WorkerId;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{Recovered, StoreEvent};
 use thiserror::Error;
 
@@ -36,6 +38,7 @@ use medium::Disk;
 use window::{Pace, Window};
 use writer::Writer;
 
+pub use backup::{Backups, Done, RestoreError, Restored, restore};
 pub use directory::DirectoryError;
 pub use handle::Handle;
 pub use health::{Health, Shortage, Totals, Trouble};
@@ -144,13 +147,17 @@ impl DiskStore {
         Ok((Self { shared, state: State::Opened(Box::new(writer)) }, recovered))
     }
 
-    /// Starts the thread that writes; answers go through `post`. What was submitted before is written now.
+    /// Starts the thread that writes; answers go through `post`, what is loaded comes in messages of `spare`. What was
+    /// submitted before is written now.
     ///
     /// # Errors
     /// The system's, if it has no thread left.
-    pub fn serve(&mut self, post: Arc<dyn Post>) -> io::Result<()> {
+    pub fn serve(&mut self, post: Arc<dyn Post>, spare: MessagePool) -> io::Result<()> {
         self.shared.set_post(post);
-        let State::Opened(writer) = std::mem::replace(&mut self.state, State::Closed) else { return Ok(()) };
+        let State::Opened(mut writer) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Ok(());
+        };
+        writer.set_spare(spare);
         let shared = Arc::clone(&self.shared);
         let body = move || {
             // A fault of ours and not of the file's: nothing is written any more, and everybody is to know.
@@ -168,6 +175,12 @@ impl DiskStore {
     #[must_use]
     pub fn handle(&self, worker: WorkerId) -> Handle {
         Handle::new(Arc::clone(&self.shared), worker)
+    }
+
+    /// What has copies made of it.
+    #[must_use]
+    pub fn backups(&self) -> Backups {
+        Backups::new(Arc::clone(&self.shared))
     }
 
     /// How the store is.

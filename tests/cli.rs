@@ -13,6 +13,8 @@
 
 #[path = "cli/acl.rs"]
 mod acl;
+#[path = "cli/admin.rs"]
+mod admin;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/certs.rs"]
@@ -21,14 +23,22 @@ mod certs;
 mod compare;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/operator.rs"]
+mod operator;
 #[path = "cli/passwd.rs"]
 mod passwd;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/rights.rs"]
+mod rights;
 #[path = "cli/security.rs"]
 mod security;
+#[path = "cli/service.rs"]
+mod service;
 #[path = "cli/stomp.rs"]
 mod stomp;
+#[path = "cli/trace.rs"]
+mod trace;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

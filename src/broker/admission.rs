@@ -4,12 +4,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::rate::{Bucket, Rate};
 use crate::config;
 
 /// Of the connections of a second, what may come at once: what comes in this time, and one in any case.
 const AT_ONCE_MS: u64 = 100;
+
+/// How long after a connection could not be accepted the broker counts as one that lets nobody in.
+const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// Counts the connections of all workers.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ struct Counts {
     by_listener: HashMap<u16, Behind>,
     /// Of the listeners that have no rate of their own.
     came: Bucket,
+    /// When there was last no descriptor for one.
+    lacked_descriptors: Option<Instant>,
 }
 
 /// What has come in by one listener.
@@ -73,8 +79,8 @@ pub(super) type Full = (&'static str, u32);
 impl Admission {
     pub(super) fn new(limits: Limits) -> Self {
         let by_address = HashMap::new();
-        let counts =
-            Counts { limits, all: 0, by_address, by_listener: HashMap::new(), came: Bucket::default() };
+        let (by_listener, came) = (HashMap::new(), Bucket::default());
+        let counts = Counts { limits, all: 0, by_address, by_listener, came, lacked_descriptors: None };
         Self { counts: Mutex::new(counts) }
     }
 
@@ -114,6 +120,23 @@ impl Admission {
         counts.behind(listener).here += 1;
         counts.all += 1;
         Ok(())
+    }
+
+    /// Which limit lets nobody in any more, wherever he comes from.
+    pub(super) fn is_full(&self) -> Option<Full> {
+        let counts = self.counts();
+        let most = counts.limits.max_connections;
+        (counts.all >= most).then_some(("limits.max_connections", most))
+    }
+
+    /// A connection could not be accepted, as there was no descriptor for it.
+    pub(super) fn lacked_descriptors(&self, now: Instant) {
+        self.counts().lacked_descriptors = Some(now);
+    }
+
+    /// Whether that was so a moment ago: it is tried again all the time.
+    pub(super) fn lacks_descriptors(&self, now: Instant) -> bool {
+        self.counts().lacked_descriptors.is_some_and(|then| now.saturating_duration_since(then) < A_MOMENT)
     }
 
     /// Counts a connection that came through a proxy to whom it is for.

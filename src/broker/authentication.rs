@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use noctule_mqtt::server::{AuthMethod, AuthStep, Exchange};
 
+use super::login::{OPERATORS, Waiting};
 use super::worker::Mail;
 use crate::auth::http::HttpSettings;
 use crate::auth::jwt::JwtSettings;
@@ -29,7 +30,7 @@ const PER_ADDRESS: u32 = 10;
 
 /// The authenticator, from the moment that one is needed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Authentication(Arc<OnceLock<Arc<Authenticator>>>);
+pub(super) struct Authentication(Arc<OnceLock<Arc<Authenticator>>>, Arc<Waiting>);
 
 /// What another configuration says of authentication, read and not yet in force.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Authentication {
         Ok(match known {
             Some(known) => Prepared::Loaded(Arc::clone(known), Box::new(Loaded::read(&settings)?)),
             None => {
-                let answers = Arc::new(ByMail(mailboxes.clone()));
+                let answers = Arc::new(ByMail(mailboxes.clone(), Arc::clone(&self.1)));
                 let (started, warnings) = Authenticator::start(&settings, answers)?;
                 Prepared::Started(started, warnings)
             }
@@ -85,6 +86,16 @@ impl Authentication {
             tracing::warn!("{warning}");
         }
         Some(authenticator)
+    }
+
+    /// The authenticator, if anybody is asked who he is.
+    pub(super) fn get(&self) -> Option<&Arc<Authenticator>> {
+        self.0.get()
+    }
+
+    /// Operators who wait for a verdict.
+    pub(super) fn operators(&self) -> &Arc<Waiting> {
+        &self.1
     }
 
     /// SCRAM by its users, of whom there may be none yet.
@@ -145,7 +156,7 @@ pub(crate) fn settings(config: &Config, decoy: DecoyKey) -> Settings {
 }
 
 /// Verdicts go to the worker that waits for them.
-struct ByMail(Mailboxes<Mail>);
+struct ByMail(Mailboxes<Mail>, Arc<Waiting>);
 
 impl fmt::Debug for ByMail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,6 +166,9 @@ impl fmt::Debug for ByMail {
 
 impl Answers for ByMail {
     fn answer(&self, ticket: Ticket, verdict: Verdict) {
+        if ticket.worker == OPERATORS {
+            return self.1.answer(ticket.conn, verdict);
+        }
         self.0.post(ticket.worker, Mail::Verdict(ticket.conn, verdict));
     }
 }

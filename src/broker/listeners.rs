@@ -65,7 +65,15 @@ impl Listeners {
         let prepared = listeners.prepare(config, 0)?;
         listeners.open = prepared.open;
         listeners.certificates = prepared.certificates;
+        listeners.report_certificates();
         Ok(listeners)
+    }
+
+    /// Tells a monitor how long certificates are valid still.
+    fn report_certificates(&self) {
+        for named in &self.certificates {
+            tls::telemetry::expires(named.name.as_str(), named.acceptor.expires_s());
+        }
     }
 
     /// Opens what `config` names and is not open yet, for so many workers. Nothing is changed by it: what it gives may be
@@ -161,8 +169,18 @@ impl Listeners {
             let _ = known.take_over(fresh);
         }
         self.open = prepared.open;
-        self.certificates = prepared.certificates;
+        let before = std::mem::replace(&mut self.certificates, prepared.certificates);
+        for gone in before.iter().filter(|named| self.certificates(&named.name).is_none()) {
+            tls::telemetry::is_gone(gone.name.as_str());
+        }
+        self.report_certificates();
         prepared.changed
+    }
+
+    /// Those of a `[[tls]]`, by its name.
+    pub(super) fn certificates(&self, name: &TlsName) -> Option<Arc<Acceptor>> {
+        let named = self.certificates.iter().find(|named| named.name == *name)?;
+        Some(Arc::clone(&named.acceptor))
     }
 
     /// Whether there are certificates, whose files may change.
@@ -187,6 +205,7 @@ impl Listeners {
                 }
             }
         }
+        self.report_certificates();
     }
 
     /// What holds for the connections of each.

@@ -102,6 +102,11 @@ impl Memory {
         self.budget.store(budget, Relaxed);
     }
 
+    /// What is allowed, bytes; 0 for no bound.
+    pub(super) fn budget(&self) -> u64 {
+        self.budget.load(Relaxed)
+    }
+
     /// How it stood at the last look.
     pub(super) fn level(&self) -> Level {
         Level::of(self.level.load(Relaxed))

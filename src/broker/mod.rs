@@ -5,12 +5,18 @@
 mod admission;
 mod authentication;
 mod backing;
+pub mod inspect;
 mod listeners;
+pub mod login;
 mod memory;
 mod rate;
 mod settings;
+pub mod tap;
 mod telemetry;
+pub mod watch;
 mod worker;
+
+pub(crate) use worker::without_secret;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,15 +35,16 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::auth::LoadError;
-use crate::config::{Address, Change, Config};
+use crate::config::{Address, Change, Config, TlsName};
 use crate::net::BindError;
 use crate::reactor::{self, Mailboxes};
 use crate::store::{DiskStore, Health, StoreError};
-use crate::tls::TlsError;
+use crate::tls::{Acceptor, TlsError};
 use admission::Admission;
 use authentication::Authentication;
 pub(crate) use authentication::settings as auth_settings;
 use backing::{Backing, StoreMail};
+use inspect::Inspector;
 use listeners::Listeners;
 pub use memory::HEAP;
 use memory::Memory;
@@ -100,10 +107,13 @@ pub struct Broker {
     listeners: Listeners,
     settings: Arc<Settings>,
     admission: Arc<Admission>,
+    /// Told when a client asks for what the broker says of itself.
+    sys_wanted: Arc<Notify>,
     memory: Arc<Memory>,
     workers: Vec<JoinHandle<io::Result<Stats>>>,
     mailboxes: Mailboxes<Mail>,
     store: Option<DiskStore>,
+    shared: Arc<Shared>,
     started: Instant,
     ended: Arc<Notify>,
 }
@@ -131,6 +141,7 @@ impl Broker {
     /// As [`Broker::start`].
     pub fn start_with(config: &Config, methods: AuthMethods) -> Result<Self, StartError> {
         telemetry::describe();
+        crate::tls::telemetry::describe();
         let listeners = Listeners::open(config)?;
         let count = config.server.workers.max(1);
         let started = Instant::now();
@@ -146,6 +157,7 @@ impl Broker {
         let mut methods = methods;
         methods.register(authentication.scram());
         let authenticator = authentication.change(authentication.prepare(config, &mailboxes)?);
+        authentication.operators().set_methods(settings::operators_methods(config));
         let settings = Settings::new(config, Arc::new(methods), authenticator, listeners.settings());
         let settings = Arc::new(settings);
         let limits = &config.limits;
@@ -168,7 +180,8 @@ impl Broker {
                 let ms = (started.elapsed() - opening).as_millis() as u64;
                 tracing::info!(sessions, queues, messages, retained, ms, "taken up from the store");
             }
-            disk.serve(Arc::new(StoreMail(mailboxes.clone()))).map_err(StartError::StoreThread)?;
+            disk.serve(Arc::new(StoreMail(mailboxes.clone())), shared.message_pool())
+                .map_err(StartError::StoreThread)?;
             store = Some(disk);
         }
         effects.resize_with(engines.len(), Effects::default);
@@ -178,10 +191,12 @@ impl Broker {
             listeners,
             settings: Arc::clone(&settings),
             admission: Arc::clone(&admission),
+            sys_wanted: Arc::default(),
             memory: Arc::clone(&memory),
             workers: Vec::new(),
             mailboxes,
             store,
+            shared,
             started,
             ended: Arc::clone(&ended),
         };
@@ -221,6 +236,7 @@ impl Broker {
                 Arc::clone(&self.settings),
                 Arc::clone(&self.admission),
                 Arc::clone(&self.memory),
+                Arc::clone(&self.sys_wanted),
             );
             let reactor = reactor::Config {
                 budget_bytes: self.config.limits.out_buffer.as_usize(),
@@ -267,6 +283,7 @@ impl Broker {
         let authentication = self.authentication.prepare(&taken, &self.mailboxes)?;
         // From here on nothing can fail.
         let authenticator = self.authentication.change(authentication);
+        self.authentication.operators().set_methods(settings::operators_methods(&taken));
         let settings = Arc::new(self.settings.changed(&taken, authenticator, prepared.settings()));
         let changed = self.listeners.change(prepared);
         self.admission.set_limits((&taken.limits).into());
@@ -341,6 +358,33 @@ impl Broker {
             store.close()?;
         }
         stats
+    }
+
+    /// What finds out who an operator is.
+    #[must_use]
+    pub fn logins(&self) -> login::Logins {
+        let waiting = Arc::clone(self.authentication.operators());
+        login::Logins::new(self.authentication.clone(), waiting, self.started)
+    }
+
+    /// The certificates of a `[[tls]]`, by its name; they stay the same, with what their files hold, as long as it does.
+    #[must_use]
+    pub fn certificates(&self, name: &TlsName) -> Option<Arc<Acceptor>> {
+        self.listeners.certificates(name)
+    }
+
+    /// What asks the workers.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        let (mailboxes, shared) = (self.mailboxes.clone(), Arc::clone(&self.shared));
+        Inspector::new(
+            mailboxes,
+            shared,
+            Arc::clone(&self.memory),
+            Arc::clone(&self.admission),
+            Arc::clone(&self.sys_wanted),
+            (self.store.as_ref(), self.started),
+        )
     }
 
     /// How the store is and what it has counted; `None` if nothing is stored.

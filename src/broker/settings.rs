@@ -284,6 +284,20 @@ pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
     }
 }
 
+/// Ways in which operators prove who they are: those of clients that a user can write down, or, where only single listeners
+/// have any, the password file.
+pub(super) fn operators_methods(config: &Config) -> Arc<[auth::Method]> {
+    let is_written = |method: &auth::Method| {
+        matches!(method, auth::Method::Password | auth::Method::Jwt | auth::Method::Http)
+    };
+    let mut methods: Vec<_> =
+        config.auth.chain.iter().map(|&method| auth_method(method)).filter(is_written).collect();
+    if methods.is_empty() && config.auth.password_file.is_some() {
+        methods.push(auth::Method::Password);
+    }
+    methods.into()
+}
+
 fn auth_method(configured: config::AuthMethod) -> auth::Method {
     match configured {
         config::AuthMethod::Certificate => auth::Method::Certificate,

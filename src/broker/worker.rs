@@ -3,8 +3,10 @@
 //! Nothing is decided here about messages or sessions; this is where the pure crates meet the reactor.
 
 mod door;
+mod ending;
 mod guard;
 mod identity;
+mod inspect;
 mod journal;
 mod machine;
 mod mail;
@@ -12,30 +14,35 @@ mod pace;
 mod pass;
 mod reload;
 mod run;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use noctule_core::effects::{Effect, Effects, Input, Reply};
 use noctule_core::engine::{Engine, Pulled};
 use noctule_core::id::{ConnId, WorkerId};
-use noctule_core::refusal::{Fault, Kind, Refusal};
+use noctule_core::refusal::{Kind, Refusal};
 use noctule_core::store::{Store, StoreEvent, Ticket};
 use noctule_stomp::server::{Scratch, Then};
-use tracing::{debug, info, warn};
+use tokio::sync::Notify;
+use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::backing::Backing;
 use super::memory::{self, Level, Memory};
 use super::settings::Settings;
+use super::tap::Tap;
 use super::telemetry::{self, Reporter};
 use crate::logging::Limited;
 use crate::net::{Facts, Layers, Spoken};
 use crate::reactor::{self, Accept, Close, Closed, Ended, Handler, Origin, OutBuf, Pull};
 use guard::guarded;
 use identity::Proof;
+pub(crate) use journal::without_secret;
 use machine::Machine;
 use mail::Moved;
 pub(super) use mail::{Mail, Reload};
@@ -43,6 +50,7 @@ pub(super) use pace::Rates;
 use pace::{Held, Pace};
 use pass::Pass;
 use run::Stop;
+use watch::Watches;
 use wire::Wire;
 
 /// Lines of one kind that clients can cause, per second and worker.
@@ -68,6 +76,8 @@ struct Peer {
     pass: Pass,
     /// The client has ended its side and waits for what it is owed.
     ended: bool,
+    /// Somebody wants to hear of every packet.
+    is_watched: bool,
     /// For a publisher that was paced.
     pace: Option<Box<Pace>>,
 }
@@ -93,6 +103,12 @@ pub(super) struct Worker {
     log: Limited,
     reporter: Reporter,
     reported_ms: u64,
+    /// Who listens in.
+    taps: Vec<(u64, Tap)>,
+    /// Who watches a client.
+    watches: Watches,
+    /// To be told when a client asks for what the broker says of itself.
+    sys_wanted: Arc<Notify>,
     end: End,
     /// Whether a turn has passed since the wills were published.
     wills_posted: bool,
@@ -126,6 +142,7 @@ impl Worker {
         settings: Arc<Settings>,
         admission: Arc<Admission>,
         memory: Arc<Memory>,
+        sys_wanted: Arc<Notify>,
     ) -> Self {
         Self {
             engine,
@@ -142,6 +159,9 @@ impl Worker {
             log: Limited::new(LOG_LINES_PER_SECOND),
             reporter: Reporter::default(),
             reported_ms: 0,
+            taps: Vec::new(),
+            watches: Watches::default(),
+            sys_wanted,
             end: End::NotYet,
             wills_posted: false,
         }
@@ -164,42 +184,6 @@ impl Worker {
             }
             self.words.clear();
         }
-    }
-
-    /// Writes what the peer is told of its refusal; false if its version has no words for it, or its machine met a bug.
-    fn last_words(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) -> bool {
-        let Some(peer) = self.peer(conn) else { return false };
-        let mut words = BytesMut::new();
-        if guarded(|| peer.machine.refuse(refusal, &mut words)).is_err() || words.is_empty() {
-            return false;
-        }
-        if let Some(out) = io.out(conn) {
-            out.put().extend_from_slice(&words);
-        }
-        true
-    }
-
-    /// Ends a connection: last words, a log line, a counter.
-    fn refuse(&mut self, io: &mut Io, conn: ConnId, refusal: &Refusal) {
-        telemetry::refused(refusal);
-        let now_ms = io.now().mono_ms;
-        let Some(origin) = self.peer(conn).map(|peer| peer.origin) else { return };
-        let silent = !self.last_words(io, conn, refusal);
-        let row = refusal.kind.row();
-        if let Some(left_out) = self.line(row.label, now_ms) {
-            let detail = journal::OneLine(&refusal.detail);
-            match row.fault {
-                Fault::Nobody => {
-                    info!(peer = %origin, reason = row.label, left_out, "connection ended: {detail}");
-                }
-                Fault::Peer | Fault::Broker => {
-                    warn!(peer = %origin, reason = row.label, left_out, "connection refused: {detail}");
-                }
-            }
-        }
-        // The engine learns of the end first, so that nothing more is queued; its own refusals tell it nothing new.
-        self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
-        io.close(conn, if silent && io.waiting_bytes(conn) == 0 { Close::Now } else { Close::AfterFlush });
     }
 
     /// Carries out what the engine has asked for, until it asks for nothing more.
@@ -233,6 +217,10 @@ impl Worker {
                 let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return };
                 let Some(out) = io.out(conn).filter(|_| peer.generation == conn.generation) else { return };
                 journal::note_answer(peer.origin, &reply);
+                if peer.is_watched {
+                    let is_stomp = matches!(peer.machine, Machine::Stomp(_));
+                    self.watches.tell(conn, &watch::answered(now, is_stomp, &reply));
+                }
                 let out = out.put();
                 let start = out.len();
                 match guarded(|| peer.machine.reply(&reply, settings, now, out)).flatten() {
@@ -262,16 +250,27 @@ impl Worker {
             Effect::Load(request) => self.store.load(request),
             Effect::Pause(conn) => io.pause_reads(conn),
             Effect::Resume(conn) => io.resume_reads(conn),
-            Effect::Log(event) => self.log_event(io.now().mono_ms, event),
+            Effect::Log(event) => {
+                if !self.watches.is_empty() {
+                    self.note_event(io.now(), &event);
+                }
+                self.log_event(io.now().mono_ms, event);
+            }
         }
+    }
+
+    /// Passes on to the metrics what has been counted.
+    fn report_now(&mut self) {
+        self.reporter.report(self.engine.id().0, &self.engine.stats());
+        telemetry::memory(memory::used(), self.memory.budget(), self.level as u8);
+        telemetry::shared(self.engine.shared());
     }
 
     fn report(&mut self, now_ms: u64) {
         if now_ms >= self.reported_ms + REPORT_INTERVAL_MS {
             self.reported_ms = now_ms;
             if telemetry::is_recorded() {
-                self.reporter.report(self.engine.id().0, &self.engine.stats());
-                telemetry::memory(memory::used(), self.level as u8);
+                self.report_now();
             }
             for (kind, left_out) in self.log.summaries(now_ms) {
                 warn!(kind, left_out, "lines left out of the log");
@@ -414,6 +413,7 @@ impl Handler for Worker {
             },
             Mail::Verdict(conn, verdict) => self.verdict(io, conn, verdict),
             Mail::Reload(reload) => self.reload(io, *reload),
+            Mail::Question(question) => self.question(io, question),
             Mail::PublishWills(published) => {
                 io.stop_accepting();
                 self.engine.handle(
@@ -443,7 +443,8 @@ impl Handler for Worker {
             return Pull::Done;
         }
         let scratch = &mut self.scratch;
-        let mut outlet = Wire { machine: &mut peer.machine, now, scratch, out, broken: None };
+        let watched = peer.is_watched.then_some((&self.watches, conn));
+        let mut outlet = Wire { machine: &mut peer.machine, now, scratch, out, broken: None, watched };
         let pulled = self.engine.pull(now, conn, &mut outlet, &mut self.fx);
         let broken = outlet.broken;
         self.apply(io);
@@ -478,6 +479,7 @@ impl Handler for Worker {
         if let Closed::Error(error) = &why {
             debug!(conn = %conn, "connection failed: {error}");
         }
+        self.note_end(io.now(), conn, &why);
         self.engine.handle(io.now(), Input::Closed(conn), &mut self.fx);
         if let Some(slot) = self.peers.get_mut(conn.slot as usize)
             && let Some(peer) = slot.take_if(|peer| peer.generation == conn.generation)
@@ -503,6 +505,12 @@ impl Handler for Worker {
         if self.engine.next_wake_ms().is_some_and(|due| due <= now.mono_ms) {
             self.engine.handle(now, Input::Tick, &mut self.fx);
             self.apply(io);
+        }
+        if !self.taps.is_empty() {
+            self.pass_heard();
+        }
+        if !self.watches.is_empty() {
+            self.pass_drops(now);
         }
         let held = self.release_held(io);
         self.engine.shared().set_memory(self.level.headroom(), self.memory.takes_clients());
@@ -548,6 +556,7 @@ impl Handler for Worker {
 
     fn accept_failed(&mut self, io: &mut Io, listener: usize, error: &std::io::Error) {
         telemetry::turned_away("descriptors");
+        self.admission.lacked_descriptors(Instant::now());
         if let Some(left_out) = self.line("accept_failed", io.now().mono_ms) {
             warn!(
                 listener,

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::{Access, CertsError, system};
@@ -45,14 +45,22 @@ impl Directory {
     /// Whether there is a file of that name. Anything else of that name is an error: it would be read, or written over.
     pub(super) fn has(&self, name: &str) -> Result<bool, CertsError> {
         let path = self.path.join(name);
-        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(system("look at", &path)(error)),
-            Ok(about) => match FileType::from_raw_mode(about.st_mode) {
+        match self.about(name, &path)? {
+            None => Ok(false),
+            Some(about) => match FileType::from_raw_mode(about.st_mode) {
                 FileType::RegularFile => Ok(true),
                 FileType::Symlink => Err(CertsError::NotOurs { path, found: "a symbolic link" }),
                 _ => Err(CertsError::NotOurs { path, found: "no plain file" }),
             },
+        }
+    }
+
+    /// Whose a file is that is there.
+    fn about(&self, name: &str, path: &Path) -> Result<Option<Stat>, CertsError> {
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) => Ok(Some(about)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(system("look at", path)(error)),
         }
     }
 
@@ -71,7 +79,8 @@ impl Directory {
     }
 
     /// Writes a file: under another name first, which only its owner can read, then it gets its own. With `replace` it
-    /// takes the place of one that is there.
+    /// takes the place of one that is there, belongs to the same owner and group, and the group may read it if it could: a
+    /// service goes on reading what root makes anew.
     pub(super) fn write(
         &self,
         name: &str,
@@ -88,7 +97,8 @@ impl Directory {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.handle, &new, flags, Mode::from_raw_mode(0o600))
             .map_err(system("create", &path))?;
-        let written = fill(File::from(file), text, access, &path).and_then(|()| {
+        let before = if replace { self.about(name, &path)? } else { None };
+        let written = fill(File::from(file), text, access, before, &path).and_then(|()| {
             let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
             rustix::fs::renameat_with(&self.handle, &new, &self.handle, name, flags).map_err(|error| {
                 match error {
@@ -105,13 +115,29 @@ impl Directory {
     }
 }
 
-fn fill(mut file: File, text: &str, access: Access, path: &Path) -> Result<(), CertsError> {
+/// `before` is whose the file was that this one replaces.
+fn fill(
+    mut file: File,
+    text: &str,
+    access: Access,
+    before: Option<Stat>,
+    path: &Path,
+) -> Result<(), CertsError> {
     let failed = |source| CertsError::System { what: "write", path: path.to_owned(), source };
     file.write_all(text.as_bytes()).map_err(failed)?;
-    let mode = match access {
+    let mut mode = match access {
         Access::Owner => 0o600,
         Access::Everybody => 0o644,
     };
+    if let Some(before) = before {
+        let now = rustix::fs::fstat(&file).map_err(system("look at", path))?;
+        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid) {
+            let (owner, group) = (Uid::from_raw(before.st_uid), Gid::from_raw(before.st_gid));
+            rustix::fs::fchown(&file, Some(owner), Some(group)).map_err(system("chown", path))?;
+        }
+        // A key's group goes on reading it; nobody else does.
+        mode |= before.st_mode & 0o040;
+    }
     // Whatever the umask says.
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(system("chmod", path))?;
     file.sync_all().map_err(failed)

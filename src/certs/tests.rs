@@ -159,13 +159,15 @@ fn nothing_is_written_over_without_force_and_the_ca_never() {
     assert!(refused(&named).contains("server.pem is there already"));
     assert_eq!([CA, CA_KEY, SERVER, "client-a.pem"].map(|name| world.read(name)), kept);
 
+    // A service's group may read the broker's key, and goes on doing so; others never do.
+    std::fs::set_permissions(world.path(SERVER_KEY), std::fs::Permissions::from_mode(0o644)).unwrap();
     let mut forced = world.request(&["a"]);
     forced.force = true;
     let made = make(&forced).unwrap();
     assert!(!made.authority && made.server);
     let now = [CA, CA_KEY, SERVER, "client-a.pem"].map(|name| world.read(name));
     assert!(now[..2] == kept[..2] && now[2] != kept[2] && now[3] != kept[3]);
-    assert_eq!(world.mode("client-a.key"), 0o600);
+    assert_eq!([world.mode(SERVER_KEY), world.mode("client-a.key")], [0o640, 0o600]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use clap::Args;
 use super::Exit;
 use super::run::environment;
 use crate::banner;
-use crate::config::{Config, ConfigError, Dialect};
+use crate::config::{ADMIN_SOCKET, Config, ConfigError, Dialect};
 
 const AFTER_HELP: &str = "\
 Certificates, keys, users and whatever else the file names are read as the broker would read them; who listens on its
@@ -142,6 +142,11 @@ fn summarise(config: &Config, out: &mut impl Write) -> io::Result<()> {
         config.store.durability.as_str(),
         config.store.max_size
     )?;
+    let operators: Vec<_> = config.admin.listen.iter().map(ToString::to_string).collect();
+    let socket = config.admin.socket.then(|| server.data_dir.join(ADMIN_SOCKET).display().to_string());
+    let places: Vec<_> = socket.into_iter().chain(operators).collect();
+    let places = if places.is_empty() { "nowhere".to_owned() } else { places.join(" and ") };
+    writeln!(out, "  looked after at {places}")?;
     writeln!(
         out,
         "  up to {} connections ({} per address), packets of {}, sessions of {}",

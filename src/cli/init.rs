@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -23,6 +23,12 @@ const CONFIG: &str = "noctule.toml";
 const USERS: &str = "users";
 const CERTS: &str = "certs";
 
+/// What a configuration is called that made room for a new one.
+const BEFORE: &str = "noctule.toml.before-init";
+
+/// Where the service of the package has its store: `StateDirectory=` of its unit.
+const SERVICE_DATA: &str = "/var/lib/noctule";
+
 /// For how long certificates are valid, days; what all clients accept.
 const DAYS: u32 = 825;
 
@@ -34,8 +40,8 @@ const GROUPS: usize = 4;
 
 const AFTER_HELP: &str = "\
 Examples:
-  noctule init --dir /etc/noctule --host gateway.local
-  noctule init --host gateway.local --host 10.0.0.7 --user alice
+  sudo noctule init --service --host gateway.local
+  noctule init --dir gateway --host gateway.local --host 10.0.0.7 --user alice
 
 MQTT and STOMP are served with TLS to other machines and without to this one, to those who have a password. Name with
 --host what clients will connect to: the certificate is for these names only, besides localhost and this machine's own
@@ -48,8 +54,18 @@ Exit codes: 0 done, 1 failed, 2 wrong command line.";
 #[command(after_help = AFTER_HELP)]
 pub struct InitArgs {
     /// Where noctule.toml, users and certs go; made if it is not there
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        default_value_if("service", "true", Some("/etc/noctule"))
+    )]
     pub dir: PathBuf,
+
+    /// For the systemd service: in /etc/noctule, readable for its group, with the store in /var/lib/noctule; a
+    /// noctule.toml that is there is kept as noctule.toml.before-init
+    #[arg(long)]
+    pub service: bool,
 
     /// A name or address that clients know this machine by (repeatable)
     #[arg(long, value_name = "NAME")]
@@ -67,8 +83,9 @@ impl InitArgs {
     /// If something is there already, or a file can't be made, or the password can't be shown; nothing that was made is
     /// left then, so that the next try begins anew.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<Exit> {
-        let home = Home::open(&self.dir)?;
+        let home = Home::open(&self.dir, self.service)?;
         let draft = Draft::of(&home);
+        home.make_room()?;
         let made = certs::make(&Request {
             directory: home.certs(),
             names: self.host.clone(),
@@ -79,6 +96,7 @@ impl InitArgs {
         let password = password()?;
         home.add_user(&self.user, &password)?;
         home.write_config(&self.user)?;
+        home.hand_over()?;
         self.report(&home, &made, &password, out)?;
         out.flush()?;
         draft.keep();
@@ -107,14 +125,21 @@ impl InitArgs {
             self.user
         )?;
         writeln!(out, "\n  {password}\n")?;
-        writeln!(out, "Start the broker, as the user that this was made by:\n")?;
-        writeln!(out, "  noctule run -c {}\n", shown(&config))?;
-        writeln!(
-            out,
-            "Try it, here or (with a copy of {}, which is no secret) on another machine:\n",
-            ca.display()
-        )?;
-        let (user, ca_word) = (quoted(&self.user), shown(&ca));
+        if self.service {
+            writeln!(out, "Have the service take it up:\n\n  sudo systemctl restart noctule\n")?;
+        } else {
+            writeln!(out, "Start the broker, as the user that this was made by:\n")?;
+            writeln!(out, "  noctule run -c {}\n", shown(&config))?;
+        }
+        let (user, ca_word) =
+            (quoted(&self.user), if self.service { "ca.pem".to_owned() } else { shown(&ca) });
+        if self.service {
+            writeln!(out, "Try it, here or on another machine, with a copy of what is no secret:\n")?;
+            writeln!(out, "  sudo cat {} > {ca_word}", shown(&ca))?;
+        } else {
+            let ca = ca.display();
+            writeln!(out, "Try it, here or (with a copy of {ca}, which is no secret) on another machine:\n")?;
+        }
         writeln!(
             out,
             "  mosquitto_sub -h {host} -p {} --cafile {ca_word} -u {user} -P {password} -t '#' -v",
@@ -143,9 +168,15 @@ impl InitArgs {
                 shown(&home.certs())
             )?;
         }
+        let (sudo, reload) = if self.service {
+            ("sudo ", "sudo systemctl reload noctule")
+        } else {
+            ("", "kill -HUP of the broker")
+        };
         writeln!(
             out,
-            "The next user: noctule passwd {} NAME, then a rule for NAME in {}, and kill -HUP of the broker.",
+            "The next device: {sudo}noctule passwd {} NAME --groups sensors, then {reload}. It may publish\n\
+             sensors/NAME/...; who may do what else is said in {}.",
             shown(&users),
             config.display()
         )
@@ -153,48 +184,71 @@ impl InitArgs {
 }
 
 /// What is being made and is not to stay if that fails half-way: a user whose password nobody has seen helps nobody.
-struct Draft(Vec<PathBuf>);
+struct Draft {
+    made: Vec<PathBuf>,
+    /// A configuration that made room, and where it was.
+    moved: Option<(PathBuf, PathBuf)>,
+}
 
 impl Draft {
     /// Those files of `home` that are not there yet.
     fn of(home: &Home) -> Self {
         let certs = [CA, CA_KEY, SERVER, SERVER_KEY].map(|name| home.certs().join(name));
         let all = certs.into_iter().chain([home.users(), home.config()]);
-        Self(all.filter(|path| path.symlink_metadata().is_err()).collect())
+        let moved = home.has_config().then(|| (home.before(), home.config()));
+        Self { made: all.filter(|path| path.symlink_metadata().is_err()).collect(), moved }
     }
 
     /// All is made.
     fn keep(mut self) {
-        self.0.clear();
+        self.made.clear();
+        self.moved = None;
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        for path in &self.0 {
+        for path in &self.made {
             // Most were not made yet; what can't be taken away is named by the next try.
             let _ = std::fs::remove_file(path);
+        }
+        if let Some((from, to)) = &self.moved {
+            // Over what was half made; if it had not been moved yet, there is nothing to move back.
+            let _ = std::fs::rename(from, to);
         }
     }
 }
 
 /// The directory of all of it, by its whole path: the broker may be started from anywhere.
-struct Home(PathBuf);
+struct Home {
+    path: PathBuf,
+    /// The group that the broker runs as, if that is another's than who makes all this: the directory's.
+    group: Option<u32>,
+}
 
 impl Home {
-    /// Makes the directory, for its owner alone, if only it is missing; refuses one with anything of ours in it.
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Makes the directory, for its owner alone, if only it is missing; refuses one with anything of ours in it. A
+    /// `service` has its directory already, and a configuration that was installed with it.
+    fn open(path: &Path, service: bool) -> anyhow::Result<Self> {
         let failed = |what, error| anyhow::anyhow!("can't {what} {}: {error}", path.display());
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("create", error)),
+        if !service {
+            match std::fs::DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed("create", error)),
+            }
         }
-        let home = Self(path.canonicalize().map_err(|error| failed("find", error))?);
-        if home.0.to_str().is_none() {
-            anyhow::bail!("{} is not UTF-8, which a configuration is; name another --dir", home.0.display());
+        let path = path.canonicalize().map_err(|error| failed("find", error))?;
+        let group = if service { Some(group_of(&path)?) } else { None };
+        let home = Self { path, group };
+        if home.path.to_str().is_none() {
+            anyhow::bail!(
+                "{} is not UTF-8, which a configuration is; name another --dir",
+                home.path.display()
+            );
         }
-        for path in [home.config(), home.users(), home.certs().join(SERVER), home.certs().join(SERVER_KEY)] {
+        let config = if service { home.before() } else { home.config() };
+        for path in [config, home.users(), home.certs().join(SERVER), home.certs().join(SERVER_KEY)] {
             // A broken link is there as well.
             if path.symlink_metadata().is_ok() {
                 anyhow::bail!("{} is there already; move it away, or name another --dir", path.display());
@@ -203,16 +257,51 @@ impl Home {
         Ok(home)
     }
 
+    /// Sets aside what is there; only a service's is.
+    fn make_room(&self) -> anyhow::Result<()> {
+        if !self.has_config() {
+            return Ok(());
+        }
+        let (from, to) = (self.config(), self.before());
+        std::fs::rename(&from, &to)
+            .map_err(|error| anyhow::anyhow!("can't rename {} to {}: {error}", from.display(), to.display()))
+    }
+
+    /// Has the group read what the broker reads: not the key of the CA, which it has no use for.
+    fn hand_over(&self) -> anyhow::Result<()> {
+        let Some(group) = self.group else { return Ok(()) };
+        let certs = self.certs();
+        let (config, key) = (self.config(), certs.join(SERVER_KEY));
+        for (path, mode) in [(certs, 0o750), (key, 0o640), (self.users(), 0o640), (config, 0o640)] {
+            chown(&path, None, Some(group))
+                .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)))
+                .map_err(|error| anyhow::anyhow!("can't give {} to the service: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn has_config(&self) -> bool {
+        self.config().symlink_metadata().is_ok()
+    }
+
+    fn before(&self) -> PathBuf {
+        self.path.join(BEFORE)
+    }
+
+    fn data(&self) -> PathBuf {
+        if self.group.is_some() { SERVICE_DATA.into() } else { self.path.join("data") }
+    }
+
     fn config(&self) -> PathBuf {
-        self.0.join(CONFIG)
+        self.path.join(CONFIG)
     }
 
     fn users(&self) -> PathBuf {
-        self.0.join(USERS)
+        self.path.join(USERS)
     }
 
     fn certs(&self) -> PathBuf {
-        self.0.join(CERTS)
+        self.path.join(CERTS)
     }
 
     fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
@@ -238,7 +327,7 @@ impl Home {
     fn text(&self, user: &str) -> String {
         let value = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let path = |path: PathBuf| value(&path.display().to_string());
-        let [data, users] = [self.0.join("data"), self.users()].map(path);
+        let [data, users] = [self.data(), self.users()].map(path);
         let [chain, key] = [SERVER, SERVER_KEY].map(|name| path(self.certs().join(name)));
         let user = value(user);
         let [mqtt, mqtts, stomp, stomps] =
@@ -263,15 +352,26 @@ users = [{user}]
 allow = [\"publish\", \"subscribe\", \"retain\", \"manage\"]
 topics = [\"#\", \"$queue/#\", \"$SYS/#\"]
 
-# A user like this one could only publish below its own name (%u), and see what is for everybody:
-#[[acl]]
-#users = [\"sensor-1\"]
-#allow = [\"publish\"]
-#topics = [\"sensors/%u/#\"]
+# Devices of this group (noctule passwd FILE NAME --groups sensors) publish below their own names (%u), and hear what is
+# for them.
+[[acl]]
+groups = [\"sensors\"]
+allow = [\"publish\", \"retain\"]
+topics = [\"sensors/%u/#\"]
+[[acl]]
+groups = [\"sensors\"]
+allow = [\"subscribe\"]
+topics = [\"commands/%u/#\"]
+
+# What is for everybody:
 #[[acl]]
 #users = [\"*\"]
 #allow = [\"subscribe\"]
 #topics = [\"public/#\"]
+
+# Who may look after the broker on the dashboard, http://127.0.0.1:9883/.
+[admin]
+users = [{user}]
 
 [[tls]]
 name = \"gateway\"
@@ -313,6 +413,21 @@ anonymous = false
     }
 }
 
+/// The group that a service's directory belongs to, which is how the package says what the service runs as.
+fn group_of(directory: &Path) -> anyhow::Result<u32> {
+    let shown = directory.display();
+    let about = directory.metadata().map_err(|error| anyhow::anyhow!("can't look at {shown}: {error}"))?;
+    if !about.is_dir() {
+        anyhow::bail!("{shown} is no directory");
+    }
+    if about.gid() == 0 {
+        anyhow::bail!(
+            "{shown} belongs to the group of root, which the service is not in; chgrp noctule {shown}, or install the package"
+        );
+    }
+    Ok(about.gid())
+}
+
 /// A password of 100 random bits, in letters that can be typed on a phone.
 fn password() -> anyhow::Result<Zeroizing<String>> {
     let mut random = Zeroizing::new([0_u8; GROUPS * 5]);
@@ -336,7 +451,7 @@ mod tests {
     #[test]
     fn the_configuration_is_right_whatever_the_names_are() {
         for (home, user) in [("/etc/noctule", "admin"), ("/srv/a \"b\" \\c", "O'Brien \"x\" \\")] {
-            let text = Home(home.into()).text(user);
+            let text = Home { path: home.into(), group: None }.text(user);
             let config = Config::parse(&text, "FILE").unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(config.server.data_dir, Path::new(home).join("data"));
             assert_eq!(config.acl[0].users[0].as_str(), user);
@@ -346,12 +461,13 @@ mod tests {
             );
             // What is commented out for the next user is right as well.
             let examples = text.replace("\n#[[", "\n[[").replace("\n#users", "\nusers");
+            assert_eq!(config.admin.users.len(), 1);
             let examples = ["allow", "topics", "protocol", "address", "tls", "websocket", "anonymous"]
                 .iter()
                 .fold(examples, |text, key| text.replace(&format!("\n#{key} ="), &format!("\n{key} =")));
             let config =
                 Config::parse(&examples, "FILE").unwrap_or_else(|error| panic!("{error}\n{examples}"));
-            assert_eq!((config.acl.len(), config.listener.len()), (3, 5));
+            assert_eq!((config.acl.len(), config.listener.len()), (4, 5));
         }
     }
 
@@ -371,7 +487,8 @@ mod tests {
     #[test]
     fn what_fails_half_way_leaves_nothing_and_can_be_done_again() {
         let dir = std::env::temp_dir().join(format!("noctule-init-{}", std::process::id()));
-        let init = InitArgs { dir: dir.clone(), host: Vec::new(), user: "admin".to_owned() };
+        let user = "admin".to_owned();
+        let init = InitArgs { dir: dir.clone(), service: false, host: Vec::new(), user };
         let files = || {
             let all = [CA, CA_KEY, SERVER, SERVER_KEY].map(|name| dir.join(CERTS).join(name));
             let all = all.into_iter().chain([dir.join(USERS), dir.join(CONFIG)]);
@@ -396,6 +513,47 @@ mod tests {
         assert_eq!(files(), 2);
         init.run(&mut Vec::new()).unwrap();
         assert_eq!(files(), 6);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// The tests' user may be in one group only; a directory of root's group is none that a service is in.
+    #[test]
+    fn a_service_reads_what_it_needs_and_finds_its_old_configuration_again() {
+        let dir = std::env::temp_dir().join(format!("noctule-init-service-{}", std::process::id()));
+        let user = "admin".to_owned();
+        let init = InitArgs { dir: dir.clone(), service: true, host: Vec::new(), user };
+        init.run(&mut Vec::new()).unwrap_err();
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join(CONFIG), "# the package's\n").unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            assert!(init.run(&mut Vec::new()).unwrap_err().to_string().contains("chgrp noctule"));
+            chown(&dir, None, Some(4_711)).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+        if dir.metadata().unwrap().gid() != 0 {
+            // What fails puts it back.
+            init.run(&mut Full).unwrap_err();
+            assert_eq!(read(CONFIG), "# the package's\n");
+            assert!(!dir.join(BEFORE).exists());
+            let mut said = Vec::new();
+            init.run(&mut said).unwrap();
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.contains("sudo systemctl restart noctule"), "{said}");
+            assert_eq!(read(BEFORE), "# the package's\n");
+            let config = Config::parse(&read(CONFIG), "FILE").unwrap();
+            assert_eq!(config.server.data_dir, Path::new(SERVICE_DATA));
+            let group = dir.metadata().unwrap().gid();
+            for (name, mode) in [(CONFIG, 0o640), (USERS, 0o640), (CERTS, 0o750), ("certs/server.key", 0o640)]
+            {
+                let about = dir.join(name).metadata().unwrap();
+                assert_eq!((about.gid(), about.mode() & 0o777), (group, mode), "{name}");
+            }
+            assert_eq!(dir.join("certs/ca.key").metadata().unwrap().mode() & 0o777, 0o600);
+            // Once more: nothing is written over.
+            let again = init.run(&mut Vec::new()).unwrap_err().to_string();
+            assert!(again.contains("is there already"), "{again}");
+        }
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -9,10 +9,12 @@ mod bench;
 mod certs;
 mod check;
 mod client;
+mod ctl;
 mod import;
 mod init;
 mod passwd;
 mod publish;
+mod restore;
 mod run;
 mod stomp;
 mod subscribe;
@@ -27,10 +29,12 @@ pub use bench::{Against, BenchArgs, MAX_CONNECTIONS, MIN_SIZE, Rate, Scenario};
 pub use certs::CertsArgs;
 pub use check::CheckArgs;
 pub use client::{ConnectArgs, MqttVersion, UserProperty, WillArgs};
+pub use ctl::{CtlArgs, CtlCommand, Follow};
 pub use import::ImportArgs;
 pub use init::InitArgs;
 pub use passwd::{PasswdArgs, PasswdError};
 pub use publish::{Payload, PayloadArgs, PayloadFormat, PubArgs};
+pub use restore::RestoreArgs;
 pub use run::{RunArgs, RunError};
 pub use stomp::{
     Ack, Header, StompArgs, StompCommand, StompConnectArgs, StompFormat, StompSendArgs, StompSubscribeArgs,
@@ -72,6 +76,7 @@ Examples:
   noctule pub -t sensors/attic -m 21.5      publish one message
   noctule stomp send /queue/jobs -m 17      send one message over STOMP
   noctule stomp subscribe /queue/jobs -n 1  take one
+  noctule ctl clients                       say who is connected to the broker on this machine
   noctule bench one-to-one                  measure the broker on this machine
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or unreadable file, 3 timed out (sub, stomp subscribe); what they mean for
@@ -110,6 +115,10 @@ pub enum Command {
     Import(ImportArgs),
     /// Say who may do what, and why
     Acl(AclArgs),
+    /// Look after a running broker: clients, queues, reload
+    Ctl(Box<CtlArgs>),
+    /// Put a backup into the place of the store
+    Restore(RestoreArgs),
     /// Publish messages to a broker
     Pub(Box<PubArgs>),
     /// Subscribe to topics and print what comes
@@ -138,12 +147,14 @@ impl Cli {
             Some(Command::Stomp(stomp)) => stomp.check()?,
             Some(Command::Bench(bench)) => bench.check()?,
             Some(
-                Command::Acl(_)
+                Command::Ctl(_)
+                | Command::Acl(_)
                 | Command::Certs(_)
                 | Command::Check(_)
                 | Command::Import(_)
                 | Command::Init(_)
                 | Command::Passwd(_)
+                | Command::Restore(_)
                 | Command::Run(_),
             )
             | None => {}

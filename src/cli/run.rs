@@ -1,7 +1,7 @@
 //! `noctule run`: flags that stand above the configuration file.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
@@ -38,6 +38,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "IP:PORT", group = "listener", value_parser = listen_address)]
     pub stomp: Option<SocketAddr>,
 
+    /// Serve metrics, health and the API by HTTP here, instead of the configured addresses; on this machine only
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address)]
+    pub admin: Option<SocketAddr>,
+
     /// Let everybody who can reach the --mqtt and --stomp addresses connect without credentials
     #[arg(long, requires = "listener")]
     pub anonymous: bool,
@@ -66,13 +70,17 @@ impl RunArgs {
     /// # Errors
     /// What [`Config::load`] finds, or one line for each flag that makes it wrong.
     pub fn configuration(&self) -> Result<Config, RunError> {
-        let mut config = match &self.config {
-            Some(file) => Config::load(file).map_err(RunError::File)?,
-            None => Config::default(),
-        };
-        config = config.with_environment(environment()).map_err(RunError::File)?;
+        let mut config = configured(self.config.as_deref())?;
         if let Some(listeners) = self.listeners()? {
             config.listener = listeners;
+            // As with those of the clients: what the flags do not name, nobody listens on.
+            config.admin.listen = Vec::new();
+        }
+        if let Some(admin) = self.admin {
+            if !admin.ip().to_canonical().is_loopback() {
+                return Err(RunError::OpenAdmin { address: admin });
+            }
+            config.admin.listen = vec![admin.into()];
         }
         if let Some(data) = &self.data {
             config.server.data_dir.clone_from(data);
@@ -116,6 +124,15 @@ impl RunArgs {
     }
 }
 
+/// What the file says, or the defaults, and above it the environment.
+///
+/// # Errors
+/// [`RunError::File`].
+pub(super) fn configured(file: Option<&Path>) -> Result<Config, RunError> {
+    let config = file.map_or_else(|| Ok(Config::default()), Config::load).map_err(RunError::File)?;
+    config.with_environment(environment()).map_err(RunError::File)
+}
+
 /// The environment, as far as it is text.
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
@@ -142,6 +159,11 @@ pub enum RunError {
         /// What it names.
         address: SocketAddr,
     },
+    /// `--admin` names an address that others can reach.
+    OpenAdmin {
+        /// What it names.
+        address: SocketAddr,
+    },
     /// `--mqtt` and `--stomp` can't both be bound.
     Collision {
         /// What `--mqtt` names.
@@ -161,6 +183,11 @@ impl std::fmt::Display for RunError {
                  them in; add --anonymous if everybody who can reach it may publish and subscribe",
                 protocol.as_str()
             ),
+            Self::OpenAdmin { address } => write!(
+                f,
+                "--admin {address}: other machines can reach it; name an address of this machine, or write admin.listen, \
+                 admin.tls and admin.users into a configuration file"
+            ),
             Self::Collision { mqtt, stomp } => write!(
                 f,
                 "--stomp {stomp}: --mqtt {mqtt} takes that address; give each its own port, such as {} and {}",
@@ -175,7 +202,7 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File(error) => Some(error),
-            Self::Open { .. } | Self::Collision { .. } => None,
+            Self::Open { .. } | Self::OpenAdmin { .. } | Self::Collision { .. } => None,
         }
     }
 }

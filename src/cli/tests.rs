@@ -323,7 +323,7 @@ fn check_tells_what_would_run() {
         out,
         "FILE: ok\n  mqtt on 0.0.0.0:29173 for everybody who can reach it, without credentials\n  stomp as RabbitMQ speaks \
          it on 127.0.0.1:29174 for programs on this machine only, without credentials\n  1 worker; the store in data, \
-         durability always, up to 1GiB\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  \
+         durability always, up to 1GiB\n  looked after at data/admin.sock and 127.0.0.1:9883\n  up to 10000 connections (2500 per address), packets of 1MiB, sessions of 7d\n  \
          10000 messages and 8MiB may wait per client, then drop-oldest\n  up to 10000 queues of 10000 messages and 8MiB \
          each, dead letters after 16 deliveries\n"
     );

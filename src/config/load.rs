@@ -132,6 +132,7 @@ impl Source<'_> {
             ("auth", config.auth.out_of_range()),
             ("auth_jwt", config.auth_jwt.out_of_range()),
             ("auth_http", config.auth_http.out_of_range()),
+            ("admin", config.admin.out_of_range()),
             ("log", config.log.out_of_range()),
         ];
         let single = single.into_iter().flat_map(|(section, names)| {

@@ -6,6 +6,7 @@
 
 mod acl;
 mod address;
+mod admin;
 mod auth;
 mod change;
 mod environment;
@@ -30,6 +31,8 @@ use serde::{Deserialize, Serialize};
 
 pub use acl::{Acl, ClientPattern, GroupName, Right, UserName};
 pub use address::{Address, Network};
+pub(crate) use admin::ADMIN_SOCKET;
+pub use admin::{Admin, HostName};
 pub use auth::{Auth, AuthHttp, AuthJwt, AuthMethod, Claim, Url};
 pub use change::Change;
 pub use limits::Limits;
@@ -76,6 +79,8 @@ pub struct Config {
     pub acl: Vec<Acl>,
     /// `[[tls]]`, as often as listeners differ; none by default.
     pub tls: Vec<Tls>,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
     /// `[[listener]]`, as often as there are addresses to listen on; without any, one for each protocol.
@@ -97,6 +102,7 @@ impl Default for Config {
             auth_http: AuthHttp::default(),
             acl: Vec::new(),
             tls: Vec::new(),
+            admin: Admin::default(),
             log: Log::default(),
             listener: vec![Listener::on_loopback(Protocol::Mqtt), Listener::on_loopback(Protocol::Stomp)],
         }
@@ -118,6 +124,7 @@ impl Config {
         ("auth_http", AuthHttp::KEYS),
         ("acl", Acl::KEYS),
         ("tls", Tls::KEYS),
+        ("admin", Admin::KEYS),
         ("log", Log::KEYS),
         ("listener", Listener::KEYS),
     ];
@@ -189,6 +196,13 @@ impl Config {
     #[must_use]
     pub fn acl_lines(text: &str) -> Vec<usize> {
         load::lines_of(text, "acl")
+    }
+
+    /// Where the Unix socket of `[admin]` is.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        let socket = self.server.data_dir.join(ADMIN_SOCKET);
+        std::path::absolute(&socket).unwrap_or(socket)
     }
 
     /// Whether anything is to be stored on a disk: not if every durability is `never`.

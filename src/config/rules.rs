@@ -1,5 +1,6 @@
 //! What no single key can know: keys that contradict each other, and listeners that would be open by accident.
 
+mod admin;
 mod listeners;
 mod security;
 
@@ -42,6 +43,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     prefetch_is_allowed(config, &mut faults);
     silences_are_long_enough(config, &mut faults);
     listeners::faults(config, &mut faults);
+    admin::faults(config, &mut faults);
     security::faults(config, &mut faults);
     durability_is_for_topics(config, &mut faults);
     faults

@@ -24,6 +24,9 @@ pub enum Reload {
 pub struct Key {
     /// Its name within the section.
     pub name: &'static str,
+    /// What it is for, as the code says it: for the reference in docs/.
+    #[cfg(test)]
+    pub(super) about: &'static str,
     /// When a changed value could take effect.
     pub reload: Reload,
     /// What a right value looks like, for error messages: "a whole number from 1 to 65535".
@@ -151,7 +154,7 @@ macro_rules! section {
         $(#[$about:meta])+
         pub struct $Name:ident {
             $(
-                $(#[$doc:meta])+
+                $(#[doc = $doc:literal])+
                 $key:ident: $Type:ty $([$range:expr])? = $default:expr, $reload:ident $(, written $shown:expr)?;
             )+
         }
@@ -160,7 +163,7 @@ macro_rules! section {
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $Name {
-            $($(#[$doc])+ pub $key: $Type,)+
+            $($(#[doc = $doc])+ pub $key: $Type,)+
         }
 
         impl Default for $Name {
@@ -174,6 +177,8 @@ macro_rules! section {
             pub const KEYS: &[$crate::config::Key] = &[$(
                 $crate::config::Key {
                     name: stringify!($key),
+                    #[cfg(test)]
+                    about: concat!($($doc, "\n"),+),
                     reload: $crate::config::Reload::$reload,
                     expected: || <$Type as $crate::config::section::Setting>::expected(
                         $crate::config::section::section!(@range $($range)?)

@@ -45,8 +45,9 @@ section! {
 section! {
     /// What is said on standard error.
     pub struct Log {
-        /// `"human"` for a terminal or the journal, `"json"` for machines.
-        format: LogFormat = LogFormat::Human, Restart;
+        /// `"human"` for a terminal, `"journal"` for systemd's journal, `"json"` for machines; `"auto"`, which looks where
+        /// standard error goes.
+        format: LogFormat = LogFormat::Auto, Restart;
 
         /// The least important line that is still written: `"info"`.
         level: Level = Level::Info, Now;
@@ -82,8 +83,12 @@ words! {
 words! {
     /// The shape of a log line.
     pub enum LogFormat {
-        /// Time, level, module, words; coloured on a terminal.
+        /// As for people on a terminal, as for the journal where that is connected, else for machines.
+        Auto = "auto",
+        /// Time, level, words; coloured on a terminal.
         Human = "human",
+        /// Level and words as systemd's journal reads them, which knows the time itself (sd-daemon(3)).
+        Journal = "journal",
         /// One JSON object per line.
         Json = "json",
     }

@@ -18,6 +18,7 @@ use super::proxy::{self, Header};
 use super::sniff::{self, Begins};
 use super::wiring::Wiring;
 use crate::reactor::{Layer, Next, Opened, Origin};
+use crate::tls::telemetry::Handshake;
 use crate::tls::{self, TlsEnd};
 
 /// Most bytes that are looked at to tell what a connection begins with: a STOMP client may send ends of lines first.
@@ -52,6 +53,8 @@ pub(crate) struct Layers {
     /// The proxy whose header is still to come.
     proxy: Option<IpAddr>,
     tls: Tls,
+    /// Counts as failed when the connection goes before it is done.
+    handshake: Option<Handshake>,
     web: Web,
     /// Decrypted bytes that are not a whole head or frame yet; without a buffer between them.
     inner: Vec<u8>,
@@ -105,6 +108,7 @@ impl Layers {
             wiring: Arc::clone(wiring),
             proxy,
             tls: if wiring.tls.is_some() { Tls::Undecided } else { Tls::None },
+            handshake: None,
             web: match &wiring.websocket {
                 _ if is_open => Web::Undecided,
                 Some(_) => Web::Asked(HeadReader::new()),
@@ -194,8 +198,16 @@ impl Layers {
         let is_bare = matches!(self.web, Web::None);
         let into = if is_bare { &mut *plain } else { &mut inner };
         let was_handshaking = session.is_handshaking();
+        // Who has not said anything yet may only have looked whether somebody listens.
+        if was_handshaking && !wire.is_empty() {
+            let counted_as = self.wiring.counted_as();
+            self.handshake.get_or_insert_with(|| Handshake::begin(counted_as));
+        }
         let opened = session.open(wire, into, sealed).map_err(|end| ended(&end))?;
         if was_handshaking && opened.established {
+            if let Some(handshake) = self.handshake.take() {
+                handshake.done();
+            }
             self.facts.identity = session.peer().map(|identity| Arc::clone(&identity.name));
             self.facts.nameless = session.nameless().map(|why| why.to_string().into());
         }

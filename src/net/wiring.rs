@@ -32,8 +32,12 @@ impl Wiring {
     /// As the listener's configuration says; `tls` is what it names, and `is_proved` whether clients have to prove who they
     /// are.
     pub(crate) fn new(listener: &Listener, tls: Option<Arc<tls::Acceptor>>, is_proved: bool) -> Self {
+        let spoken = Spoken::of(listener.protocol);
+        if tls.is_some() {
+            counted_as(spoken).is_served();
+        }
         Self {
-            spoken: Spoken::of(listener.protocol),
+            spoken,
             tls,
             websocket: listener.websocket.as_ref().map(|path| endpoint(listener, path, is_proved)),
             proxy_from: listener.proxy_from.iter().copied().collect(),
@@ -50,6 +54,11 @@ impl Wiring {
         self.tls.as_ref().is_some_and(|acceptor| acceptor.requires_certificates())
     }
 
+    /// What its handshakes are counted as.
+    pub(super) fn counted_as(&self) -> tls::telemetry::Listener {
+        counted_as(self.spoken)
+    }
+
     /// The subprotocol that a request for WebSocket is answered with, if the client offers one, and what is spoken then;
     /// unknown where the listener speaks both and the client says neither.
     pub(super) fn admit(&self, request: &Request<'_>) -> Result<(Option<&str>, Option<Spoken>), Rejection> {
@@ -62,6 +71,14 @@ impl Wiring {
             spoken => spoken,
         };
         Ok((subprotocol, spoken))
+    }
+}
+
+fn counted_as(spoken: Option<Spoken>) -> tls::telemetry::Listener {
+    match spoken {
+        Some(Spoken::Mqtt) => tls::telemetry::Listener::Mqtt,
+        Some(Spoken::Stomp) => tls::telemetry::Listener::Stomp,
+        None => tls::telemetry::Listener::Auto,
     }
 }
 

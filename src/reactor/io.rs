@@ -113,7 +113,7 @@ impl<H: Handler> Io<H> {
     /// the session's queue, is announced by [`mark_dirty`](Self::mark_dirty) and written when it is
     /// [pulled](super::Handler::pull).
     pub fn out(&mut self, conn: ConnId) -> Option<&mut OutBuf> {
-        self.touch(conn);
+        self.touch(conn, false);
         let open = find(&mut self.conns, conn)?;
         Some(open.out.get_or_insert_with(|| self.pool.take()))
     }
@@ -151,19 +151,16 @@ impl<H: Handler> Io<H> {
     /// Has `conn` pulled from and flushed at the end of this turn, or when its socket can be written to again.
     #[inline]
     pub fn mark_dirty(&mut self, conn: ConnId) {
-        if let Some(open) = find(&mut self.conns, conn) {
-            open.wants_pull = true;
-        }
-        self.touch(conn);
+        self.touch(conn, true);
     }
 
-    /// Has `conn` flushed at the end of this turn, or when its socket can be written to again.
+    /// Has `conn` flushed at the end of this turn, or when its socket can be written to again, and pulled from before if
+    /// that is wanted.
     #[inline]
-    fn touch(&mut self, conn: ConnId) {
-        if let Some(open) = find(&mut self.conns, conn)
-            && !open.dirty
-            && !open.blocked
-        {
+    fn touch(&mut self, conn: ConnId, wants_pull: bool) {
+        let Some(open) = find(&mut self.conns, conn) else { return };
+        open.wants_pull |= wants_pull;
+        if !open.dirty && !open.blocked {
             open.dirty = true;
             self.dirty.push(conn.slot);
         }

@@ -1,7 +1,7 @@
 //! The workers' mailboxes: batches in, batches out, one short lock each, and a wake only for a worker that sleeps.
 //!
 //! Two lanes, each first in first out per sender: `control` is handed over before `bulk`. Nothing here is bounded;
-//! who posts to `bulk` holds a credit for it, counted elsewhere.
+//! a worker that posts to `bulk` holds a credit for it, counted elsewhere.
 //! Sleeping is decided under the same lock as posting, so no order of the two loses a wake; checked by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test --lib mailbox --release`.
 
@@ -124,6 +124,11 @@ impl<M: Send> Mailboxes<M> {
     /// not exist is dropped.
     pub fn post(&self, to: WorkerId, mail: M) {
         self.post_batch(to, &mut Lanes { control: vec![(OUTSIDE, mail)], bulk: Vec::new() });
+    }
+
+    /// Posts one piece of mail from outside of the workers behind all messages that were posted before.
+    pub fn post_behind(&self, to: WorkerId, mail: M) {
+        self.post_batch(to, &mut Lanes { control: Vec::new(), bulk: vec![(OUTSIDE, mail)] });
     }
 
     /// Posts everything in `batch`, in order, under one lock.

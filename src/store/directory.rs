@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::config::ADMIN_SOCKET;
+
 /// The store file.
 pub(super) const STORE: &str = "noctule.redb";
 /// Disk space held for what makes room.
@@ -22,6 +24,10 @@ const RESERVE: &str = "noctule.reserve";
 const LOCK: &str = "noctule.lock";
 /// The store file while it is being copied.
 const COPY: &str = "noctule.redb.new";
+/// What a damaged store is called, after the store's own name and before the time.
+const DAMAGED: &str = "damaged";
+/// What the store is called whose place a backup has taken.
+const BEFORE_RESTORE: &str = "before-restore";
 /// There in the root of every ext file system.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -152,13 +158,20 @@ impl Directory {
     /// See [`DirectoryError`].
     pub(super) fn store_file(&self) -> Result<File, DirectoryError> {
         let path = self.path.join(STORE);
+        self.forget_second_name()?;
         match open_file(&self.handle, &path, STORE, OFlags::empty()) {
             Err(DirectoryError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let file = open_file(&self.handle, &path, STORE, OFlags::CREATE | OFlags::EXCL)?;
                 self.sync();
                 Ok(file)
             }
-            opened => opened,
+            opened => {
+                if opened.is_ok() {
+                    // What a restore that was cut off has left has no use any more, and takes as much room as a store.
+                    let _ = self.discard_copy();
+                }
+                opened
+            }
         }
     }
 
@@ -192,20 +205,9 @@ impl Directory {
         }
     }
 
-    fn copy(&self, mut from: &File) -> io::Result<File> {
-        from.rewind()?;
-        // One that an earlier copy left, or somebody put there, with a name or a reader elsewhere perhaps.
-        match rustix::fs::unlinkat(&self.handle, COPY, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut to = File::from(rustix::fs::openat(&self.handle, COPY, flags, PRIVATE_FILE)?);
-        io::copy(&mut from, &mut to)?;
-        to.sync_all()?;
-        let (new, directory) = (COPY, &self.handle);
-        rustix::fs::renameat_with(directory, new, directory, STORE, RenameFlags::NOREPLACE)?;
-        self.sync();
+    fn copy(&self, from: &File) -> io::Result<File> {
+        let to = self.copy_beside(from)?;
+        self.take_up_copy()?;
         Ok(to)
     }
 
@@ -214,16 +216,146 @@ impl Directory {
     /// # Errors
     /// The system's.
     pub(super) fn set_aside(&self, now: SystemTime) -> io::Result<PathBuf> {
-        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut name = format!("{STORE}.damaged-{second}");
-        let mut number = 1;
-        while rustix::fs::statat(&self.handle, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            number += 1;
-            name = format!("{STORE}.damaged-{second}-{number}");
-        }
-        rustix::fs::renameat(&self.handle, STORE, &self.handle, &name)?;
-        self.sync();
+        let name = self.unused_name(DAMAGED, now);
+        self.rename_synced(STORE, &name)?;
         Ok(self.path.join(name))
+    }
+
+    /// Copies a file beside the store, on stable storage, where [`Directory::exchange_for_copy`] finds it.
+    ///
+    /// # Errors
+    /// The system's; then there is no copy.
+    pub(super) fn copy_beside(&self, mut from: &File) -> io::Result<File> {
+        from.rewind()?;
+        // One that an earlier copy left, or somebody put there, with a name or a reader elsewhere perhaps.
+        self.discard_copy()?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut to = File::from(rustix::fs::openat(&self.handle, COPY, flags, PRIVATE_FILE)?);
+        if let Err(error) = io::copy(&mut from, &mut to).and_then(|_| to.sync_all()) {
+            // A part of a store is of no use, and the disk may be full because of it.
+            let _ = self.discard_copy();
+            return Err(error);
+        }
+        Ok(to)
+    }
+
+    /// Deletes the copy beside the store, if there is one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn discard_copy(&self) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.handle, COPY, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the copy beside the store become the store. One that was there keeps another name, which is said; at every
+    /// moment one of the two is the store, but on a file system without hard links.
+    ///
+    /// # Errors
+    /// The system's; then the store that was there is the store.
+    pub(super) fn exchange_for_copy(&self, now: SystemTime) -> io::Result<Option<PathBuf>> {
+        let name = self.unused_name(BEFORE_RESTORE, now);
+        match self.keep_as(&name) {
+            Ok(()) => {
+                if let Err(error) = self.rename_synced(COPY, STORE) {
+                    let _ = rustix::fs::unlinkat(&self.handle, &name, AtFlags::empty());
+                    return Err(error);
+                }
+            }
+            Err(Errno::NOENT) => {
+                self.take_up_copy()?;
+                return Ok(None);
+            }
+            // vfat and exFAT, some that others' programs serve.
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => self.exchange_by_renaming(&name)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Some(self.path.join(name)))
+    }
+
+    /// Gives the store file a second name.
+    fn keep_as(&self, name: &str) -> Result<(), Errno> {
+        rustix::fs::linkat(&self.handle, STORE, &self.handle, name, AtFlags::empty())?;
+        self.sync();
+        Ok(())
+    }
+
+    /// Without a second name there is no store between the two steps. Who loses power there finds it by its new name; the
+    /// manual says so.
+    fn exchange_by_renaming(&self, name: &str) -> io::Result<()> {
+        self.rename_synced(STORE, name)?;
+        if let Err(error) = self.rename_synced(COPY, STORE) {
+            return Err(match self.rename_synced(name, STORE) {
+                Ok(()) => error,
+                Err(second) => io::Error::new(
+                    error.kind(),
+                    format!(
+                        "{error}; the store that was there is now {name}, rename it to {STORE}: {second}"
+                    ),
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes back the second name that a restore, cut off before the exchange, has left the store.
+    fn forget_second_name(&self) -> Result<(), DirectoryError> {
+        let store = match rustix::fs::statat(&self.handle, STORE, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(store) if store.st_nlink > 1 => store,
+            _ => return Ok(()),
+        };
+        let ours = format!("{STORE}.{BEFORE_RESTORE}-");
+        let entries = rustix::fs::Dir::read_from(&self.handle).map_err(system("read", &self.path))?;
+        for entry in entries {
+            let entry = entry.map_err(system("read", &self.path))?;
+            let name = entry.file_name();
+            let about = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW);
+            let is_ours = name.to_string_lossy().starts_with(&ours);
+            if is_ours && about.is_ok_and(|about| is_same(&about, &store)) {
+                rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())
+                    .map_err(system("take a second name of the store from", &self.path))?;
+                self.sync();
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the copy beside the store become the store, if there is none.
+    fn take_up_copy(&self) -> io::Result<()> {
+        match rustix::fs::renameat_with(&self.handle, COPY, &self.handle, STORE, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                self.sync();
+                Ok(())
+            }
+            // NFS, older ZFS. Whoever may write here besides us is quicker than a look in bad luck only.
+            Err(Errno::INVAL | Errno::NOSYS) if !self.has_name(STORE) => self.rename_synced(COPY, STORE),
+            Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::EXIST.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A name for the store file that no other file has.
+    fn unused_name(&self, why: &str, now: SystemTime) -> String {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut name = format!("{STORE}.{why}-{second}");
+        let mut number = 1;
+        while self.has_name(&name) {
+            number += 1;
+            name = format!("{STORE}.{why}-{second}-{number}");
+        }
+        name
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    fn rename_synced(&self, from: &str, to: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
+        self.sync();
+        Ok(())
     }
 
     /// Deletes the store file, in which there must be nothing.
@@ -301,7 +433,8 @@ fn foreign_content(path: &Path, handle: &OwnedFd) -> Result<Option<String>, Dire
         let entry = entry.map_err(system("read", path))?;
         match entry.file_name().to_string_lossy().as_ref() {
             STORE | LOCK => return Ok(None),
-            "." | ".." | LOST_AND_FOUND => {}
+            // Operators come in there, perhaps before anything is stored.
+            "." | ".." | LOST_AND_FOUND | ADMIN_SOCKET => {}
             name => found = Some(name.to_owned()),
         }
     }

@@ -13,6 +13,7 @@ use noctule_core::id::WorkerId;
 use noctule_core::store::{LoadRequest, Store, StoreEvent, StoreOp, StoreRefused, Ticket};
 
 use super::Post;
+use super::backup::Wanted;
 use super::health::Health;
 use super::window::{Answers, Window};
 
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     post: OnceLock<Arc<dyn Post>>,
     workers: u16,
     started: Instant,
+    /// Copies that are to be made.
+    backups: Mutex<Vec<Wanted>>,
 }
 
 impl Shared {
@@ -37,7 +40,20 @@ impl Shared {
             post: OnceLock::new(),
             workers,
             started,
+            backups: Mutex::default(),
         }
+    }
+
+    /// Has the writer make a copy.
+    pub(super) fn want_backup(&self, wanted: Wanted) {
+        self.backups.lock().unwrap_or_else(PoisonError::into_inner).push(wanted);
+        self.lock().wake();
+        self.wake_writer();
+    }
+
+    /// The copies that are wanted.
+    pub(super) fn take_backups(&self) -> Vec<Wanted> {
+        mem::take(&mut *self.backups.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// No operation on the window leaves it half done, so a poisoned lock is as good as any.

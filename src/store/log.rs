@@ -18,25 +18,28 @@ mod recent;
 mod record;
 mod recover;
 mod rows;
+mod snapshot;
 mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
+use noctule_core::message::MessagePool;
 use noctule_core::store::{LoadedMessage, Recovered, SessionNumber, StoreOp};
 use redb::{Database, Durability, ReadableDatabase, TableError, WriteTransaction};
 
 use arena::Arena;
 use batch::Batch;
 use index::Place;
-use lookup::Lookup;
+pub(crate) use lookup::Lookup;
 use record::put_message;
 use recover::{Before, Deferred};
 use rows::CHUNKS;
 use state::State;
 
 pub(crate) use error::{LogError, OpenError};
+pub(crate) use snapshot::Snapshot;
 pub(crate) use timeline::Clocks;
 
 /// The version of the whole layout; a file with a later one is refused.
@@ -250,7 +253,8 @@ impl Log {
         Ok(committed)
     }
 
-    /// Reads messages that `session` waits for; `None` for those that it doesn't, and for damaged ones.
+    /// Reads messages that `session` waits for, into spare ones if there are any; `None` for those that it doesn't, and for
+    /// damaged ones. `lookup` is made if it is not there; it is of no use after the next commit.
     ///
     /// # Errors
     /// [`LogError`] when the file can't be read.
@@ -258,27 +262,39 @@ impl Log {
         &self,
         session: SessionNumber,
         records: &[u64],
+        lookup: &mut Option<Lookup>,
+        spare: &mut MessagePool,
     ) -> Result<Vec<(u64, Option<LoadedMessage>)>, LogError> {
         self.check()?;
-        let transaction = self.db.begin_read()?;
-        let table = match transaction.open_table(CHUNKS) {
-            Err(TableError::TableDoesNotExist(_)) => {
-                return Ok(records.iter().map(|&record| (record, None)).collect());
-            }
-            table => table?,
+        let lookup = match lookup {
+            Some(lookup) => lookup,
+            None => match self.db.begin_read()?.open_table(CHUNKS) {
+                Err(TableError::TableDoesNotExist(_)) => {
+                    return Ok(records.iter().map(|&record| (record, None)).collect());
+                }
+                table => lookup.insert(Lookup::new(table?)),
+            },
         };
-        let mut lookup = Lookup::new(table);
         let mut loaded = Vec::with_capacity(records.len());
         for &record in records {
             let found = match self.state.index.place(record) {
                 Some(place) if self.state.index.waits(record, session.0) => {
-                    lookup.message(place, record, session.0, self.state.timeline)?
+                    lookup.message(place, record, session.0, self.state.timeline, spare)?
                 }
                 _ => None,
             };
             loaded.push((record, found.map(|found| found.loaded)));
         }
         Ok(loaded)
+    }
+
+    /// The store as it is now, to be copied.
+    ///
+    /// # Errors
+    /// [`LogError`] when an earlier commit has failed or the file can't be read.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, LogError> {
+        self.check()?;
+        Ok(Snapshot::new(self.db.begin_read()?))
     }
 
     /// The number of the next chunk. A commit with a transaction makes one if it writes at all: after a failure the

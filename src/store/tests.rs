@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use noctule_core::id::{Qos, SessionId};
-use noctule_core::message::{Message, Restored};
+use noctule_core::message::{Message, MessagePool, Restored};
 use noctule_core::store::{LoadRequest, Recipient, SessionNumber, Store, StoreOp, Ticket};
 use noctule_core::topic::TopicName;
 
@@ -76,7 +76,7 @@ impl Worker {
 pub(super) fn serve(settings: &Settings, count: u16) -> (DiskStore, Recovered, Vec<Worker>) {
     let (mut store, recovered) = DiskStore::open(settings, count, Instant::now()).unwrap();
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| channel()).unzip();
-    store.serve(Arc::new(Senders(senders))).unwrap();
+    store.serve(Arc::new(Senders(senders)), MessagePool::default()).unwrap();
     let worker = |(number, mail)| Worker { handle: store.handle(WorkerId(number)), mail };
     let mut workers: Vec<_> = (0..count).zip(receivers).map(worker).collect();
     for session in 1..=4 {

@@ -388,6 +388,11 @@ impl Window {
         (self.sleeps_until_us, self.woken) = (0, self.closing);
     }
 
+    /// Cuts the writer's sleep short.
+    pub(super) fn wake(&mut self) {
+        (self.sleeps_until_us, self.woken) = (0, true);
+    }
+
     /// Whether somebody has woken the writer since it went to sleep.
     pub(super) fn is_woken(&self) -> bool {
         self.woken

@@ -17,11 +17,13 @@ use std::time::Instant;
 
 use noctule_core::hash::Seed;
 use noctule_core::id::WorkerId;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{LoadRequest, Loaded, Recovered, StoreEvent, StoreOp, Ticket};
 
+use super::backup::{self, Wanted};
 use super::handle::{Shared, post_settled};
 use super::health::Trouble;
-use super::log::{Clocks, Log, Options};
+use super::log::{Clocks, Log, Lookup, Options};
 use super::medium::Medium;
 use super::telemetry::{self, Reporter};
 use super::window::Batch;
@@ -66,6 +68,8 @@ pub(super) struct Writer<M: Medium> {
     was_made: bool,
     /// Loads that the log failed at: they are tried once more.
     failed_loads: Vec<LoadRequest>,
+    /// For what is loaded.
+    spare: MessagePool,
     retry: Retry,
     looked_us: u64,
     reporter: Reporter,
@@ -95,6 +99,7 @@ impl<M: Medium> Writer<M> {
             in_doubt: None,
             was_made: false,
             failed_loads: Vec::new(),
+            spare: MessagePool::default(),
             retry: Retry::default(),
             looked_us: 0,
             reporter: Reporter::default(),
@@ -103,6 +108,11 @@ impl<M: Medium> Writer<M> {
         let recovered = writer.open_log(now_us)?;
         writer.look(now_us);
         Ok((writer, recovered))
+    }
+
+    /// Loads into messages of this pool from now on.
+    pub(super) fn set_spare(&mut self, spare: MessagePool) {
+        self.spare = spare;
     }
 
     /// Takes turns until the store is closed.
@@ -126,6 +136,9 @@ impl<M: Medium> Writer<M> {
 
     /// Does what is due at `now_us`.
     pub(super) fn turn(&mut self, now_us: u64) -> Turn {
+        for wanted in self.shared.take_backups() {
+            self.back_up(wanted);
+        }
         if self.log.is_none() {
             let closing = self.shared.lock().is_closing();
             if let Some(at_us) = self.retry.waits_until(now_us).filter(|_| !closing) {
@@ -249,15 +262,27 @@ impl<M: Medium> Writer<M> {
         true
     }
 
+    /// Has a thread of its own copy the store as it is now.
+    fn back_up(&self, wanted: Wanted) {
+        let Some(log) = &self.log else {
+            return (wanted.done)(Err("the store can't be read now; its health says why".to_owned()));
+        };
+        match caught(|| log.snapshot()) {
+            Ok(snapshot) => backup::copy(snapshot, wanted),
+            Err(fault) => (wanted.done)(Err(fault.to_string())),
+        }
+    }
+
     /// Answers the loads that wait; false if there are none.
     fn answer_loads(&mut self, now_us: u64) -> bool {
         let second_try = !self.failed_loads.is_empty();
         let requests =
             if second_try { mem::take(&mut self.failed_loads) } else { self.shared.lock().take_loads() };
         let any = !requests.is_empty();
+        let mut lookup = None;
         let mut requests = requests.into_iter();
         while let Some(request) = requests.next() {
-            let loaded = self.load(&request);
+            let loaded = self.load(&request, &mut lookup);
             let messages = match loaded {
                 Ok(messages) => messages,
                 Err(fault) => {
@@ -295,6 +320,7 @@ impl<M: Medium> Writer<M> {
     fn load(
         &mut self,
         request: &LoadRequest,
+        lookup: &mut Option<Lookup>,
     ) -> Result<Vec<(u64, Option<noctule_core::store::LoadedMessage>)>, Fault> {
         let number = request.number();
         let mut messages: Vec<_> = {
@@ -304,7 +330,7 @@ impl<M: Medium> Writer<M> {
         let missing: Vec<u64> =
             messages.iter().filter(|(_, message)| message.is_none()).map(|(record, _)| *record).collect();
         let Some(log) = self.log.as_ref().filter(|_| !missing.is_empty()) else { return Ok(messages) };
-        let found = caught(|| log.load(number, &missing))?;
+        let found = caught(|| log.load(number, &missing, lookup, &mut self.spare))?;
         let places = messages.iter_mut().filter(|(_, message)| message.is_none());
         for (place, (_, message)) in places.zip(found) {
             place.1 = message;

@@ -87,6 +87,12 @@ impl Acceptor {
         Session::new(config, self.settings.identity, self.settings.min_version == MinVersion::Tls13)
     }
 
+    /// What new sessions are opened with now, for a server whose IO is another's.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current().config)
+    }
+
     /// Whether a client has to show a certificate.
     #[must_use]
     pub fn requires_certificates(&self) -> bool {

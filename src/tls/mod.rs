@@ -17,6 +17,9 @@ mod own;
 mod pem;
 mod session;
 mod settings;
+// Its callers stand on tokio's sockets, which are not there under loom.
+#[cfg(not(loom))]
+pub(crate) mod telemetry;
 #[cfg(test)]
 mod tests;
 mod watch;

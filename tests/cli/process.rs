@@ -51,7 +51,17 @@ impl TestBroker {
         if let Ok(workers) = std::env::var("NOCTULE_TEST_WORKERS") {
             config.server.workers = workers.parse().unwrap();
         }
-        let broker = Broker::start(&config).unwrap();
+        let begun = Instant::now();
+        let broker = loop {
+            match Broker::start(&config) {
+                Ok(broker) => break broker,
+                // Another test's client has gone out from the port that was free a moment ago.
+                Err(error) if format!("{error:?}").contains("AddrInUse") && begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let address = broker.tcp_addresses()[0];
         Self { broker: Some(broker), address, _data: data }
     }
@@ -163,7 +173,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = Lines::of(child.stdout.take().unwrap());
@@ -188,6 +198,17 @@ impl Running {
     #[track_caller]
     pub(crate) fn says(&mut self, words: &str) {
         while !self.err.next().unwrap_or_else(|| panic!("it never says {words:?}")).contains(words) {}
+    }
+
+    /// The next line with this on standard error.
+    #[track_caller]
+    pub(crate) fn hears(&mut self, words: &str) -> String {
+        loop {
+            let line = self.err.next().unwrap_or_else(|| panic!("it never says {words:?}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -220,6 +241,14 @@ impl Running {
             raw,
             err: String::from_utf8_lossy(&self.err.rest()).into_owned(),
         }
+    }
+}
+
+impl Drop for Running {
+    /// A client that nobody has ended would come back to its broker's port for ever.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

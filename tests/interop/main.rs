@@ -15,7 +15,9 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod arm;
 mod browser;
+mod dashboard;
 #[path = "../kit/data_dir.rs"]
 mod data_dir;
 mod encrypted;
@@ -98,6 +100,11 @@ impl Drop for Served {
             }
         }
     }
+}
+
+/// A port that nobody has, for a process that can't say which one the system has given it.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Says that a client is missing: a failure where the CI has installed them all, else a skip that can be seen.

@@ -8,11 +8,12 @@ const EMPTY_NAMES: [&str; 9] =
     ["utils", "util", "types", "common", "helper", "helpers", "manager", "misc", "shared_types"];
 
 /// Hosts that may be linked to: specifications, public documentation, and examples.
-const HOSTS: [&str; 24] = [
+const HOSTS: [&str; 25] = [
     "127.0.0.1",
     "apache.org",
     "contributor-covenant.org",
     "crates.io",
+    "debian.org",
     "docs.oasis-open.org",
     "docs.rs",
     "embarkstudios.github.io",

@@ -39,6 +39,7 @@ impl Process {
             .arg(&config)
             .arg("--data")
             .arg(dir.path().join("data"))
+            .args(["--log-format", "human"])
             .envs(environment.iter().copied())
             .stdin(sockets.next().unwrap_or_else(Stdio::null))
             .stdout(sockets.next().unwrap_or_else(Stdio::null))

@@ -15,7 +15,7 @@ use super::guard::guarded;
 use super::identity::{Claim, Identified, Proof, own_rules, refused};
 use super::machine::Machine;
 use super::pass::Pass;
-use super::{Io, Mail, Moved, Over, Peer, Worker};
+use super::{Io, Mail, Moved, Over, Peer, Worker, watch};
 use crate::auth::{self, Grant};
 use crate::broker::admission::Full;
 use crate::broker::settings::Settings;
@@ -67,6 +67,7 @@ impl Worker {
             self.hand_over(io, conn, home, unread);
             return Err(Over);
         }
+        self.note_coming(io.now(), conn, client_id, || watch::mqtt_connect(connect));
         if connect.auth_method.is_some() && matches!(verified, Verified::No) {
             return self.exchange(io, conn, connect, unread, len);
         }
@@ -125,6 +126,16 @@ impl Worker {
             self.refuse(io, conn, &refusal);
             return Err(Over);
         }
+        // Not the session's name: the log shows it, and who knows that one can send to the client's temporary queues.
+        let made_up;
+        let name = match &connect.client_id {
+            Some(client_id) => client_id,
+            None => {
+                made_up = format!("stomp-{}-{}", self.engine.id().0, conn.generation);
+                &*made_up
+            }
+        };
+        self.note_coming(io.now(), conn, name, || watch::stomp_connect(connect));
         let claim = |credentials: &'c stomp::Credentials<'_>| Claim {
             spoken: Spoken::Stomp,
             user: credentials.login.as_deref(),
@@ -149,15 +160,6 @@ impl Worker {
         let Some(Some(peer)) = self.peers.get_mut(conn.slot as usize) else { return Err(Over) };
         let listener = settings.listener(peer.listener).and_then(|listener| listener.durability);
         let Machine::Stomp(stomp) = &mut peer.machine else { return Err(Over) };
-        // Not the session's name: the log shows it, and who knows that one can send to the client's temporary queues.
-        let made_up;
-        let name = match &connect.client_id {
-            Some(client_id) => client_id,
-            None => {
-                made_up = format!("stomp-{}-{}", self.engine.id().0, conn.generation);
-                &*made_up
-            }
-        };
         let user = grant.as_ref().map(|grant| &*grant.user);
         match guarded(|| stomp.begin(connect, name, user, around)) {
             Ok(mut request) => {
@@ -366,6 +368,7 @@ impl Worker {
                 proof: None,
                 pass: Pass::None,
                 ended: false,
+                is_watched: false,
                 pace: None,
             });
         }

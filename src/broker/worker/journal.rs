@@ -15,20 +15,28 @@ use super::Worker;
 use crate::logging::Verdict;
 use crate::reactor::Origin;
 
-/// What a client asks for, other than by its messages.
+/// What a client asks for, other than by its messages; whether that is something of what the broker says of itself.
 #[inline]
-pub(super) fn note_request(peer: Origin, input: &Input<'_>) {
+pub(super) fn note_request(peer: Origin, input: &Input<'_>) -> bool {
     match input {
-        Input::Subscribe { filters, .. } => debug!(%peer, ?filters, "subscribe"),
+        Input::Subscribe { filters, .. } => {
+            debug!(%peer, ?filters, "subscribe");
+            filters.iter().any(|one| one.filter.starts_with("$SYS"))
+        }
         Input::Request(_, Request::Consume(consume), _) => {
             let (filter, durable) = (without_secret(consume.filter), consume.durable);
             debug!(%peer, filter = &*filter, durable, acknowledges = consume.acknowledges, "subscribe");
+            consume.filter.starts_with("$SYS")
         }
         Input::Request(_, Request::Cancel { consumer, .. }, _) => {
             debug!(%peer, consumer = consumer.0, "unsubscribe");
+            false
         }
-        Input::Unsubscribe { filters, .. } => debug!(%peer, ?filters, "unsubscribe"),
-        _ => {}
+        Input::Unsubscribe { filters, .. } => {
+            debug!(%peer, ?filters, "unsubscribe");
+            false
+        }
+        _ => false,
     }
 }
 
@@ -44,7 +52,7 @@ pub(super) fn note_answer(peer: Origin, reply: &Reply) {
 
 /// A topic as others may read it. Who knows where a STOMP client expects its answers can send some; those of MQTT clients
 /// have one level behind `$reply/`, their client id, which is no secret.
-fn without_secret(topic: &str) -> Cow<'_, str> {
+pub(crate) fn without_secret(topic: &str) -> Cow<'_, str> {
     match topic.strip_prefix("$reply/").and_then(|own| own.split_once('/')) {
         Some((_, name)) => Cow::Owned(format!("$reply/…/{name}")),
         None => Cow::Borrowed(topic),

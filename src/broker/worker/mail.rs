@@ -8,6 +8,7 @@ use noctule_core::id::ConnId;
 use noctule_core::store::StoreEvent;
 
 use crate::auth::Verdict;
+use crate::broker::inspect::Question;
 use crate::broker::listeners::Changed;
 use crate::broker::settings::Settings;
 use crate::net::{Facts, Layers};
@@ -26,6 +27,8 @@ pub(in crate::broker) enum Mail {
     Verdict(ConnId, Verdict),
     /// Another configuration.
     Reload(Box<Reload>),
+    /// An operator asks.
+    Question(Question),
     /// The broker stops: wills first. Tells when they are on their way to the other workers.
     PublishWills(Sender<()>),
     /// Say good-bye to everybody, then stop when all is written or at this monotonic millisecond.

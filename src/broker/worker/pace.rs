@@ -85,7 +85,8 @@ impl Gate<'_> {
 
     /// A message of `bytes` has passed: until when the next has to wait, if it has.
     pub(super) fn charge(&mut self, bytes: usize) -> Option<u64> {
-        self.pace.get_or_insert_default().charge(self.rates?, bytes, self.now_ms)
+        let rates = self.rates?;
+        self.pace.get_or_insert_default().charge(rates, bytes, self.now_ms)
     }
 }
 

@@ -43,7 +43,7 @@ impl Worker {
         let (scratch, origin, now) = (&mut self.scratch, peer.origin, io.now());
         // Its own, while others are written to.
         let mut machine = std::mem::replace(&mut peer.machine, Machine::Unknown);
-        let mut pace = peer.pace.take();
+        let (mut pace, peer_is_watched) = (peer.pace.take(), peer.is_watched);
         let gate = Gate {
             pace: &mut pace,
             rates: settings
@@ -55,9 +55,15 @@ impl Worker {
         };
         let batch = Batch { conn, bytes, gate };
         let in_engine = Cell::new(false);
-        let peers = &self.peers;
+        let (peers, watched) = (&self.peers, peer_is_watched.then_some(&self.watches));
+        let sys_wanted = &self.sys_wanted;
         let mut hand_over = |input: Input<'_>, fx: &mut Effects| {
-            journal::note_request(origin, &input);
+            if journal::note_request(origin, &input) {
+                sys_wanted.notify_one();
+            }
+            if let Some(watches) = watched {
+                watches.tell_input(now, conn, &input);
+            }
             in_engine.set(true);
             if let Input::Publish(_, publish) = &input
                 && let Some(way) = engine.straight(now, conn, publish)
@@ -69,6 +75,9 @@ impl Worker {
                     let acknowledged = engine.went_straight(now, conn, publish, way, fx);
                     if let (Some(packet_id), Some(out)) = (acknowledged, io.out(conn)) {
                         out.put().extend_from_slice(&Ack::puback(packet_id));
+                        if let Some(watches) = watched {
+                            watches.tell_puback(now, conn, packet_id);
+                        }
                     }
                     return in_engine.set(false);
                 }
@@ -125,7 +134,8 @@ impl Worker {
 fn pass_on(io: &mut Io, peers: &[Option<Peer>], way: Straight, publish: &Publish<'_>) -> bool {
     let to = way.to;
     let Some(Some(peer)) = peers.get(to.slot as usize) else { return false };
-    if peer.generation != to.generation || peer.ended {
+    // Who is watched gets it on the long way, where that is told.
+    if peer.generation != to.generation || peer.ended || peer.is_watched {
         return false;
     }
     let Some(out) = io.out_at_once(to) else { return false };

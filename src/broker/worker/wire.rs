@@ -5,12 +5,13 @@ use std::num::NonZeroU16;
 
 use bytes::BytesMut;
 use noctule_core::consumer::ConsumerId;
-use noctule_core::id::Now;
+use noctule_core::id::{ConnId, Now};
 use noctule_core::refusal::Refusal;
 use noctule_stomp::server::Scratch;
 
 use super::guard::guarded;
 use super::machine::Machine;
+use super::watch::Watches;
 use crate::reactor::OutBuf;
 
 /// The writing end of a connection: its protocol machine over its out buffer.
@@ -21,6 +22,8 @@ pub(super) struct Wire<'a> {
     pub(super) out: &'a mut OutBuf,
     /// Set when the machine has met a bug: the connection is to end, and takes no more.
     pub(super) broken: Option<Refusal>,
+    /// Where the packets of a connection are told that somebody watches.
+    pub(super) watched: Option<(&'a Watches, ConnId)>,
 }
 
 impl Outlet for Wire<'_> {
@@ -33,7 +36,13 @@ impl Outlet for Wire<'_> {
         let (scratch, out) = (&mut *self.scratch, &mut *self.out);
         let start = out.put().len();
         match guarded(|| machine.deliver(delivery, now, scratch, out)) {
-            Ok(sent) => sent,
+            Ok(sent) => {
+                if let Some((watches, conn)) = self.watched {
+                    let is_stomp = matches!(self.machine, Machine::Stomp(_));
+                    watches.tell_delivery(now, conn, is_stomp, delivery, sent);
+                }
+                sent
+            }
             Err(refusal) => {
                 out.put().truncate(start);
                 self.broken = Some(refusal);
@@ -44,6 +53,9 @@ impl Outlet for Wire<'_> {
     }
 
     fn release(&mut self, packet_id: NonZeroU16) {
+        if let Some((watches, conn)) = self.watched {
+            watches.tell_release(self.now, conn, packet_id);
+        }
         self.write(|machine, out| machine.release(packet_id, out));
     }
 

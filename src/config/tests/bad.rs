@@ -42,7 +42,7 @@ fn unknown_sections_get_the_nearest_known_one() {
     says(
         "[kitchen]\n",
         "1:2: kitchen: unknown section; there are [server], [store], [[durability]], [limits], [delivery], \
-         [queues], [stomp], [auth], [auth_jwt], [auth_http], [[acl]], [[tls]], [log], [[listener]]",
+         [queues], [stomp], [auth], [auth_jwt], [auth_http], [[acl]], [[tls]], [admin], [log], [[listener]]",
     );
 }
 
@@ -117,7 +117,7 @@ fn words_are_listed() {
     );
     says(
         "[log]\nformat = \"JSON\"\n",
-        "2:10: log.format: \"JSON\" is not \"human\" or \"json\" (default \"human\")",
+        "2:10: log.format: \"JSON\" is not \"auto\", \"human\", \"journal\" or \"json\" (default \"auto\")",
     );
     says(
         "[log]\nlevel = \"verbose\"\n",
@@ -554,7 +554,10 @@ fn quotes_are_short_and_on_one_line() {
     let said = complaints(&format!("[log]\nformat = \"{long}\"\n"));
     assert!(said[0].starts_with("2:10: log.format: \"é") && said[0].contains("é… is not"), "{said:?}");
     let said = complaints("[log]\nformat = \"\"\"\nab\ncd\"\"\"\n");
-    assert_eq!(said, ["2:10: log.format: \"\"\"… is not \"human\" or \"json\" (default \"human\")"]);
+    assert_eq!(
+        said,
+        ["2:10: log.format: \"\"\"… is not \"auto\", \"human\", \"journal\" or \"json\" (default \"auto\")"]
+    );
 }
 
 #[test]

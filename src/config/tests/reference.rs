@@ -1,4 +1,4 @@
-//! `config/noctule.toml` says what the code does.
+//! `config/noctule.toml` says what the code does, and `config/gateway-small.toml` is a right example beside it.
 
 use super::*;
 
@@ -23,6 +23,21 @@ fn what_the_reference_file_shows_could_be_written() {
     let config = Config::parse(&text, "config/noctule.toml").unwrap();
     assert_eq!((config.durability.len(), config.acl.len(), config.tls.len()), (1, 2, 1));
     assert_eq!(config.listener[0].durability, Some(Durability::Always));
+}
+
+#[test]
+fn the_small_gateways_file_is_right_and_goes_to_the_journal() {
+    let text = include_str!("../../../config/gateway-small.toml");
+    let config = Config::parse(text, "config/gateway-small.toml").unwrap_or_else(|error| panic!("{error}"));
+    // Lines with priorities in the journal.
+    assert_eq!(config.log.format, LogFormat::Auto);
+    // What it is for: little memory, few writes, and nothing that was acknowledged lost but what is said to be telemetry.
+    let defaults = Config::default();
+    assert!(config.server.memory < defaults.server.memory);
+    assert!(config.store.max_size < defaults.store.max_size);
+    assert!(config.store.retained_interval > defaults.store.retained_interval);
+    assert_eq!(config.store.durability, Durability::Always);
+    assert_eq!(config.durability.len(), 1);
 }
 
 /// A heading of the file and, of each key below it, the name and the comment above.
@@ -99,4 +114,49 @@ fn the_reference_file_says_why_and_what_wants_a_restart() {
             assert_eq!(comment.contains("wants a restart"), reload == Reload::Restart, "{section}.{name}");
         }
     }
+}
+
+const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+
+const HEAD: &str = "# Configuration, key by key
+
+Made from the code by `NOCTULE_WRITE_DOCS=1 cargo test -p noctule --lib the_reference_in_docs`; a test keeps it so.
+[config/noctule.toml](../config/noctule.toml) has the same keys as a file to begin with, each with a line of why, and
+`noctule check` says what a file does. What is read again by SIGHUP takes effect at once, for clients that connect from then on, or
+after a restart. Every key may come from the environment: `NOCTULE__SECTION__KEY=value`.
+";
+
+/// Text as it can stand in a cell: on one line, without the brackets of links into the code.
+fn cell(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.replace("[`", "`").replace("`]", "`").replace('|', "\\|")
+}
+
+#[test]
+fn the_reference_in_docs_is_what_the_code_says() {
+    let mut text = HEAD.to_owned();
+    for (section, keys) in Config::SECTIONS {
+        let is_list = matches!(*section, "durability" | "acl" | "tls" | "listener");
+        let (open, close) = if is_list { ("[[", "]]") } else { ("[", "]") };
+        text.push_str(&format!("\n## {open}{section}{close}\n\n| key | default | takes effect | a right value is | what it is for |\n"));
+        text.push_str("| --- | --- | --- | --- | --- |\n");
+        for key in *keys {
+            let effect = match key.reload {
+                Reload::Now => "at once",
+                Reload::Connections => "for new connections",
+                Reload::Restart => "after a restart",
+            };
+            let (default, expected, about) =
+                (cell(&(key.default)()), cell(&(key.expected)()), cell(key.about));
+            text.push_str(&format!("| `{}` | `{default}` | {effect} | {expected} | {about} |\n", key.name));
+        }
+    }
+    if std::env::var_os("NOCTULE_WRITE_DOCS").is_some() {
+        std::fs::write(REFERENCE, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(REFERENCE).unwrap();
+    assert!(
+        written == text,
+        "docs/configuration.md is not what the code says; its head says how it is made anew"
+    );
 }

@@ -179,3 +179,17 @@ fn rules_are_found_in_the_file() {
     let text = "# a\n[[acl]]\nallow = []\n\n[log]\n[[acl]]\n";
     assert_eq!(Config::acl_lines(text), [2, 6]);
 }
+
+#[test]
+fn operators_from_elsewhere_want_tls_authentication_and_names() {
+    let words = |text: &str| complaints(text).join("\n");
+    let open = "[admin]\nlisten = [\"0.0.0.0:9883\"]\n";
+    for missing in ["wants tls", "wants [auth]", "wants users"] {
+        assert!(words(open).contains(missing), "{missing}: {}", words(open));
+    }
+    assert_eq!(words("[admin]\nlisten = [\"127.0.0.1:9000\", \"unix:/run/noctule/ops.sock\"]\n"), "");
+    assert_eq!(words("[admin]\nlisten = []\nsocket = false\n"), "");
+    assert!(words("[admin]\ntls = \"plant\"\n").contains("no [[tls]] has name = \"plant\""));
+    assert!(words("[admin]\nlisten = [\"127.0.0.1:1883\"]\n").contains("is taken by the listener"));
+    assert!(words("[admin]\nlisten = [\"systemd:ops\"]\n").contains("not to a socket of systemd"));
+}

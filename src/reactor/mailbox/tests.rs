@@ -79,9 +79,10 @@ mod plain {
         mailboxes.post_batch(ME, &mut batch(&[], &[1, 2]));
         mailboxes.post_batch(ME, &mut batch(&[7], &[3]));
         mailboxes.post(ME, 8);
+        mailboxes.post_behind(ME, 4);
         let mut inbox = Lanes::default();
         mailboxes.collect(ME, &mut inbox);
-        assert_eq!(inbox.bulk, [(OTHER, 1), (OTHER, 2), (OTHER, 3)]);
+        assert_eq!(inbox.bulk, [(OTHER, 1), (OTHER, 2), (OTHER, 3), (OUTSIDE, 4)]);
         assert_eq!(inbox.control, [(OTHER, 7), (OUTSIDE, 8)]);
     }
 

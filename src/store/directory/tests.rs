@@ -223,3 +223,93 @@ fn damaged_files_are_set_aside_under_names_of_their_own() {
     assert_eq!(names, [name.to_owned(), format!("{name}-2"), format!("{name}-3")]);
     assert!(!scratch.data().join(STORE).exists());
 }
+
+/// A store in its directory, and a copy beside it that is to take its place.
+fn with_copy(scratch: &Scratch) -> Directory {
+    let directory = Directory::open(&scratch.data()).unwrap();
+    directory.store_file().unwrap().write_all(b"before").unwrap();
+    let backup = scratch.path().join("backup");
+    fs::write(&backup, "backup").unwrap();
+    directory.copy_beside(&File::open(backup).unwrap()).unwrap();
+    directory
+}
+
+/// What the next start finds in the store, and the files that lie there then.
+fn after_restart(scratch: &Scratch) -> (String, Vec<String>) {
+    let directory = Directory::open(&scratch.data()).unwrap();
+    let mut content = String::new();
+    directory.store_file().unwrap().read_to_string(&mut content).unwrap();
+    let entries = fs::read_dir(scratch.data()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != LOCK);
+    names.sort();
+    (content, names)
+}
+
+const NOW: SystemTime = UNIX_EPOCH;
+const ASIDE: &str = "noctule.redb.before-restore-0";
+
+#[test]
+fn a_copy_takes_the_stores_place() {
+    let scratch = Scratch::new("exchange");
+    let kept = with_copy(&scratch).exchange_for_copy(NOW).unwrap();
+    assert_eq!(kept, Some(scratch.data().join(ASIDE)));
+    assert_eq!(after_restart(&scratch), ("backup".to_owned(), vec![STORE.to_owned(), ASIDE.to_owned()]));
+    assert_eq!(fs::read_to_string(scratch.data().join(ASIDE)).unwrap(), "before");
+}
+
+#[test]
+fn a_copy_becomes_the_store_where_there_was_none() {
+    let scratch = Scratch::new("exchange-none");
+    let directory = with_copy(&scratch);
+    fs::remove_file(scratch.data().join(STORE)).unwrap();
+    assert_eq!(directory.exchange_for_copy(NOW).unwrap(), None);
+    drop(directory);
+    assert_eq!(after_restart(&scratch), ("backup".to_owned(), vec![STORE.to_owned()]));
+}
+
+#[test]
+fn an_exchange_that_is_cut_off_leaves_the_store_that_was_there() {
+    let scratch = Scratch::new("exchange-cut");
+    let directory = with_copy(&scratch);
+    directory.keep_as(ASIDE).unwrap();
+    // Power goes here: the store has two names, and the copy takes room.
+    drop(directory);
+    assert_eq!(after_restart(&scratch), ("before".to_owned(), vec![STORE.to_owned()]));
+    // A name that somebody else gave it is not ours to take.
+    fs::hard_link(scratch.data().join(STORE), scratch.path().join("elsewhere")).unwrap();
+    let said = Directory::open(&scratch.data()).unwrap().store_file().unwrap_err().to_string();
+    assert!(said.contains("is not a plain file with one name"), "{said}");
+}
+
+#[test]
+fn an_exchange_that_fails_leaves_everything_as_it_was() {
+    let scratch = Scratch::new("exchange-fails");
+    let directory = with_copy(&scratch);
+    // Without a copy the second step can't be done.
+    directory.discard_copy().unwrap();
+    directory.exchange_for_copy(NOW).unwrap_err();
+    let as_it_was = ("before".to_owned(), vec![STORE.to_owned()]);
+    drop(directory);
+    assert_eq!(after_restart(&scratch), as_it_was);
+    Directory::open(&scratch.data()).unwrap().exchange_by_renaming(ASIDE).unwrap_err();
+    assert_eq!(after_restart(&scratch), as_it_was, "nor where there are no hard links");
+}
+
+#[test]
+fn without_hard_links_the_store_is_renamed() {
+    let scratch = Scratch::new("exchange-vfat");
+    with_copy(&scratch).exchange_by_renaming(ASIDE).unwrap();
+    assert_eq!(after_restart(&scratch), ("backup".to_owned(), vec![STORE.to_owned(), ASIDE.to_owned()]));
+    assert_eq!(fs::read_to_string(scratch.data().join(ASIDE)).unwrap(), "before");
+}
+
+#[test]
+fn a_copy_that_fails_halfway_is_not_left_behind() {
+    let scratch = Scratch::new("copy-fails");
+    let directory = Directory::open(&scratch.data()).unwrap();
+    // It can be opened and not read.
+    directory.copy_beside(&File::open(scratch.path()).unwrap()).unwrap_err();
+    assert!(!scratch.data().join(COPY).exists());
+}

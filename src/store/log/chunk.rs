@@ -65,6 +65,11 @@ impl<'a> Chunk<'a> {
         Some(Self { number, bytes, stamp })
     }
 
+    /// A chunk that was opened before.
+    pub(super) fn checked(number: u64, stamp: Stamp, bytes: &'a [u8]) -> Self {
+        Self { number, bytes, stamp }
+    }
+
     /// All records, in order. Behind a damaged length nothing can be found any more.
     pub(super) fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
         let mut offset = HEADER;

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use noctule_core::id::Qos;
-use noctule_core::message::{Message, Restored};
+use noctule_core::message::{Message, MessagePool, Restored};
 use noctule_core::queue::Stub;
 use noctule_core::store::Recipient;
 use noctule_core::topic::{TopicLimits, TopicName};
@@ -210,8 +210,8 @@ impl<'a> StoredMessage<'a> {
     }
 
     /// The message, given what its expiry is in the process's own time.
-    pub(super) fn restore(&self, expires_ms: u64) -> Arc<Message> {
-        Message::restore(&Restored {
+    pub(super) fn restore(&self, expires_ms: u64, spare: &mut MessagePool) -> Arc<Message> {
+        spare.restore(&Restored {
             topic: self.topic,
             fields: self.fields,
             payload: self.payload,
@@ -472,7 +472,7 @@ mod tests {
                 stored.recipients().map(deliveries).all(|pair| [(300, true), (0, false)].contains(&pair))
             );
             assert_eq!(stored.expires_at, expires_at);
-            let back = stored.restore(7);
+            let back = stored.restore(7, &mut MessagePool::default());
             assert_eq!(back.wire_topic(), original.wire_topic());
             assert_eq!(back.wire_fields(), original.wire_fields());
             assert_eq!(back.payload(), original.payload());
@@ -504,7 +504,7 @@ mod tests {
         let stored = parsed(1, &bytes);
         assert_eq!(
             stored.cost() as usize,
-            stored.restore(0).cost() + size_of::<noctule_core::queue::Entry>()
+            stored.restore(0, &mut MessagePool::default()).cost() + size_of::<noctule_core::queue::Entry>()
         );
     }
 

@@ -11,7 +11,7 @@ use std::mem;
 use std::num::NonZeroU16;
 
 use noctule_core::id::Qos;
-use noctule_core::message::Message;
+use noctule_core::message::{Message, MessagePool};
 use noctule_core::queue::Stub;
 use noctule_core::store::{
     Exchange, KeptWill, Recovered, RecoveredGroup, RecoveredSession, RecoveredWill, SessionNumber,
@@ -468,7 +468,9 @@ impl<'t> Recovery<'t> {
         let mut find = |owner: u64, record: u64| {
             let place = state.index.place(record).filter(|_| state.index.waits(record, owner));
             match (&mut lookup, place) {
-                (Some(lookup), Some(place)) => lookup.message(place, record, owner, state.timeline),
+                (Some(lookup), Some(place)) => {
+                    lookup.message(place, record, owner, state.timeline, &mut MessagePool::default())
+                }
                 _ => Ok(None),
             }
         };

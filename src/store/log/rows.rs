@@ -45,6 +45,17 @@ pub(super) enum Table {
 }
 
 impl Table {
+    /// Every one.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Meta,
+        Self::Sessions,
+        Self::Subscriptions,
+        Self::Exchanges,
+        Self::Wills,
+        Self::Groups,
+        Self::Retained,
+    ];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",

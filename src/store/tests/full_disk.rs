@@ -128,3 +128,21 @@ fn a_full_disk_refuses_messages_takes_acknowledgements_and_heals() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_restore_without_room_for_the_copy_takes_none() {
+    let disk = match SmallDisk::mount("full-restore") {
+        Ok(disk) => disk,
+        Err(why) => return println!("not tested, because a file system can't be made here: {why}"),
+    };
+    let data = disk.point().join("data");
+    drop(serve(&settings(&data), 1));
+    let before = fs::read(data.join("noctule.redb")).unwrap();
+    let backup = disk.scratch.path().join("backup");
+    fs::write(&backup, vec![1; 32 * MIB as usize]).unwrap();
+    let said = restore(&backup, &data).unwrap_err().to_string();
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(!data.join("noctule.redb.new").exists());
+    assert_eq!(fs::read(data.join("noctule.redb")).unwrap(), before);
+}

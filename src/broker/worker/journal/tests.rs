@@ -63,7 +63,7 @@ fn worker() -> Worker {
     let engine = Engine::new(WorkerId(0), shared, Arc::clone(&settings.policy), Now::default());
     let (store, fx) = (Backing::Memory(MemoryStore::default()), Effects::default());
     let admission = Arc::new(Admission::new((&config.limits).into()));
-    Worker::new(engine, store, fx, settings, admission, Arc::new(Memory::new(0)))
+    Worker::new(engine, store, fx, settings, admission, Arc::new(Memory::new(0)), Arc::default())
 }
 
 #[test]
@@ -100,15 +100,15 @@ fn debug_lines_are_for_requests_and_refusals_not_for_messages() {
         with_default(Lines(Arc::clone(&lines)), note);
         lines.swap(0, Relaxed)
     };
-    assert_eq!(
-        written(&|| note_request(
-            peer,
-            &Input::Subscribe { conn, packet_id, id: None, selector: None, filters: &[] }
-        )),
-        1
-    );
-    assert_eq!(written(&|| note_request(peer, &Input::Unsubscribe { conn, packet_id, filters: &[] })), 1);
-    assert_eq!(written(&|| note_request(peer, &Input::Ping(conn))), 0);
+    let requested = |input: &Input<'_>| {
+        written(&|| {
+            note_request(peer, input);
+        })
+    };
+    let subscribe = |filters| Input::Subscribe { conn, packet_id, id: None, selector: None, filters };
+    assert_eq!(requested(&subscribe(&[])), 1);
+    assert_eq!(requested(&Input::Unsubscribe { conn, packet_id, filters: &[] }), 1);
+    assert_eq!(requested(&Input::Ping(conn)), 0);
     assert_eq!(written(&|| note_answer(peer, &ack(Reason::QuotaExceeded))), 1);
     assert_eq!(written(&|| note_answer(peer, &ack(Reason::NoMatchingSubscribers))), 0);
     assert_eq!(written(&|| note_answer(peer, &Reply::Pong)), 0);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use noctule_core::message::Message;
+use noctule_core::message::{Message, MessagePool};
 use noctule_core::store::{RecoveredGroup, SessionNumber};
 use redb::TableError;
 
@@ -60,8 +60,9 @@ impl Recovery<'_> {
             // What is for several groups is in memory once.
             if last.as_ref().is_none_or(|last| last.record() != record) {
                 let place = Place { chunk, offset, len: 0 };
-                last =
-                    lookup.message(place, record, group, state.timeline)?.map(|found| found.loaded.message);
+                last = lookup
+                    .message(place, record, group, state.timeline, &mut MessagePool::default())?
+                    .map(|found| found.loaded.message);
             }
             if let (Some(message), Some(known)) = (&last, groups.get_mut(&group)) {
                 known.queue.push((Arc::clone(message), state.left(record, group).unwrap_or(0)));

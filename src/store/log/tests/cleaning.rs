@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use noctule_core::id::Qos;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{SessionNumber, StoreOp};
 
 use super::super::Log;
@@ -44,7 +45,7 @@ fn stragglers_survive_any_number_of_rounds_in_a_file_of_bounded_size() {
     let left = churn(&mut log, 1..8_001, 57);
     assert_eq!(log.usage().records, left.len() as u64);
     assert!(disk.image().len() < 8 << 20, "{} bytes", disk.image().len());
-    let loaded = log.load(SessionNumber(STRAGGLER), &left).unwrap();
+    let loaded = log.load(SessionNumber(STRAGGLER), &left, &mut None, &mut MessagePool::default()).unwrap();
     assert!(loaded.iter().all(|(record, found)| {
         found.as_ref().is_some_and(|found| found.message.payload() == [*record as u8; 500])
     }));

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::time::Instant;
 
 use noctule_core::id::Qos;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{SessionNumber, StoreOp};
 use redb::backends::FileBackend;
 
@@ -228,7 +229,10 @@ fn a_million_messages_wait() {
     for session in recovered.sessions.iter().take(20) {
         for stubs in session.queue.chunks(128) {
             let records: Vec<_> = stubs.iter().map(|stub| stub.record).collect();
-            loaded += log.load(SessionNumber(session.number.0), &records).unwrap().len();
+            loaded += log
+                .load(SessionNumber(session.number.0), &records, &mut None, &mut MessagePool::default())
+                .unwrap()
+                .len();
         }
     }
     println!("{loaded} messages loaded in {:?}; {} KiB", start.elapsed(), rss_kib());

@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use noctule_core::id::Qos;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{Exchange, Recovered, StoreOp};
 
 use super::super::{Log, Lost, Opened};
@@ -206,7 +207,9 @@ impl Written {
             }
             let records: Vec<_> = session.queue.iter().map(|stub| stub.record).collect();
             assert!(records.is_sorted());
-            let loaded = quietly(|| log.load(session.number, &records).ok()).flatten();
+            let loaded =
+                quietly(|| log.load(session.number, &records, &mut None, &mut MessagePool::default()).ok())
+                    .flatten();
             for (record, message) in loaded.into_iter().flatten() {
                 let Some(message) = message else { continue };
                 assert!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use noctule_core::group::QueueOptions;
 use noctule_core::id::{Qos, SessionId};
-use noctule_core::message::{Fields, Message, Publish};
+use noctule_core::message::{Fields, Message, MessagePool, Publish};
 use noctule_core::policy::Overflow;
 use noctule_core::store::{
     Exchange, KeptWill, LoadedMessage, Recipient, Recovered, RecoveredGroup, RecoveredSubscription,
@@ -282,7 +282,7 @@ pub(super) fn seen(log: &Log, recovered: Recovered) -> Seen {
     let mut seen = Seen::default();
     for session in recovered.sessions {
         let records: Vec<_> = session.queue.iter().map(|stub| stub.record).collect();
-        let loaded = log.load(session.number, &records).unwrap();
+        let loaded = log.load(session.number, &records, &mut None, &mut MessagePool::default()).unwrap();
         let queue = session.queue.iter().zip(loaded).map(|(stub, (record, loaded))| {
             assert_eq!(stub.record, record);
             let LoadedMessage { message, subscription_ids } = loaded.unwrap();

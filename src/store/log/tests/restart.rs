@@ -3,6 +3,7 @@
 use std::io;
 
 use noctule_core::id::Qos;
+use noctule_core::message::MessagePool;
 use noctule_core::store::SessionNumber;
 use redb::{Database, TableDefinition};
 
@@ -179,7 +180,7 @@ fn opened_anew_by_the_same_process_nobody_has_left_and_nothing_has_expired() {
     drop(log);
     let mut log = Log::reopen(disk.clone(), &OPTIONS, &at(60 * SECOND)).unwrap().log;
     assert_eq!(log.usage().records, 1);
-    assert!(log.load(SessionNumber(1), &[1]).unwrap()[0].1.is_some());
+    assert!(log.load(SessionNumber(1), &[1], &mut None, &mut MessagePool::default()).unwrap()[0].1.is_some());
     log.commit_at(60 * SECOND, vec![publish(message(2), &[1, 2]), acknowledged(3, 1), ended(2, &[1, 2])]);
     drop(log);
     let mut log = Log::reopen(disk.clone(), &OPTIONS, &at(61 * SECOND)).unwrap().log;
@@ -253,7 +254,7 @@ fn a_failed_commit_ends_the_log_and_says_why() {
     let op = |record| (1, publish(message(record), &[1]));
     assert!(matches!(log.commit(&[op(10)], &at(1)), Err(LogError::Io(_))));
     assert!(log.commit(&[op(11)], &at(1)).is_err());
-    assert!(log.load(SessionNumber(2), &[1]).is_err());
+    assert!(log.load(SessionNumber(2), &[1], &mut None, &mut MessagePool::default()).is_err());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every operation, written, closed and found again.
 
 use noctule_core::id::Qos;
+use noctule_core::message::MessagePool;
 use noctule_core::store::{Exchange, SessionNumber, StoreOp};
 
 use super::super::Committed;
@@ -52,17 +53,20 @@ fn queues_come_back_in_the_order_of_publication_whatever_the_order_of_commits() 
 fn messages_are_loaded_for_whom_they_are_and_for_nobody_else() {
     let disk = with_sessions();
     let (mut log, _) = open(&disk, &at(2));
-    assert!(log.load(SessionNumber(1), &[1]).unwrap()[0].1.is_none(), "there is no chunk at all");
+    assert!(
+        log.load(SessionNumber(1), &[1], &mut None, &mut MessagePool::default()).unwrap()[0].1.is_none(),
+        "there is no chunk at all"
+    );
     let late = body("t", b"late", Qos::ExactlyOnce, 70_000, 2);
     log.commit_at(3, vec![publish(message(1), &[1, 3]), publish(late.clone(), &[3])]);
-    let loaded = log.load(SessionNumber(3), &[2, 1, 7]).unwrap();
+    let loaded = log.load(SessionNumber(3), &[2, 1, 7], &mut None, &mut MessagePool::default()).unwrap();
     let found: Vec<_> = loaded.iter().map(|(record, found)| (*record, found.is_some())).collect();
     assert_eq!(found, [(2, true), (1, true), (7, false)]);
     assert_eq!(told(&loaded[0].1.as_ref().unwrap().message), told(&late));
     assert_eq!(loaded[1].1.as_ref().unwrap().subscription_ids, recipient(3).subscription_ids);
-    assert!(log.load(SessionNumber(1), &[2]).unwrap()[0].1.is_none());
+    assert!(log.load(SessionNumber(1), &[2], &mut None, &mut MessagePool::default()).unwrap()[0].1.is_none());
     log.commit_at(4, vec![acknowledged(3, 2)]);
-    assert!(log.load(SessionNumber(3), &[2]).unwrap()[0].1.is_none());
+    assert!(log.load(SessionNumber(3), &[2], &mut None, &mut MessagePool::default()).unwrap()[0].1.is_none());
 }
 
 #[test]
