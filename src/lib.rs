@@ -23,6 +23,9 @@ pub mod descriptors;
 pub mod logging;
 #[cfg(not(loom))]
 pub mod net;
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/kit/ports.rs"]
+mod ports;
 pub mod reactor;
 #[cfg(not(loom))]
 pub mod service;

@@ -44,6 +44,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use noctule::config::Anonymous;
+use process::ports::free_port;
 use process::{TestBroker, noctule, script, words};
 
 const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5"];
@@ -267,8 +268,7 @@ fn a_session_is_kept_in_every_version() {
 
 #[test]
 fn nobody_there_is_said_with_what_to_do() {
-    // Bound and dropped: most likely nobody has the port a moment later.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     for command in [&["pub", "-t", "a", "-m", "x"][..], &["sub", "-t", "a"]] {
         let ended = noctule(&[command, &["-p", &port]].concat()).end();
         assert_eq!((ended.code, ended.out.as_str()), (1, ""));

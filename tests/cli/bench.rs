@@ -11,6 +11,7 @@ use noctule::config::{Config, Listener, Protocol};
 use serde_json::{Value, json};
 
 use crate::process::data_dir::DataDir;
+use crate::process::ports::free_port;
 use crate::process::{Ended, TestBroker, noctule, script};
 
 /// A broker of this process that listens for both protocols.
@@ -265,7 +266,7 @@ fn windows_open_again_after_what_was_lost() {
 
 #[test]
 fn what_cannot_be_measured_says_why() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let nobody = free_port().to_string();
     let refused = noctule(&["bench", "one-to-one", "-p", &nobody]).end();
     assert_eq!(refused.code, 1);
     let words = format!("connection refused at 127.0.0.1:{nobody}: is the broker running? start one with");

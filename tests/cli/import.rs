@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::process::noctule;
+use crate::process::ports::free_port;
 
 /// Debian 12's /etc/mosquitto/mosquitto.conf, with a directory of our own.
 const DEBIAN: &str = "\
@@ -147,7 +148,7 @@ struct Mosquitto {
 impl Mosquitto {
     /// Starts it; `None`, said aloud, where there is none.
     fn start(place: &Place, acl: &str) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_port().to_string();
         place.put("acl", acl);
         let conf = place.put(
             "mosquitto.conf",

@@ -2,6 +2,8 @@
 
 #[path = "../kit/data_dir.rs"]
 pub(crate) mod data_dir;
+#[path = "../kit/ports.rs"]
+pub(crate) mod ports;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;

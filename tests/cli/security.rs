@@ -9,12 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::process::data_dir::DataDir;
+use crate::process::ports::free_port;
 use crate::process::{Running, file, noctule, script};
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// What `noctule init` has made, on ports of its own.
 struct Made {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::data_dir::DataDir;
-use crate::free_port;
+use crate::ports::free_port;
 
 /// How long anything may take: qemu is some twenty times as slow.
 const WAIT: Duration = Duration::from_secs(60);

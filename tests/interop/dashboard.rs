@@ -9,7 +9,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use crate::data_dir::DataDir;
-use crate::{free_port, missing};
+use crate::missing;
+use crate::ports::free_port;
 
 /// All of it, on a machine that has other things to do.
 const WAIT: Duration = Duration::from_secs(240);

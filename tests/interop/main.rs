@@ -23,6 +23,8 @@ mod data_dir;
 mod encrypted;
 mod mosquitto;
 mod openssl;
+#[path = "../kit/ports.rs"]
+mod ports;
 mod rumqttc_parts;
 mod rumqttc_v4;
 mod rumqttc_v5;
@@ -100,11 +102,6 @@ impl Drop for Served {
             }
         }
     }
-}
-
-/// A port that nobody has, for a process that can't say which one the system has given it.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Says that a client is missing: a failure where the CI has installed them all, else a skip that can be seen.

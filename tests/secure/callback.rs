@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use noctule_stomp::Command;
 
+use crate::kit::ports::free_port;
 use crate::kit::service::Service;
 use crate::kit::{DOORS, QOS_1, Served, V5, V311, by};
 
@@ -62,8 +63,8 @@ fn yes_no_and_nothing_that_is_understood() {
 #[test]
 fn nobody_listens() {
     let service = Service::new(|_| None);
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let auth = format!("[auth]\nchain = [\"http\"]\n[auth_http]\nurl = \"http://{gone}/\"\n");
+    let auth =
+        format!("[auth]\nchain = [\"http\"]\n[auth_http]\nurl = \"http://127.0.0.1:{}/\"\n", free_port());
     let served = Served::with(&[&auth, ACL, DOORS].concat());
     assert_eq!(served.knock(&by(V5, "a", "ann", "p")), 0x88);
     assert_eq!(service.asked(), 0);

@@ -2,6 +2,8 @@
 
 #[path = "../kit/data_dir.rs"]
 mod data_dir;
+#[path = "../kit/ports.rs"]
+pub(crate) mod ports;
 pub(crate) mod scram;
 pub(crate) mod service;
 pub(crate) mod token;

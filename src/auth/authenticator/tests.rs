@@ -14,6 +14,7 @@ use crate::auth::password::Hash;
 use crate::auth::question::{Method, Ticket};
 use crate::auth::scratch::Scratch;
 use crate::auth::secret::Secret;
+use crate::ports::free_port;
 
 /// What comes back.
 #[derive(Debug)]
@@ -311,7 +312,7 @@ fn guesses_that_were_asked_all_at_once_are_not_all_tried() {
 
 #[test]
 fn missing_credentials_and_a_backend_that_is_away_make_nobody_wait() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let bench = Bench::new(|settings, _| settings.http = Some(HttpSettings::new(format!("http://{gone}/"))));
     for _ in 0..300 {
         assert_eq!(bench.kind(nobody()), Some(Kind::BadCredentials));

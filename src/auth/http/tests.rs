@@ -12,6 +12,7 @@ use super::super::rule::Permission;
 use super::super::scratch::Scratch;
 use super::super::secret::Secret;
 use super::*;
+use crate::ports::free_port;
 
 const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_800_000_000_000 };
 
@@ -190,7 +191,7 @@ fn somebody_without_a_name_needs_one_from_the_backend() {
 
 #[test]
 fn a_backend_that_is_not_there_or_slow_denies_in_time() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let verdict = load(&format!("http://{gone}"), |_| {}).decide(&question());
     assert_eq!(kind(&verdict), Some(Kind::ServerUnavailable));
     let Verdict::Denied(denial) = verdict else { panic!() };
