@@ -82,12 +82,12 @@ pub(super) enum Question {
     Disconnect(Box<str>, oneshot::Sender<bool>),
     /// For queues and shares: from a place of its table on, at most so many.
     Groups(u32, usize, oneshot::Sender<Page<Group>>),
+    /// For one of them.
+    Group(Arc<GroupKey>, oneshot::Sender<Option<Group>>),
     /// To publish in the broker's name; how many deliveries were dropped at once.
     Announce(Vec<Announcement>, oneshot::Sender<u64>),
     /// To drop what waits first in a group, so many at most.
     Purge(Arc<GroupKey>, usize, oneshot::Sender<Option<Left>>),
-    /// How many messages and bytes more a group takes.
-    Room(Arc<GroupKey>, oneshot::Sender<Option<(usize, usize)>>),
     /// To have what waits first in a group go on in a queue, by its topic, so many messages and bytes at most.
     Move(Arc<GroupKey>, Box<str>, (usize, usize), oneshot::Sender<Option<Left>>),
     /// To pass on from now on what is published for topics that a filter matches.
@@ -347,8 +347,7 @@ impl Inspector {
     /// # Errors
     /// When its worker does not answer.
     pub async fn purge(&self, key: &Arc<GroupKey>) -> Result<Option<Left>, NoAnswer> {
-        let home = self.shared.home_of_group(&key.group, &key.filter).0;
-        let Some(all) = self.waits_in(home, key).await? else { return Ok(None) };
+        let Some(Group { messages: all, worker: home, .. }) = self.group(key).await? else { return Ok(None) };
         let mut done = Left { gone: 0, left: all };
         // Whoever publishes meanwhile does not hold it up for ever.
         while done.gone < all {
@@ -361,11 +360,10 @@ impl Inspector {
         Ok(Some(done))
     }
 
-    /// How many messages wait in a group of that worker; `None` if there is no such group.
-    async fn waits_in(&self, home: u16, key: &Arc<GroupKey>) -> Result<Option<usize>, NoAnswer> {
-        // Nothing goes, and what is left is told.
-        let nothing = self.ask(home, |answer| Question::Purge(Arc::clone(key), 0, answer)).await?;
-        Ok(nothing.map(|part| part.left))
+    /// One group, as it is now; `None` if there is no such group.
+    async fn group(&self, key: &Arc<GroupKey>) -> Result<Option<Group>, NoAnswer> {
+        let home = self.shared.home_of_group(&key.group, &key.filter);
+        self.ask(home.0, |answer| Question::Group(Arc::clone(key), answer)).await
     }
 
     /// Copies the store into an empty file: everything that was acknowledged before. How large the copy is, bytes; `None` if
@@ -394,16 +392,15 @@ impl Inspector {
     /// # Errors
     /// When its worker does not answer.
     pub async fn move_waiting(&self, from: &Arc<GroupKey>, to: &str) -> Result<Option<Left>, NoAnswer> {
-        let source = self.shared.home_of_group(&from.group, &from.filter).0;
         let target = Arc::new(GroupKey { group: Box::default(), filter: to.into() });
-        let home = self.shared.home_of_group(&target.group, &target.filter).0;
-        let Some(all) = self.waits_in(source, from).await? else { return Ok(None) };
+        let Some(Group { messages: all, worker: source, .. }) = self.group(from).await? else {
+            return Ok(None);
+        };
         let mut done = Left { gone: 0, left: all };
         // What comes back meanwhile, because consumers there refuse it again, stays.
         while done.gone < all {
-            let room = self.ask(home, |answer| Question::Room(Arc::clone(&target), answer)).await?;
             // The first message makes a queue that is not there yet.
-            let (messages, bytes) = room.unwrap_or((1, usize::MAX));
+            let (messages, bytes) = self.group(&target).await?.map_or((1, usize::MAX), |queue| queue.room());
             // Half of what is left, so that others who send there meanwhile find some as well.
             let most = messages.div_ceil(2).min(AT_ONCE).min(all - done.gone);
             let question = |answer| Question::Move(Arc::clone(from), to.into(), (most, bytes), answer);

@@ -202,4 +202,9 @@ impl Group {
             stored: view.is_kept,
         }
     }
+
+    /// How many messages and bytes more it takes.
+    pub(super) fn room(&self) -> (usize, usize) {
+        (self.max_messages.saturating_sub(self.messages), self.max_bytes.saturating_sub(self.bytes))
+    }
 }

@@ -64,6 +64,9 @@ impl Worker {
                 let following = (end < self.engine.group_places()).then_some(end);
                 let _ = answer.send(page(worker, groups, most, following));
             }
+            Question::Group(key, answer) => {
+                let _ = answer.send(self.engine.group_named(&key).map(|group| Group::of(worker, &group)));
+            }
             Question::Announce(messages, answer) => {
                 let dropped = |worker: &Self| worker.engine.stats().dropped.iter().sum::<u64>();
                 let before = dropped(self);
@@ -84,15 +87,6 @@ impl Worker {
             }
             Question::Purge(key, most, answer) => {
                 let _ = answer.send(self.leave(io, &key, Input::Purge { key: &key, most }));
-            }
-            Question::Room(key, answer) => {
-                let room = self.engine.group_named(&key).map(|group| {
-                    (
-                        group.max_messages.saturating_sub(group.messages),
-                        group.max_bytes.saturating_sub(group.bytes),
-                    )
-                });
-                let _ = answer.send(room);
             }
             Question::Move(key, to, most, answer) => {
                 let _ = answer.send(self.leave(io, &key, Input::Move { from: &key, to: &to, most }));
