@@ -160,7 +160,7 @@ async fn serve(mut io: TokioIo<Upgraded>, state: &State, right: &Right) {
                     return;
                 }
             }
-            Some(message) = listener.next() => {
+            Some(message) = listener.ear.next() => {
                 if right.holds() {
                     hand_on(message, &mut listener, state, &mut out);
                 } else {
@@ -197,7 +197,7 @@ fn hand_on(message: Overheard, listener: &mut Listener, state: &State, out: &mut
     tell(&Tell::Message(seen(message, state.inspector.now_ms())), out);
     // What has come with it leaves with it.
     while out.len() < BATCH
-        && let Some(message) = listener.next_now()
+        && let Some(message) = listener.ear.next_now()
     {
         tell(&Tell::Message(seen(message, state.inspector.now_ms())), out);
     }
@@ -214,7 +214,7 @@ pub(super) fn seen(heard: Overheard, now_ms: u64) -> Kept {
 
 /// Tells what the page has missed since the last time, if anything.
 fn tell_missed(listener: &Listener, out: &mut BytesMut) {
-    match listener.take_missed() {
+    match listener.ear.take_missed() {
         0 => {}
         missed => tell(&Tell::Missed(missed), out),
     }

@@ -24,7 +24,7 @@ use super::live::{MAX_PAGES, seen};
 use super::messages::filter;
 use super::problem::Problem;
 use crate::broker::inspect::Inspector;
-use crate::broker::tap::Listener;
+use crate::broker::tap::{Ear, Listener};
 use crate::broker::watch::Watcher;
 
 /// How often it is looked whether somebody is there; and still may, should a clock have been set.
@@ -106,45 +106,45 @@ impl Source {
     fn poll_lines(&mut self, cx: &mut Context<'_>, lines: &mut Vec<u8>) -> Poll<Option<io::Result<()>>> {
         match self {
             Self::Published { listener, client_id, inspector } => {
-                let Some(heard) = ready!(listener.poll_next(cx)) else { return Poll::Ready(None) };
-                let (now_ms, mut next) = (inspector.now_ms(), Some(heard));
-                while let Some(heard) = next {
-                    let is_meant =
-                        client_id.as_deref().is_none_or(|client| heard.client_id.as_deref() == Some(client));
-                    if is_meant && let Err(error) = append(lines, &seen(heard, now_ms)) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    next = if lines.len() < BATCH { listener.next_now() } else { None };
-                }
+                let (inspector, client_id) = (&*inspector, client_id.as_deref());
+                fill(&mut listener.ear, cx, lines, |heard| {
+                    let is_meant = client_id.is_none_or(|client| heard.client_id.as_deref() == Some(client));
+                    is_meant.then(|| seen(heard, inspector.now_ms()))
+                })
             }
-            Self::Packets(watcher) => {
-                let mut next = ready!(watcher.poll_next(cx));
-                if next.is_none() {
-                    return Poll::Ready(None);
-                }
-                while let Some(packet) = next {
-                    if let Err(error) = append(lines, &packet) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    next = if lines.len() < BATCH { watcher.next_now() } else { None };
-                }
-            }
+            Self::Packets(watcher) => fill(&mut watcher.ear, cx, lines, Some),
         }
-        Poll::Ready(Some(Ok(())))
     }
 
     fn take_missed(&self) -> u64 {
         match self {
-            Self::Published { listener, .. } => listener.take_missed(),
-            Self::Packets(watcher) => watcher.take_missed(),
+            Self::Published { listener, .. } => listener.ear.take_missed(),
+            Self::Packets(watcher) => watcher.ear.take_missed(),
         }
     }
 }
 
-fn append(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *lines, line)?;
-    lines.push(b'\n');
-    Ok(())
+/// Waits for what is heard next, and appends it and what has come along, each as the line that `said` makes of it, if any.
+fn fill<T, L: Serialize>(
+    ear: &mut Ear<T>,
+    cx: &mut Context<'_>,
+    lines: &mut Vec<u8>,
+    said: impl Fn(T) -> Option<L>,
+) -> Poll<Option<io::Result<()>>> {
+    let mut next = ready!(ear.poll_next(cx));
+    if next.is_none() {
+        return Poll::Ready(None);
+    }
+    while let Some(heard) = next {
+        if let Some(line) = said(heard) {
+            if let Err(error) = serde_json::to_writer(&mut *lines, &line) {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            lines.push(b'\n');
+        }
+        next = if lines.len() < BATCH { ear.next_now() } else { None };
+    }
+    Poll::Ready(Some(Ok(())))
 }
 
 /// Lines on their way.

@@ -30,24 +30,13 @@ pub struct Overheard {
 }
 
 /// A worker's end of a tap, through which it passes on what somebody wants to hear.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Tap<T = Overheard> {
     to: mpsc::Sender<T>,
     missed: Arc<AtomicU64>,
 }
 
 impl<T> Tap<T> {
-    /// With the other end.
-    pub(super) fn new() -> (Self, mpsc::Receiver<T>) {
-        let (to, heard) = mpsc::channel(ROOM);
-        (Self { to, missed: Arc::default() }, heard)
-    }
-
-    /// A number for a tap that no other has.
-    pub(super) fn number() -> u64 {
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    }
-
     pub(super) fn pass(&self, heard: T) {
         // Closed: its listener has gone, and the worker is about to hear of it.
         if self.to.try_send(heard).is_err() {
@@ -55,29 +44,68 @@ impl<T> Tap<T> {
         }
     }
 
-    /// How many were left out since the last time.
-    pub(super) fn take_missed(&self) -> u64 {
-        self.missed.swap(0, Ordering::Relaxed)
-    }
-
     pub(super) fn missed(&self, count: u64) {
         self.missed.fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// The other end, where what every worker has passed on is heard.
+#[derive(Debug)]
+pub struct Ear<T> {
+    end: Tap<T>,
+    heard: mpsc::Receiver<T>,
+}
+
+impl<T> Ear<T> {
+    pub(super) fn new() -> Self {
+        let (to, heard) = mpsc::channel(ROOM);
+        Self { end: Tap { to, missed: Arc::default() }, heard }
+    }
+
+    /// An end for a worker.
+    pub(super) fn end(&self) -> Tap<T> {
+        Tap { to: self.end.to.clone(), missed: Arc::clone(&self.end.missed) }
+    }
+
+    /// What comes next, for who is polled. It has no end of its own.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.heard.poll_recv(cx)
+    }
+
+    /// What comes next; waits for it.
+    pub async fn next(&mut self) -> Option<T> {
+        self.heard.recv().await
+    }
+
+    /// What comes next, if it is there already.
+    pub fn next_now(&mut self) -> Option<T> {
+        self.heard.try_recv().ok()
+    }
+
+    /// How many were left out since the last time.
+    #[must_use]
+    pub fn take_missed(&self) -> u64 {
+        self.end.missed.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// A number for a tap that no other has.
+pub(super) fn number() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Hears what is published, from every worker, for the filters that were added; no more when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     inspector: Inspector,
-    end: Tap,
-    heard: mpsc::Receiver<Overheard>,
+    /// Where they are heard.
+    pub ear: Ear<Overheard>,
     taps: Vec<(TopicFilter, u64)>,
 }
 
 impl Listener {
     pub(super) fn new(inspector: Inspector) -> Self {
-        let (end, heard) = Tap::new();
-        Self { inspector, end, heard, taps: Vec::new() }
+        Self { inspector, ear: Ear::new(), taps: Vec::new() }
     }
 
     /// How many filters there are.
@@ -97,8 +125,8 @@ impl Listener {
         if self.taps.iter().any(|(known, _)| known.as_str() == filter.as_str()) {
             return;
         }
-        let id = Tap::<Overheard>::number();
-        self.inspector.tell_all(|| Question::Tap(id, filter.clone(), self.end.clone()));
+        let id = number();
+        self.inspector.tell_all(|| Question::Tap(id, filter.clone(), self.ear.end()));
         self.taps.push((filter, id));
     }
 
@@ -114,27 +142,6 @@ impl Listener {
 
     fn untap(&self, id: u64) {
         self.inspector.tell_all(|| Question::Untap(id));
-    }
-
-    /// The next message; waits for one.
-    pub async fn next(&mut self) -> Option<Overheard> {
-        self.heard.recv().await
-    }
-
-    /// As [`Listener::next`], for who is polled.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Overheard>> {
-        self.heard.poll_recv(cx)
-    }
-
-    /// The next message, if there is one already.
-    pub fn next_now(&mut self) -> Option<Overheard> {
-        self.heard.try_recv().ok()
-    }
-
-    /// How many were left out since the last time.
-    #[must_use]
-    pub fn take_missed(&self) -> u64 {
-        self.end.take_missed()
     }
 }
 

@@ -1,13 +1,10 @@
 //! Watching one client: every packet that it sends and is sent, and what becomes of its connection, for who wants to find out
 //! what is wrong with it. Nothing of payloads, passwords and properties.
 
-use std::task::{Context, Poll};
-
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::inspect::{Inspector, Question};
-use super::tap::Tap;
+use super::tap::{Ear, number};
 
 /// Who has sent a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,32 +65,15 @@ fn is_not(flag: &bool) -> bool {
 pub struct Watcher {
     inspector: Inspector,
     id: u64,
-    end: Tap<Packet>,
-    heard: mpsc::Receiver<Packet>,
+    /// Where its packets are heard.
+    pub ear: Ear<Packet>,
 }
 
 impl Watcher {
     pub(super) fn new(inspector: Inspector, client_id: &str) -> Self {
-        let (end, heard) = Tap::new();
-        let id = Tap::<Packet>::number();
-        inspector.tell_all(|| Question::Watch(id, client_id.into(), end.clone()));
-        Self { inspector, id, end, heard }
-    }
-
-    /// The next packet, for who is polled. It has no end of its own.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Packet>> {
-        self.heard.poll_recv(cx)
-    }
-
-    /// The next packet, if there is one already.
-    pub fn next_now(&mut self) -> Option<Packet> {
-        self.heard.try_recv().ok()
-    }
-
-    /// How many were left out since the last time.
-    #[must_use]
-    pub fn take_missed(&self) -> u64 {
-        self.end.take_missed()
+        let (id, ear) = (number(), Ear::new());
+        inspector.tell_all(|| Question::Watch(id, client_id.into(), ear.end()));
+        Self { inspector, id, ear }
     }
 }
 
