@@ -41,6 +41,11 @@ impl Served {
         Self { broker, mqtt, admin, data }
     }
 
+    /// The number of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.broker.id()
+    }
+
     /// The next line of its log with these words.
     #[track_caller]
     pub(super) fn hears(&mut self, words: &str) -> String {

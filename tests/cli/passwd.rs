@@ -1,33 +1,30 @@
 //! `noctule passwd` as a user runs it.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use noctule::auth::DecoyKey;
 use noctule::auth::password::{Proof, Users, Work};
 
-use super::process::{Ended, noctule};
+use super::process::data_dir::DataDir;
+use super::process::{Ended, PATIENCE, noctule};
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+struct Folder(DataDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("noctule-passwd-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        let folder = DataDir::in_memory();
+        fs::create_dir(folder.path()).unwrap();
+        Self(folder)
     }
 
     fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name).to_str().unwrap().to_owned()
     }
 }
 
@@ -46,7 +43,7 @@ fn proof(file: &str, user: &str, password: &str) -> Proof {
 
 #[test]
 fn a_user_is_added_changed_and_deleted() {
-    let folder = Folder::new("life");
+    let folder = Folder::new();
     let file = folder.file("users");
     let set = |user: &str, more: &[&str], password: &str| {
         passwd(&[&[&file, user, "--password-stdin"], more].concat(), password)
@@ -80,7 +77,7 @@ fn a_user_is_added_changed_and_deleted() {
 
 #[test]
 fn a_password_that_scram_cannot_carry_is_kept_without_it_and_that_is_said() {
-    let folder = Folder::new("umlauts");
+    let folder = Folder::new();
     let file = folder.file("users");
     let ended = passwd(&[&file, "alice", "--password-stdin"], "grün\n");
     assert!(ended.err.contains("alice can't use SCRAM-SHA-256"), "{}", ended.err);
@@ -91,7 +88,7 @@ fn a_password_that_scram_cannot_carry_is_kept_without_it_and_that_is_said() {
 
 #[test]
 fn what_mosquitto_passwd_made_is_taken_over() {
-    let folder = Folder::new("import");
+    let folder = Folder::new();
     let (from, file) = (folder.file("mosquitto"), folder.file("users"));
     let theirs = "alice:$7$101$cS5QuGOiWzDYni81$kKXDVyapaEWVq2MOCqgDkUrvc9/8kWa0eGClrrZlNUKyeRU5vCuL4CKbIev3SuA3uCfgXh7MiRaFNanUjl2N+g==\n";
     fs::write(&from, theirs).unwrap();
@@ -114,7 +111,7 @@ fn what_mosquitto_passwd_made_is_taken_over() {
 
 #[test]
 fn what_debians_tool_makes_now_holds_too() {
-    let folder = Folder::new("debian");
+    let folder = Folder::new();
     let file = folder.file("users");
     let made = Command::new("mosquitto_passwd").args(["-c", "-b", &file, "alice", "wonderland"]).output();
     // It comes with the broker's package, which .ci/run installs; without it there is nothing to compare with.
@@ -126,7 +123,7 @@ fn what_debians_tool_makes_now_holds_too() {
 
 #[test]
 fn wrong_command_lines_and_files_change_nothing() {
-    let folder = Folder::new("wrong");
+    let folder = Folder::new();
     let file = folder.file("users");
     for (arguments, code, said) in [
         (&[file.as_str()][..], 2, "<USER>"),
@@ -153,25 +150,93 @@ fn wrong_command_lines_and_files_change_nothing() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "alice:plain\n");
 }
 
+/// A terminal on which alice's password is asked for. script(1) makes it, which comes with every Debian.
+struct Terminal {
+    script: Child,
+    keys: ChildStdin,
+    screen: Receiver<Vec<u8>>,
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    fn start(file: &str) -> Self {
+        let command = format!("{} passwd {file} alice; echo code $?", env!("CARGO_BIN_EXE_noctule"));
+        let mut script = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (keys, mut output) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(read @ 1..) = output.read(&mut bytes) {
+                if sender.send(bytes[..read].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { script, keys, screen, shown: Vec::new() }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.shown).into_owned()
+    }
+
+    /// Waits until more is shown; whether there is.
+    fn look(&mut self) -> bool {
+        match self.screen.recv_timeout(PATIENCE) {
+            Ok(bytes) => self.shown.extend(bytes),
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.text()),
+        }
+        true
+    }
+
+    /// Types these keys when that is asked. What is typed before is shown, and then thrown away.
+    #[track_caller]
+    fn answer(&mut self, prompt: &str, keys: &str) {
+        while !self.text().contains(prompt) {
+            assert!(self.look(), "{prompt:?} is never asked: {:?}", self.text());
+        }
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All that was shown until the end.
+    fn end(mut self) -> String {
+        while self.look() {}
+        self.text()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
 #[test]
 fn the_terminal_is_asked_twice_and_shows_nothing() {
-    let folder = Folder::new("terminal");
+    let folder = Folder::new();
     let file = folder.file("users");
-    // script(1) gives it a terminal; it comes with every Debian.
-    let on_terminal = |keys: &str| {
-        let command = format!("{} passwd {file} alice; echo code $?", env!("CARGO_BIN_EXE_noctule"));
-        let line = format!("(sleep 1; printf '{keys}'; sleep 2) | script -qec '{command}' /dev/null");
-        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    let on_terminal = |first: &str, second: Option<&str>| {
+        let mut terminal = Terminal::start(&file);
+        terminal.answer("Password of alice: ", first);
+        if let Some(second) = second {
+            terminal.answer("The same again: ", second);
+        }
+        terminal.end()
     };
-    let said = on_terminal("wonderland\\nwonderland\\n");
+    let said = on_terminal("wonderland\n", Some("wonderland\n"));
     assert!(said.contains("Password of alice: ") && said.contains("The same again: "), "{said}");
     assert!(said.contains("alice added") && said.contains("code 0"), "{said}");
     assert!(!said.contains("wonder"), "{said}");
     assert!(matches!(proof(&file, "alice", "wonderland"), Proof::Right(_)));
-    let differ = on_terminal("looking\\nglass\\n");
+    let differ = on_terminal("looking\n", Some("glass\n"));
     assert!(differ.contains("the two passwords differ") && differ.contains("code 1"), "{differ}");
-    let stopped = on_terminal("look\\003");
+    let stopped = on_terminal("look\x03", None);
     assert!(stopped.contains("nothing was changed") && stopped.contains("code 1"), "{stopped}");
     assert!(matches!(proof(&file, "alice", "wonderland"), Proof::Right(_)), "as it was");
 }

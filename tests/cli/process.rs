@@ -16,8 +16,8 @@ use data_dir::DataDir;
 use noctule::broker::Broker;
 use noctule::config::{Anonymous, Config, Listener, Protocol};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take; generous, because two busy cores serve all tests at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker that stops with the test.
 pub(crate) struct TestBroker {
@@ -213,12 +213,16 @@ impl Running {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let (flag, process) = (format!("-{name}"), self.child.id().to_string());
+        let (flag, process) = (format!("-{name}"), self.id().to_string());
         assert!(Command::new("kill").args([flag, process]).status().unwrap().success());
     }
 

@@ -31,6 +31,12 @@ fn follow(served: &Served, arguments: &[&str]) -> Running {
     following
 }
 
+/// Waits until it is told that the client has gone. When it comes back it may be another worker's, who does not wait for
+/// that.
+fn until_closed(following: &mut Running) {
+    while !following.line().contains("\"closed\"") {}
+}
+
 /// Who has sent what, and of messages and subscriptions what it is about.
 fn steps(told: &str) -> Vec<String> {
     let steps = told.lines().map(|line| {
@@ -46,10 +52,12 @@ fn steps(told: &str) -> Vec<String> {
 fn every_packet_of_a_client_is_told_and_of_no_other() {
     let served = Served::start();
     // It need not be there yet.
-    let following = follow(&served, &["boiler", "--json", "-n", "16"]);
+    let mut following = follow(&served, &["boiler", "--json", "-n", "16"]);
     served.publish(&["-i", "attic", "-t", "a/b", "-m", "of another", "-q", "1"]);
     served.publish(&["-i", "boiler", "-t", "a/b", "-m", "21.5", "-q", "1", "-r"]);
+    until_closed(&mut following);
     served.publish(&["-i", "boiler", "-t", "a/b", "-m", "21.75", "-q", "2"]);
+    until_closed(&mut following);
     // What it is sent: the retained message, over an identifier of its own.
     let port = served.mqtt.port().to_string();
     let got = noctule(&["sub", "-p", &port, "-i", "boiler", "-t", "a/+", "-q", "1", "-C", "1"]);
@@ -158,12 +166,13 @@ fn frames_of_stomp_are_told_by_their_names() {
         "[admin]\nlisten = [\"127.0.0.1:0\"]\n[[listener]]\nprotocol = \"auto\"\naddress = \"127.0.0.1:0\"\n";
     std::fs::write(&path, config).unwrap();
     let served = Served::start_with(DataDir::in_memory(), &["-c", &path]);
-    let following = follow(&served, &["till", "--json", "-n", "12"]);
+    let mut following = follow(&served, &["till", "--json", "-n", "12"]);
     let port = served.mqtt.port().to_string();
     let stomp = |what: &str, rest: &[&str]| {
         noctule(&[&["stomp", what, "-p", &port, "--client-id", "till"], rest].concat()).end().succeeds()
     };
     stomp("send", &["/queue/jobs", "-m", "one", "--persistent"]);
+    until_closed(&mut following);
     assert_eq!(stomp("subscribe", &["/queue/jobs", "-n", "1"]), "one\n");
     let told = following.end().succeeds();
     let expected = [

@@ -1,5 +1,7 @@
 //! A will is a message of its client: it takes the same rights, when it is left and when it is published.
 
+use std::time::{Duration, Instant};
+
 use noctule_mqtt::{Connect, Will};
 
 use crate::kit::{
@@ -74,10 +76,12 @@ fn a_will_whose_right_was_taken_away_is_not_published() {
     watcher.subscribe(QOS_1, "#");
     let at_once = served.welcome(&with_will(by(V5, "at once", "ann", RIGHT), will("open/x"))).0;
     let mut delayed = will("open/x");
-    delayed.delay_s = 1;
+    // Long enough for the right to be taken away meanwhile.
+    delayed.delay_s = 4;
     let mut connect = with_will(by(V5, "later", "ann", RIGHT), delayed);
     connect.session_expiry_s = Some(60);
     served.welcome(&connect).0.cut();
+    let cut = Instant::now();
     // Only bob may publish now.
     let acl = ACL.replace("topics = [\"open/#\"]", "topics = [\"open/#\"]\nusers = [\"bob\"]");
     served.reload(&[BY_PASSWORD, &acl, DOORS].concat()).unwrap();
@@ -89,7 +93,7 @@ fn a_will_whose_right_was_taken_away_is_not_published() {
         (counted(DROPPED) > before).then_some(())
     });
     // The other one's delay.
-    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    std::thread::sleep(Duration::from_secs(5).saturating_sub(cut.elapsed()));
     let mut bob = served.client(V5, "bob", "bob");
     watcher.has_nothing_but(&mut bob, "open/last");
 }
