@@ -158,12 +158,22 @@ mod tests {
 
     #[test]
     fn what_is_allocated_is_counted_and_what_is_freed_is_not() {
-        // Other tests allocate as well, but not so much.
-        let before = used();
-        let much = vec![1_u8; 64 << 20];
-        assert!(used() >= before + 48 * MIB);
-        drop(much);
-        assert!(used() < before + 16 * MIB);
+        let is_counted = || {
+            let before = used();
+            let much = std::hint::black_box(vec![1_u8; 64 << 20]);
+            let with_it = used();
+            drop(much);
+            with_it >= before + 48 * MIB && used() < before + 16 * MIB
+        };
+        // Other tests allocate as well: where one has hashed a password in between, another attempt shows it.
+        let is_seen = (0..20).any(|_| {
+            let is_seen = is_counted();
+            if !is_seen {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            is_seen
+        });
+        assert!(is_seen);
     }
 
     #[test]

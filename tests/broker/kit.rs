@@ -7,12 +7,13 @@ mod counters;
 #[path = "../kit/data_dir.rs"]
 mod data_dir;
 mod got;
+mod process;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use noctule::broker::{AuthMethods, Broker};
-use noctule::config::Config;
+use noctule::config::{Config, Period};
 use noctule_core::id::Qos;
 use noctule_mqtt::{Connect, Version};
 
@@ -20,6 +21,7 @@ pub(crate) use client::{Client, Out, WAIT, within};
 pub(crate) use counters::{counted, more_than};
 use data_dir::DataDir;
 pub(crate) use got::{Delivered, Got, Welcome};
+pub(crate) use process::Process;
 
 pub(crate) const V31: Version = Version::V31;
 pub(crate) const V311: Version = Version::V311;
@@ -28,6 +30,9 @@ pub(crate) const V5: Version = Version::V5;
 pub(crate) const VERSIONS: [Version; 3] = [V31, V311, V5];
 /// Every quality of service.
 pub(crate) const LEVELS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
+
+/// When a connection without CONNECT is ended: later than any test waits for an end that has another reason.
+const LATE: Period = Period::from_secs(300);
 
 /// How many workers the brokers of this run have.
 pub(crate) fn workers() -> u16 {
@@ -68,6 +73,7 @@ impl Served {
         let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
         config.server.workers = workers();
+        config.limits.connect_timeout = LATE;
         for listener in &mut config.listener {
             listener.address.set_port(0);
         }

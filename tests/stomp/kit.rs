@@ -7,7 +7,7 @@ mod data_dir;
 use std::net::SocketAddr;
 
 use noctule::broker::Broker;
-use noctule::config::{Config, Dialect, Listener, Protocol};
+use noctule::config::{Config, Dialect, Listener, Period, Protocol};
 use noctule_mqtt::{Connect, Version as MqttVersion};
 
 use crate::mqtt;
@@ -18,6 +18,9 @@ pub(crate) use client::{Frame, Headers, Stomp, V10, V11, V12};
 /// MQTT's versions.
 pub(crate) const MQTT5: MqttVersion = MqttVersion::V5;
 pub(crate) const MQTT311: MqttVersion = MqttVersion::V311;
+
+/// When a connection without CONNECT is ended: later than any test waits for an end that has another reason.
+const LATE: Period = Period::from_secs(300);
 
 /// How many workers the brokers of this run have.
 fn workers() -> u16 {
@@ -51,6 +54,7 @@ impl Served {
         let data = DataDir::in_memory();
         config.server.data_dir = data.path().to_owned();
         config.server.workers = workers();
+        config.limits.connect_timeout = LATE;
         let stomp = |dialect| Listener { dialect, ..Listener::on_loopback(Protocol::Stomp) };
         config.listener = vec![
             Listener::on_loopback(Protocol::Mqtt),

@@ -70,9 +70,12 @@ fn a_sender_to_a_full_queue_waits_and_goes_on_when_there_is_room() {
     let mut writing = sender.stream.try_clone().unwrap();
     writing.set_write_timeout(None).unwrap();
     let writer = std::thread::spawn(move || std::io::Write::write_all(&mut writing, &bytes));
-    // Some are taken; then it is not read until there is room.
+    // Those that find room are taken, and a few more; then it is not read until there is room.
+    let mut receipts = 5;
+    for number in 0..receipts {
+        sender.receipt(&number.to_string());
+    }
     sender.stream.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
-    let mut receipts = 0;
     while let Some(frame) = sender.read() {
         let frame = frame.expect("closed");
         assert_eq!((frame.command, frame.header("receipt-id")), (Command::Receipt, &*receipts.to_string()));

@@ -88,7 +88,7 @@ fn whoever_drips_is_ended_whatever_it_is_and_nobody_else_notices() {
     let served = Served::start(&format!(
         "{}
         [limits]
-        connect_timeout = \"1s\"
+        connect_timeout = \"4s\"
         [[listener]]
         address = \"127.0.0.1:0\"
         [[listener]]

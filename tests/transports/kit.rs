@@ -11,7 +11,7 @@ mod wire;
 use std::net::SocketAddr;
 
 use noctule::broker::Broker;
-use noctule::config::{Change, Config};
+use noctule::config::{Change, Config, Period};
 
 pub(crate) use crate::broker::{Got, WAIT, counted, more_than, within};
 pub(crate) use data_dir::DataDir;
@@ -130,6 +130,10 @@ fn configuration(toml: &str, data: &DataDir) -> Config {
     let mut config = Config::parse(toml, "test.toml").unwrap_or_else(|error| panic!("{error}"));
     config.server.data_dir = data.path().to_owned();
     config.server.workers = workers();
+    if !toml.contains("connect_timeout") {
+        // Later than any test waits for an end that has another reason.
+        config.limits.connect_timeout = Period::from_secs(300);
+    }
     config
 }
 

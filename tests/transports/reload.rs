@@ -11,7 +11,8 @@ use noctule_core::id::Qos;
 use rustls::pki_types::CertificateDer;
 
 use crate::kit::{
-    Got, Mqtt, Pki, Served, Stomp, TLS_VERSIONS, TlsWire, V5, V311, Wire, offer, rest, unix, web_over, within,
+    Got, Mqtt, Pki, Served, Stomp, TLS_VERSIONS, TlsWire, V5, V311, Wire, offer, plain, rest, tls_over, unix,
+    web_over, within,
 };
 
 const STORE: &str = "[store]\ndurability = \"never\"\n";
@@ -110,9 +111,12 @@ fn certificates_change_under_connections_that_stay() {
         before.subscribe(Qos::AtLeastOnce, "certificates");
         let old = shown(&mut before.wire);
         // Begun with the old one: it is ended with it.
-        let mut halfway = served.tls(0, &client);
+        let socket = plain(served.address(0));
+        let looks = socket.try_clone().unwrap();
+        let mut halfway = tls_over(Box::new(socket), &client);
         halfway.conn.write_tls(&mut halfway.sock).unwrap();
-        sleep(Duration::from_millis(20));
+        // It has begun when the ServerHello is there, which stays unread.
+        assert_eq!(looks.peek(&mut [0]).unwrap(), 1);
         pki.issue("server", "localhost");
         assert_eq!(served.reload(&toml).unwrap(), [], "no key of the file");
         let mut after = within("the new certificate is shown", || {

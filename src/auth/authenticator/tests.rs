@@ -30,6 +30,8 @@ struct Bench {
     room: Scratch,
     settings: Settings,
     auth: Option<Authenticator>,
+    /// Who holds its lock has every verdict wait.
+    answers: Arc<Mailbox>,
     mail: Receiver<(Ticket, Verdict)>,
 }
 
@@ -47,8 +49,8 @@ impl Bench {
         change(&mut settings, &room);
         let (sender, mail) = channel();
         let answers = Arc::new(Mailbox(Mutex::new(sender)));
-        let (auth, _) = Authenticator::start(&settings, answers).unwrap();
-        Self { room, settings, auth: Some(auth), mail }
+        let (auth, _) = Authenticator::start(&settings, Arc::<Mailbox>::clone(&answers)).unwrap();
+        Self { room, settings, auth: Some(auth), answers, mail }
     }
 
     fn auth(&self) -> &Authenticator {
@@ -136,21 +138,21 @@ fn token(user: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, signed.as_bytes())))
 }
 
-/// A backend that answers everybody with `status`, after `delay`; counts how many it serves at once, at most.
-fn backend(status: u16, delay: Duration) -> (String, Arc<Mutex<(usize, usize)>>) {
+/// A backend that answers everybody with `status`, after `wait`; counts how many it serves now, and at once at most.
+fn backend(status: u16, wait: impl Fn() + Send + Sync + 'static) -> (String, Arc<Mutex<(usize, usize)>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let load = Arc::new(Mutex::new((0, 0)));
-    let seen = Arc::clone(&load);
+    let (seen, wait) = (Arc::clone(&load), Arc::new(wait));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, seen) = (stream.unwrap(), Arc::clone(&seen));
+            let (mut stream, seen, wait) = (stream.unwrap(), Arc::clone(&seen), Arc::clone(&wait));
             std::thread::spawn(move || {
                 let mut now = seen.lock().unwrap();
                 now.0 += 1;
                 now.1 = now.1.max(now.0);
                 drop(now);
-                std::thread::sleep(delay);
+                wait();
                 seen.lock().unwrap().0 -= 1;
                 let _ =
                     write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -166,7 +168,7 @@ fn backend(status: u16, delay: Duration) -> (String, Arc<Mutex<(usize, usize)>>)
 fn without_credentials_nobody_comes_in() {
     let bench = Bench::new(|settings, room| {
         with_jwt(settings, room);
-        settings.http = Some(HttpSettings::new(backend(204, Duration::ZERO).0));
+        settings.http = Some(HttpSettings::new(backend(204, || ()).0));
     });
     assert_eq!(bench.user(nobody()).unwrap_err(), "no credentials");
     for (user, password) in [("", ""), ("", "wonderland"), ("alice", ""), ("bob", "wonderland")] {
@@ -185,7 +187,7 @@ fn without_credentials_nobody_comes_in() {
 fn the_first_method_that_is_about_somebody_decides() {
     let bench = Bench::new(|settings, room| {
         with_jwt(settings, room);
-        settings.http = Some(HttpSettings::new(backend(204, Duration::ZERO).0));
+        settings.http = Some(HttpSettings::new(backend(204, || ()).0));
     });
     let Verdict::Accepted(grant) = bench.decide(somebody("alice", "wonderland")) else { panic!() };
     assert_eq!((&*grant.user, &*grant.groups), ("alice", &["ops".into()][..]));
@@ -323,12 +325,15 @@ fn missing_credentials_and_a_backend_that_is_away_make_nobody_wait() {
 
 #[test]
 fn a_full_queue_says_busy_and_what_waits_is_answered() {
-    let (url, load) = backend(204, Duration::from_millis(300));
+    let gate = Arc::new(Mutex::new(()));
+    let passing = Arc::clone(&gate);
+    let (url, load) = backend(204, move || drop(passing.lock()));
     let bench = Bench::new(|settings, _| {
-        settings.http = Some(HttpSettings::new(url));
+        settings.http = Some(HttpSettings { timeout_ms: 60_000, ..HttpSettings::new(url) });
         settings.http_threads = 2;
         settings.queue = 3;
     });
+    let shut = gate.lock().unwrap();
     let (mut pending, mut busy) = (Vec::new(), 0);
     for slot in 0..20 {
         match bench.auth().ask(Question { ticket: ticket(slot), ..somebody(&format!("user{slot}"), "x") }) {
@@ -340,14 +345,19 @@ fn a_full_queue_says_busy_and_what_waits_is_answered() {
     assert!((3..=5).contains(&pending.len()), "{}", pending.len());
     assert_eq!(pending.len() + busy, 20);
     // Meanwhile passwords are hashed as ever.
-    let (asked, before) = (Question { ticket: ticket(99), ..somebody("bob", "builder") }, Instant::now());
+    let asked = Question { ticket: ticket(99), ..somebody("bob", "builder") };
     assert_eq!(bench.auth().ask(asked), Asked::Pending);
     assert_eq!(
         bench.mail.recv_timeout(Duration::from_secs(20)).unwrap().0,
         ticket(99),
         "before the slow ones"
     );
-    assert!(before.elapsed() < Duration::from_secs(10));
+    let asked = Instant::now();
+    while load.lock().unwrap().0 < 2 {
+        assert!(asked.elapsed() < Duration::from_secs(20), "there are two threads that ask");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(shut);
     let mut answered: Vec<Ticket> =
         pending.iter().map(|_| bench.mail.recv_timeout(Duration::from_secs(20)).unwrap().0).collect();
     answered.sort_by_key(|ticket| ticket.conn.slot);
@@ -357,21 +367,19 @@ fn a_full_queue_says_busy_and_what_waits_is_answered() {
 
 #[test]
 fn a_token_does_not_wait_behind_passwords() {
-    let bench = Bench::new(|settings, room| {
-        with_jwt(settings, room);
-        // Slow enough that the first still runs when all have been asked.
-        let slow = Hash::with(b"s", 19_456, 6).unwrap();
-        settings.password_file = Some(room.file("slow", format!("slow:{slow}\n")));
-    });
+    let bench = Bench::new(with_jwt);
+    // The first stays in hand until all have been asked.
+    let held = bench.answers.0.lock().unwrap();
     for slot in 0..4 {
         let address = Some(std::net::Ipv4Addr::from(0x0a00_0000 + slot).into());
-        let question = Question { ticket: ticket(slot), address, ..somebody("slow", "wrong") };
+        let question = Question { ticket: ticket(slot), address, ..somebody("alice", "wrong") };
         assert_eq!(bench.auth().ask(question), Asked::Pending);
     }
     assert_eq!(
         bench.auth().ask(Question { ticket: ticket(9), ..somebody("zoe", &token("zoe")) }),
         Asked::Pending
     );
+    drop(held);
     let order: Vec<u32> =
         (0..5).map(|_| bench.mail.recv_timeout(Duration::from_secs(60)).unwrap().0.conn.slot).collect();
     assert!(order[0] == 9 || order[1] == 9, "{order:?}");
@@ -386,7 +394,7 @@ fn a_question_whose_client_has_given_up_is_not_worked_on() {
 
 #[test]
 fn dropping_it_answers_what_waits() {
-    let (url, _) = backend(204, Duration::from_millis(200));
+    let (url, _) = backend(204, || std::thread::sleep(Duration::from_millis(200)));
     let mut bench = Bench::new(|settings, _| {
         settings.http = Some(HttpSettings::new(url));
         settings.http_threads = 1;

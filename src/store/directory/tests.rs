@@ -13,6 +13,8 @@ impl Scratch {
     pub(in super::super) fn new(name: &str) -> Self {
         let name = format!("noctule-store-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // A process of an earlier run may have had our number and been killed.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -1,8 +1,8 @@
 // Waiting for what is to be so, and for nothing else.
 "use strict";
 
-/** On a machine that has other things to do. */
-const WAIT_MS = 10_000;
+/** On a machine that has other things to do. What passes never waits so long. */
+const WAIT_MS = 60_000;
 const POLL_MS = 50;
 
 /** Waits until that is so; what it says when it never is. */
