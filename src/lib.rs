@@ -23,7 +23,7 @@ pub mod descriptors;
 pub mod logging;
 #[cfg(not(loom))]
 pub mod net;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "../tests/kit/ports.rs"]
 mod ports;
 pub mod reactor;
