@@ -36,7 +36,7 @@ fn allocated(pairs: &mut [Pair], qos: Qos, rounds: usize) -> usize {
     let before = HEAP.total_allocated();
     for _ in 0..rounds {
         pairs.iter_mut().for_each(Pair::send);
-        pairs.iter_mut().for_each(|pair| pair.receive(qos, &mut buffer));
+        pairs.iter_mut().for_each(|pair| pair.receive(qos, &mut buffer, &[]));
     }
     HEAP.total_allocated() - before
 }

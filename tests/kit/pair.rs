@@ -60,8 +60,9 @@ impl Pair {
         self.publisher.write_all(&self.publish).unwrap();
     }
 
-    /// Takes what was sent, and above QoS 0 acknowledges it and waits for the broker's acknowledgement.
-    pub(crate) fn receive(&mut self, qos: Qos, buffer: &mut [u8]) {
+    /// Takes what was sent, and above QoS 0 acknowledges it and waits for the broker's acknowledgement. `more` is sent in
+    /// one piece with ours, at most four bytes of packets that are answered in as many, and those are waited for.
+    pub(crate) fn receive(&mut self, qos: Qos, buffer: &mut [u8], more: &[u8]) {
         let got = &mut buffer[..self.publish.len()];
         self.subscriber.read_exact(got).unwrap();
         if qos == Qos::AtMostOnce {
@@ -71,7 +72,12 @@ impl Pair {
         // The packet id is the broker's.
         let place = got.len() - 64 - 2;
         let id = NonZeroU16::new(u16::from_be_bytes([got[place], got[place + 1]])).unwrap();
-        self.subscriber.write_all(&Ack::puback(id)).unwrap();
+        let mut ours = [0; 8];
+        let ours = &mut ours[..4 + more.len()];
+        ours[..4].copy_from_slice(&Ack::puback(id));
+        ours[4..].copy_from_slice(more);
+        self.subscriber.write_all(ours).unwrap();
+        self.subscriber.read_exact(&mut ours[4..]).unwrap();
         let mut acknowledged = [0; 4];
         self.publisher.read_exact(&mut acknowledged).unwrap();
         assert_eq!(acknowledged, Ack::puback(NonZeroU16::MIN));
