@@ -91,6 +91,10 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     // Before the start, so that everything is counted from the beginning.
     let exporter = Exporter::install()?;
     let broker = Broker::start(&config)?;
+    // Before anybody is told that it serves: whoever hears that and ends it at once ends it in order.
+    let ends = runtime.block_on(async {
+        io::Result::Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+    })?;
     let admin = Admin::open(&config, &broker)?;
     let places = admin.addresses();
     let (to_orders, orders) = mpsc::channel(ORDERS);
@@ -115,6 +119,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     service::is_ready();
     let mut service = Service {
         broker,
+        ends,
         hangup,
         orders,
         exporter,
@@ -123,7 +128,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
         watchdog,
         next_tending: Instant::now(),
     };
-    let goes_well = service.run(&runtime, arguments)?;
+    let goes_well = service.run(&runtime, arguments);
     service::is_stopping();
     let broker = service.broker;
     if !goes_well {
@@ -173,6 +178,8 @@ fn check_descriptors(config: &Config) {
 /// The running broker and what is asked of it besides serving.
 struct Service {
     broker: Broker,
+    /// SIGTERM and SIGINT.
+    ends: [Signal; 2],
     hangup: Signal,
     orders: mpsc::Receiver<Order>,
     exporter: Exporter,
@@ -196,12 +203,10 @@ enum Woken {
 impl Service {
     /// Serves until SIGTERM or SIGINT (true) or the failure of a worker (false). SIGHUP has the configuration read again;
     /// without a file it means that the terminal was closed, which is as good a reason to end in order as any.
-    fn run(&mut self, runtime: &Runtime, arguments: &RunArgs) -> io::Result<bool> {
+    fn run(&mut self, runtime: &Runtime, arguments: &RunArgs) -> bool {
         runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
             loop {
-                match self.wait(&mut terminate, &mut interrupt).await {
+                match self.wait().await {
                     Woken::Reload if arguments.config.is_some() => {
                         // It is in the log.
                         let _ = self.reload(arguments);
@@ -226,15 +231,15 @@ impl Service {
                             watchdog.tell(&inspector).await;
                         }
                     }
-                    Woken::Reload | Woken::End => return Ok(true),
-                    Woken::Failure => return Ok(false),
+                    Woken::Reload | Woken::End => return true,
+                    Woken::Failure => return false,
                 }
             }
         })
     }
 
-    async fn wait(&mut self, terminate: &mut Signal, interrupt: &mut Signal) -> Woken {
-        let Self { broker, hangup, orders, watchdog, next_tending, .. } = self;
+    async fn wait(&mut self) -> Woken {
+        let Self { broker, ends, hangup, orders, watchdog, next_tending, .. } = self;
         let mut failed = std::pin::pin!(broker.worker_ended());
         let mut rested = std::pin::pin!(tokio::time::sleep_until(*next_tending));
         let watch = watchdog.as_ref().map(Watchdog::next);
@@ -245,7 +250,7 @@ impl Service {
             }
         });
         poll_fn(|cx| {
-            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
+            if ends.iter_mut().any(|end| end.poll_recv(cx).is_ready()) {
                 return Poll::Ready(Woken::End);
             }
             if hangup.poll_recv(cx).is_ready() {

@@ -337,3 +337,18 @@ fn the_unix_socket_is_the_owners_and_goes_with_the_broker() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// A script that waits for the word and changes its mind: however soon it comes, the end is in order.
+#[test]
+fn whoever_hears_that_it_serves_may_end_it_at_once() {
+    for _ in 0..20 {
+        let data = DataDir::in_memory();
+        let path = data.path().to_str().unwrap();
+        let mut broker = noctule(&["run", "--mqtt", "127.0.0.1:0", "--data", path, "--log-format", "json"]);
+        broker.hears("looked after at");
+        broker.signal("TERM");
+        let ended = broker.end();
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(!data.path().join("admin.sock").exists());
+    }
+}
