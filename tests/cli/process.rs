@@ -199,7 +199,7 @@ impl Running {
     /// Waits for a line with this on standard error.
     #[track_caller]
     pub(crate) fn says(&mut self, words: &str) {
-        while !self.err.next().unwrap_or_else(|| panic!("it never says {words:?}")).contains(words) {}
+        self.hears(words);
     }
 
     /// The next line with this on standard error.
